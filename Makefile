@@ -1,0 +1,142 @@
+# One Makefile. A floor is a folder of src/; adding a .c file to a folder is all it takes.
+#
+#   make           build/tokenworks                    make run    fetch the default model and serve it
+#   make test      every test, one closing line        make deps   install what is missing (the only network use)
+#   make layers    prove the order of the floors       make tidy   the style rules a machine can hold
+#   SANITIZE=address,undefined | thread                builds into build/<variant>/, seccomp filter left out
+
+# The floors, lowest first, and what each may include and link directly (what those reach is included).
+FLOORS := base net kern gguf text model infer dist sched api wire trust lib engine keeper ledger fleet front plan train
+DEPS_base   :=
+DEPS_net    := base
+DEPS_kern   := base
+DEPS_gguf   := base kern
+DEPS_text   := base gguf
+DEPS_model  := base kern gguf
+DEPS_infer  := base kern gguf text model
+DEPS_dist   := model
+DEPS_sched  := infer
+DEPS_api    := base text infer
+DEPS_wire   := base
+DEPS_trust  := base
+DEPS_lib    := sched api
+DEPS_engine := lib wire trust
+DEPS_keeper := wire trust
+DEPS_ledger := base
+DEPS_fleet  := net wire api
+DEPS_front  := net wire api trust ledger
+DEPS_plan   := base
+DEPS_train  := model
+DEPS_cmd    := $(FLOORS)
+# Foreign libraries, by the floor whose door they enter through.
+LIBS_base   := -ljansson -lyaml -lseccomp -lpthread -lm
+LIBS_net    := -levent -levent_openssl -levent_pthreads -lcurl -lssl -lcrypto
+LIBS_text   := -lpcre2-8 -lutf8proc
+LIBS_trust  := -lsodium -lcrypto
+LIBS_ledger := -lsqlite3
+LIBS_fleet  := -lnats
+LIBS_plan   := -lCbcSolver -lCbc -lCgl -lOsiClp -lClpSolver -lClp -lOsi -lCoinUtils -lm
+
+PROG := tokenworks
+empty :=
+comma := ,
+ifneq ($(SANITIZE),)
+  VARIANT := $(subst $(comma),-,$(SANITIZE))
+  SAN := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+endif
+B := build$(if $(VARIANT),/$(VARIANT))
+VERSION := 0.1.0
+
+CC   ?= cc
+ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
+WARN := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
+        -Wwrite-strings -Wvla -Wformat=2 -Wundef -Wno-unused-parameter
+HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE -fstack-clash-protection
+# -ffp-contract=off: a fused multiply-add happens where the source says fmaf, so every rung rounds alike.
+ALL_CFLAGS = -std=c11 -O2 -g -ffp-contract=off $(WARN) $(HARDEN) $(SAN) $(CFLAGS)
+ALL_CPPFLAGS = -Isrc -Iinclude -I$(B) -D_GNU_SOURCE -DTW_VERSION='"$(VERSION)"' $(if $(SANITIZE),-DTW_SANITIZED=1) \
+               -MMD -MP $(CPPFLAGS)
+ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack $(SAN) $(LDFLAGS)
+
+# ISA kernels: the file name carries the ISA, the ISA carries the flags. Nothing else gets them.
+ifeq ($(ARCH),x86_64)
+ISA_avx2   := -mavx2 -mfma -mf16c
+ISA_avx512 := $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512vbmi
+ISA_amx    := $(ISA_avx512) -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16
+endif
+isa_flags   = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
+
+have  = $(wildcard src/$(1)/*.c)
+srcs  = $(sort $(wildcard src/$(1)/*.c))
+objs  = $(patsubst %.c,$(B)/%.o,$(call srcs,$(1)))
+lib   = $(B)/lib$(1).a
+# under(f): f and every floor it reaches that exists, highest first, as the linker wants them.
+reach = $(sort $(1) $(foreach d,$(DEPS_$(1)),$(call reach,$(d))))
+rev   = $(if $(1),$(call rev,$(wordlist 2,99,$(1))) $(firstword $(1)))
+FLOORS_HERE := $(foreach f,$(FLOORS),$(if $(call have,$(f)),$(f)))
+under = $(call rev,$(filter $(call reach,$(1)),$(FLOORS_HERE)))
+archives = $(foreach f,$(call under,$(1)),$(call lib,$(f)))
+libs  = $(foreach f,$(call under,$(1)),$(LIBS_$(f)))
+
+TESTS_C  := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/*/*_test.c)))
+TESTS_SH := $(sort $(wildcard tests/*/*_test.sh tests/*/*_test.py))
+
+all: $(B)/$(PROG)
+
+# ---- what must be installed first
+$(B)/.deps: tools/deps
+	@mkdir -p $(B)
+	@tools/deps build
+	@touch $@
+deps:
+	@tools/deps all
+	@mkdir -p $(B) && touch $(B)/.deps
+
+# ---- compile and link
+$(B)/%.o: %.c | $(B)/.deps
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(if $(filter src/kern/%,$<),$(call isa_flags,$<)) -c -o $@ $<
+$(B)/%.o: %.S | $(B)/.deps
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CPPFLAGS) -c -o $@ $<
+
+$(B)/$(PROG): $(call objs,cmd) $(call archives,cmd)
+	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(call libs,cmd)
+
+define floor_rules
+$(call lib,$(1)): $(call objs,$(1))
+	@rm -f $$@
+	ar rcs $$@ $$^
+# A test links its own floor and the floors below: calling upwards does not link.
+$(B)/tests/$(1)/%_test: $(B)/tests/$(1)/%_test.o $(call archives,$(1))
+	$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(call libs,$(1))
+# The floor links whole against what it may reach, and nothing else: no upward call, tested or not.
+layer-$(1): $(call archives,$(1))
+	@echo "int main(void) { return 0; }" | $$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -x c - -x none -o $(B)/layer_$(1) \
+	  -Wl,--whole-archive $(call lib,$(1)) -Wl,--no-whole-archive $$(wordlist 2,99,$$^) $$(call libs,$(1))
+.PHONY: layer-$(1)
+endef
+$(foreach f,$(FLOORS_HERE),$(eval $(call floor_rules,$(f))))
+
+# ---- prove it
+check: $(B)/$(PROG) $(TESTS_C) tidy layers
+	@B=$(B) SANITIZE=$(SANITIZE) tools/runtests $(TESTS_C) $(TESTS_SH)
+test:
+	@tools/deps test
+	@$(MAKE) --no-print-directory check
+unit: $(TESTS_C)
+	@B=$(B) tools/runtests $(TESTS_C)
+layers: $(foreach f,$(FLOORS_HERE),layer-$(f))
+tidy:
+	@$(foreach f,$(FLOORS_HERE) cmd,tools/tidy $(f) $(call under,$(f)) &&) true
+
+# ---- run it
+run: all
+	@tools/deps run
+	@$(B)/$(PROG) serve --model default
+
+clean:
+	rm -rf build
+.PHONY: all deps check test unit layers tidy run clean
+.SECONDARY:
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
