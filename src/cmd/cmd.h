@@ -10,6 +10,6 @@ int cmd_fail(const struct opt_command *spec, const struct err *e);
 #define COMMAND(name) \
     extern const struct opt_command cmd_##name##_spec; \
     int cmd_##name(int argc, char **argv);
-#include "cmd/commands.h"
+#include "cmd/commands.def"
 #undef COMMAND
 #endif

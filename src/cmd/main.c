@@ -12,7 +12,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
 #define COMMAND(name) { &cmd_##name##_spec, cmd_##name },
-#include "cmd/commands.h"
+#include "cmd/commands.def"
 #undef COMMAND
 };
 

@@ -146,7 +146,10 @@ static const struct opt_command command = { "t", "", "test", NULL, rows };
 
 static void options_parse(void)
 {
-    char *argv[] = { "t", "-n3", "a", "--bytes=2K", "--on", "--name", "x", "--list", "1,2,30", "--", "-b", NULL };
+    static const char *const words[] = { "t", "-n3", "a", "--bytes=2K", "--on", "--name", "x", "--list", "1,2,30",
+                                         "--", "-b" };
+    char *argv[11];
+    memcpy(argv, words, sizeof argv);
     struct options o = { 0 };
     int positional;
     CHECK_INT(opt_parse(&command, 11, argv, &o, &positional), OPT_RUN);
@@ -163,7 +166,7 @@ static void options_parse(void)
 
 static void options_refuse(void)
 {
-    static char *bad[][3] = { { "t", "--count", "10" }, { "t", "--bytes", "x" }, { "t", "--nope", "" },
+    static const char *const bad[][3] = { { "t", "--count", "10" }, { "t", "--bytes", "x" }, { "t", "--nope", "" },
                               { "t", "--on=1", "" }, { "t", "x", "--name" }, { "t", "--list", "1,,2" } };
     fflush(stdout);
     FILE *saved = stderr;
@@ -171,7 +174,9 @@ static void options_refuse(void)
     for (size_t i = 0; i < MEM_COUNT(bad); i++) {
         struct options o = { 0 };
         int positional;
-        CHECK_INT(opt_parse(&command, 3, bad[i], &o, &positional), OPT_WRONG);
+        char *argv[3];
+        memcpy(argv, bad[i], sizeof argv);
+        CHECK_INT(opt_parse(&command, 3, argv, &o, &positional), OPT_WRONG);
     }
     fclose(stderr);
     stderr = saved;
