@@ -1,0 +1,73 @@
+/* model -- a decoder's weights and its forward pass over a batch of rows from many sequences.
+ *
+ * A model is loaded once and immutable; the forward pass is a function of (weights, batch, KV pages) and
+ * writes KV pages, its own work buffers and the logits. Architectures are one file each, arch_<name>.c: keys,
+ * tensors, one layer function; the loader checks every shape once. No `if (arch)` anywhere else.
+ *
+ * Threads: model_forward is called by one thread at a time for a given work; it uses the pool. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+#include "base/err.h"
+#include "base/pool.h"
+#include "gguf/gguf.h"
+#include "kern/kern.h"
+
+struct model;
+struct model_work; /* activations for a batch: sized once, then frozen */
+
+struct model_facts {
+    const char *arch;        /* "llama" */
+    const char *name;        /* general.name, or "" */
+    const char *type_name;   /* the commonest tensor type, "Q4_1" */
+    int vocab, ctx_train, layers, dim, heads, kv_heads, ffn, experts, experts_used;
+    int64_t params;          /* weights counted */
+    size_t weight_bytes;     /* packed, resident */
+    bool causal;             /* false for encoders */
+};
+
+struct model_load_options {
+    const struct kern_table *kern;  /* borrowed; must outlive the model */
+    enum kern_type kv_type;         /* KERN_F16 by default (zero means F32!) */
+    int ctx;                        /* positions a sequence may reach; 0: what the model was trained for */
+    void (*progress)(void *arg, double fraction); /* or NULL */
+    void *progress_arg;
+};
+
+/* Repacks the weights (threads of the pool share the work). f may be closed afterwards. */
+enum err_code model_load(const struct gguf_file *f, const struct model_load_options *o, struct pool *pool,
+                         struct model **out, struct err *e);
+void model_free(struct model *m);
+const struct model_facts *model_facts(const struct model *m);
+int model_ctx(const struct model *m);               /* as loaded */
+size_t model_kv_page_bytes(const struct model *m);  /* one page of KERN_PAGE_TOKENS positions, all layers */
+
+/* What loading would take, from the file alone (inspect and the memory plan). */
+struct model_needs {
+    size_t weight_bytes, kv_page_bytes, work_bytes;
+};
+enum err_code model_measure(const struct gguf_file *f, const struct model_load_options *o, int rows_max,
+                            int logit_rows_max, struct model_needs *out, struct err *e);
+
+/* rows_max: tokens in a step; logit_rows_max: rows whose logits are wanted in a step. */
+struct model_work *model_work_new(const struct model *m, struct pool *pool, int rows_max, int logit_rows_max);
+void model_work_free(struct model_work *w);
+size_t model_work_bytes(const struct model_work *w);
+
+/* Consecutive positions of one sequence: a decode step has one row, a prefill chunk many. */
+struct model_run {
+    int rows;                     /* >= 1 */
+    int pos_first;
+    unsigned char *const *pages;  /* the sequence's pages; enough for pos_first + rows positions */
+};
+
+struct model_batch {
+    int rows;                     /* the sum of runs' rows, <= rows_max */
+    const int32_t *tokens;        /* [rows], each < vocab: checked by the caller */
+    const struct model_run *runs; /* rows in this order */
+    int run_count;
+    const int32_t *logit_rows;    /* [logit_count] ascending rows whose logits are wanted */
+    int logit_count;
+};
+/* logits [logit_count][vocab], owned by w, valid until the next call. */
+const float *model_forward(const struct model *m, struct model_work *w, const struct model_batch *b);
+#endif
