@@ -264,8 +264,8 @@ static void a_thousand_mutations_survive(void)
     static const char *const seeds[] = {
         "{" HI ",\"stream\":true,\"stop\":[\"a\",\"bc\"],\"logit_bias\":{\"7\":-100},\"logprobs\":true,\"n\":2}",
         "{\"prompt\":[[97],[98,99]],\"echo\":true,\"seed\":-5,\"temperature\":0.5,\"max_tokens\":7}",
-        "{\"messages\":[{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"\\u00e9\"}],\"tool_calls\":"
-        "[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}}]}]}",
+        ("{\"messages\":[{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"\\u00e9\"}],\"tool_calls\":"
+        "[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}}]}]}"),
     };
     struct rng r = { .seed = 20261121 };
     int accepted = 0;
