@@ -2,7 +2,9 @@
  *
  * A job is one HTTP request: one or more prompts, each with n choices, numbered prompt * n + i. Whoever runs it
  * (engine/, lib/) creates one sequence for each choice with seed params.seed + choice, feeds every token back
- * through api_choice_token, and sends what is appended to `out`. */
+ * through api_choice_token, and sends what is appended to `out`. One thread at a time per job.
+ *
+ * docs/api.md lists every field and what becomes of it. */
 #ifndef API_API_H
 #define API_API_H
 #include "base/buf.h"
@@ -21,6 +23,7 @@ struct api_model {
     const struct template *chat;  /* NULL: the file has no chat template, chat requests are 400 */
     int ctx;                      /* positions a sequence may have */
     int top_k_default;            /* and other defaults the file or configuration gives; 0 = ours */
+    const char *fingerprint;      /* system_fingerprint of responses; NULL: the id */
 };
 
 struct api_request {
@@ -54,6 +57,9 @@ int api_job_choices(const struct api_job *j);                   /* prompts x n *
 const struct vocab_ids *api_job_prompt(const struct api_job *j, int choice); /* borrowed */
 const struct infer_params *api_job_params(const struct api_job *j);          /* choice i samples with seed + i */
 bool api_job_stream(const struct api_job *j);
+/* 200; 5xx once a choice finished with INFER_FAILED or INFER_CANCELLED: the body (or the last event of a stream,
+ * whose head is long gone) is then an error object, so that nobody takes half an answer for a whole one. */
+int api_job_status(const struct api_job *j);
 const char *api_job_content_type(const struct api_job *j);      /* "application/json" or "text/event-stream" */
 
 struct api_usage {
