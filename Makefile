@@ -3,6 +3,8 @@
 #   make           build/tokenworks                    make run    fetch the default model and serve it
 #   make test      every test, one closing line        make deps   install what is missing (the only network use)
 #   make layers    prove the order of the floors       make tidy   the style rules a machine can hold
+#   make library   libtokenworks.a and its .pc         make fuzz T=gguf   libFuzzer, by hand
+#   make man       man pages from the option tables    make install PREFIX=/usr/local
 #   SANITIZE=address,undefined | thread                builds into build/<variant>/, seccomp filter left out
 
 # The floors, lowest first, and what each may include and link directly (what those reach is included).
@@ -118,8 +120,37 @@ layer-$(1): $(call archives,$(1))
 endef
 $(foreach f,$(FLOORS_HERE),$(eval $(call floor_rules,$(f))))
 
+# ---- the embedding library: libtokenworks.a holds lib/ and all it stands on; tokenworks.pc says how to link it
+$(B)/libtokenworks.a: $(call archives,lib)
+	@rm -f $@
+	@(echo "create $@"; for a in $^; do echo "addlib $$a"; done; echo save; echo end) | ar -M
+$(B)/tokenworks.pc: Makefile
+	@mkdir -p $(B)
+	@printf '%s\n' 'prefix=$(abspath .)' 'Name: tokenworks' 'Description: language models inside your program' \
+	  'Version: $(VERSION)' 'Cflags: -I$(abspath include)' 'Libs: -L$(abspath $(B)) -ltokenworks' \
+	  'Libs.private: $(call libs,lib) $(SAN)' > $@
+library: $(B)/libtokenworks.a $(B)/tokenworks.pc
+
+# ---- man pages, from the option tables
+man: $(B)/$(PROG)
+	@mkdir -p $(B)/man/man1
+	@for c in $$(sed -n 's/^COMMAND(\(.*\))$$/\1/p' src/cmd/commands.def); do \
+	  $(B)/$(PROG) man $$c > $(B)/man/man1/tokenworks-$$c.1; done; echo "man pages in $(B)/man/man1"
+
+PREFIX ?= /usr/local
+install: all library man
+	install -D -m 755 $(B)/$(PROG) $(DESTDIR)$(PREFIX)/bin/$(PROG)
+	install -D -m 644 $(B)/libtokenworks.a $(DESTDIR)$(PREFIX)/lib/libtokenworks.a
+	install -D -m 644 include/tokenworks.h $(DESTDIR)$(PREFIX)/include/tokenworks.h
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 $(B)/man/man1/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	sed 's|^prefix=.*|prefix=$(PREFIX)|; s|^Cflags:.*|Cflags: -I$(PREFIX)/include|; \
+	  s|^Libs:.*|Libs: -L$(PREFIX)/lib -ltokenworks|' $(B)/tokenworks.pc > \
+	  $(DESTDIR)$(PREFIX)/lib/pkgconfig/tokenworks.pc
+
 # ---- prove it
-check: $(B)/$(PROG) $(TESTS_C) tidy layers
+check: $(B)/$(PROG) $(TESTS_C) library tidy layers
 	@B=$(B) SANITIZE=$(SANITIZE) tools/runtests $(TESTS_C) $(TESTS_SH)
 test:
 	@tools/deps test
@@ -135,8 +166,19 @@ run: all
 	@tools/deps run
 	@$(B)/$(PROG) serve --model default
 
+# ---- make fuzz T=gguf [SECONDS=60]: libFuzzer on fuzz/<T>.c, starting from fuzz/corpus/<T>/
+SECONDS ?= 60
+fuzz:
+	@$(MAKE) --no-print-directory CC=clang VARIANT=fuzz SAN="-fsanitize=fuzzer-no-link,address,undefined" \
+	  SANITIZE= CPPFLAGS=-DTW_SANITIZED=1 build/fuzz/fuzz-$(T)
+	@mkdir -p build/fuzz/corpus-$(T)
+	build/fuzz/fuzz-$(T) -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=4096 build/fuzz/corpus-$(T) \
+	  $(wildcard fuzz/corpus/$(T))
+build/fuzz/fuzz-%: build/fuzz/fuzz/%.o $(call archives,cmd)
+	$(CC) -fsanitize=fuzzer,address,undefined -o $@ $^ $(call libs,cmd)
+
 clean:
 	rm -rf build
-.PHONY: all deps check test unit layers tidy run clean
+.PHONY: all deps check test unit library man install layers tidy run fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

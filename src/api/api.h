@@ -33,6 +33,7 @@ struct api_request {
     const char *response_id;      /* from the request record, so that a resumed response has the same bytes */
     int64_t created;              /* Unix seconds, likewise */
     uint64_t seed;                /* used when the client gave none */
+    bool text_only;               /* the response is the answers' bare text as it comes, nothing round it (lib/) */
 };
 
 struct api_job; /* opaque; owned by the caller once parsed */

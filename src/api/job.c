@@ -33,9 +33,9 @@ bool api_prompt_encode(struct api_job *j, const char *text, size_t n, const char
 static bool check_lengths(const struct api_job *j, const char *param, struct api_error *error)
 {
     for (int i = 0; i < j->prompt_count; i++)
-        if (j->prompts[i].count > (size_t)j->model->ctx)
+        if (j->prompts[i].count >= (size_t)j->model->ctx)
             return api_refuse(error, 400, param, "context_length_exceeded", "the prompt has %zu tokens; the context "
-                              "of the model '%s' holds %d. Shorten the prompt", j->prompts[i].count, j->model->id,
+                              "of the model '%s' holds %d with the answer. Shorten the prompt", j->prompts[i].count, j->model->id,
                               j->model->ctx);
     if ((int64_t)j->prompt_count * j->n > API_CHOICES_MAX)
         return api_refuse(error, 400, "n", "invalid_value", "%d prompts with 'n' %d make more than %d choices",
@@ -90,6 +90,7 @@ struct api_job *api_job_parse(const struct api_model *m, const struct api_reques
     j->model = m;
     j->id = mem_strdup(r->response_id);
     j->created = r->created;
+    j->text_only = r->text_only;
     bool ok = read_body(j, body, r, error);
     json_decref(body);
     if (!ok) {

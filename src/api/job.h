@@ -46,7 +46,7 @@ struct api_job {
     int64_t created;
     struct infer_params params;
     struct stop_set stops;
-    bool stream, include_usage, echo;
+    bool stream, include_usage, echo, text_only;
     struct vocab_ids *prompts;     /* [prompt_count] */
     struct buf *echo_text;         /* [prompt_count]; empty without echo */
     int prompt_count, n;

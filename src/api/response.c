@@ -51,6 +51,10 @@ static void put_event(const struct api_job *j, int choice, const char *text, siz
                       enum infer_finish why, struct buf *out)
 {
     const struct api_choice *c = &j->choices[choice];
+    if (j->text_only) {
+        buf_append(out, text, n);
+        return;
+    }
     event_open(j, out);
     if (j->dialect == API_CHAT) {
         buf_printf(out, "{\"index\":%d,\"delta\":{", choice);
@@ -92,7 +96,7 @@ static void release(struct api_job *j, int choice, size_t n, bool all, struct bu
     struct api_choice *c = &j->choices[choice];
     ASSERT(n <= c->pending.len);
     c->released += n;
-    if (!j->stream) {
+    if (!j->stream && !j->text_only) {
         buf_append(&c->text, c->pending.data, n);
     } else {
         int first = c->token_sent;
@@ -194,6 +198,8 @@ void api_choice_finish(struct api_job *j, int choice, enum infer_finish why, str
 
 void api_job_begin(struct api_job *j, struct buf *out)
 {
+    if (j->text_only)
+        return;
     for (int i = 0; i < api_job_choices(j); i++) {
         if (j->stream && j->dialect == API_CHAT) {
             event_open(j, out);
@@ -248,6 +254,8 @@ void api_job_end(struct api_job *j, const struct api_usage *u, struct buf *out)
     for (int i = 0; i < api_job_choices(j); i++)
         if (j->choices[i].finish == INFER_RUNNING && j->failed == INFER_RUNNING)
             j->failed = INFER_CANCELLED;
+    if (j->text_only)
+        return;
     if (j->stream) {
         end_stream(j, u, out);
         return;
