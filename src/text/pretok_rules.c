@@ -7,8 +7,8 @@
  *  - \s*[\r\n]+ becomes NEWLINES, which matches the same text and never walks back;
  *  - white space is Unicode White_Space spelled out (PCRE2's own \s has U+180E as well), so neither UCP nor
  *    \s, \d, \b are used.
- * Where the reference engine's reading of an expression differs from the letter of it (the tilde below), its
- * reading is kept, for the ids have to be the same. */
+ * Where the reference engine's reading of an expression differs from the letter of it (Tekken's lower case is
+ * ASCII's), its reading is kept, for the ids have to be the same. */
 #include "text/pretok_impl.h"
 
 #include "base/mem.h"
@@ -41,11 +41,11 @@
 #define SLASHED OTHERS "[\\r\\n/]*|" NEWLINES "|" SPACES
 #define GPT4O CASED(CONTRACTION "?") "|\\p{N}{1,3}|" SLASHED
 
-/* DeepSeek V3 and kin. The reference engine does not count the ASCII tilde as a symbol here. */
+/* DeepSeek V3 and kin. */
 #define KANA_HAN "[\\x{4e00}-\\x{9fa5}\\x{3040}-\\x{309f}\\x{30a0}-\\x{30ff}]+"
 #define SYMBOL_WORD "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|" \
-    "(?:[^\\r\\n\\p{L}\\p{P}\\p{S}]|~)?[\\p{L}\\p{M}]+"
-#define SYMBOLS " ?[^\\p{C}\\p{L}\\p{M}\\p{N}\\p{Z}~]+"
+    "[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+#define SYMBOLS " ?[\\p{P}\\p{S}]+"
 #define DEEPSEEK3 SYMBOL_WORD "|" SYMBOLS "[\\r\\n]*|" NEWLINES "|" SPACES
 
 /* DeepSeek LLM: letters of scripts with case, CJK punctuation. Ranges leave out the white space inside them. */

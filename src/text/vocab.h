@@ -72,7 +72,8 @@ struct vocab_stream {
     int held_len;
     bool started; /* SPM and WordPiece treat the first word's space differently */
 };
-/* Appends what can be shown now; a byte that can be part of no character becomes U+FFFD. special: show control tokens' text. */
+/* Appends what can be shown now; a byte that can be part of no character becomes U+FFFD.
+ * special: show control tokens' text. */
 void vocab_stream_push(struct vocab_stream *s, const struct vocab *v, int id, bool special, struct buf *out);
 /* At the end: an unfinished character becomes U+FFFD. */
 void vocab_stream_finish(struct vocab_stream *s, struct buf *out);
