@@ -1,13 +1,14 @@
 /* kern -- the arithmetic of a forward pass: one table of function pointers, filled once at start.
  *
  * THE LAW. `<op>_ref.c` defines each operation down to the order of its sums, and every other rung returns
- * THE SAME BITS. Rows of a batch never influence each other, and a row's result does not depend on how many
- * rows came with it. What makes that cheap:
+ * THE SAME BITS (of results that are numbers: where several NaN meet, which one comes out is not part of it).
+ * Rows of a batch never influence each other, and a row's result does not depend on how many rows came with it. What makes that cheap:
  *   - Weights are repacked at load into panels of 16 output rows; a vector lane is an output row, so each
  *     output is one accumulator that walks the columns in order, on every rung and for every batch size.
  *   - Quantised weights multiply int8 activations (a scale for each 32 values). The product of a block is an
  *     exact integer whatever instruction made it; then acc = fmaf((float)isum, w_scale * x_scale, acc), and
- *     for formats with a minimum acc = fmaf(-w_min, x_scale * (float)x_sum, acc), block after block.
+ *     for formats with a minimum acc = fmaf(-w_min, x_scale * (float)x_sum, acc), block after block; a block is
+ *     32 columns, or 16 in Q2_K, Q3_K and Q6_K. A block of x with an infinity or a NaN in it has a NaN scale.
  *   - Float weights (F32, F16, BF16) multiply float32 activations, unrounded: acc = fmaf(w, x, acc) per column.
  *   - Attention reads K and V at stored precision, page after page in absolute order, online softmax per page.
  * Nothing here allocates or takes locks; callers share out panels, rows and heads between threads. */

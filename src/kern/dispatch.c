@@ -1,0 +1,66 @@
+/* dispatch -- which rungs this processor can stand on, and the table for one of them. Nothing else asks CPUID. */
+#include "kern/rungs.h"
+
+#include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+static const char *const names[KERN_ISA_COUNT] = { "ref", "avx2", "avx512", "amx" };
+
+#if defined(__x86_64__)
+/* The registers the kernel saves: bits of XCR0. */
+static unsigned saved_state(void)
+{
+    unsigned a, d;
+    __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+    return a;
+}
+
+enum { YMM_STATE = 0x06, ZMM_STATE = 0xe6 };
+
+static enum kern_isa best(void)
+{
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_FMA) || !(c & bit_F16C))
+        return KERN_REF;
+    unsigned state = saved_state();
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & bit_AVX2) || (state & YMM_STATE) != YMM_STATE)
+        return KERN_REF;
+    /* AVX-512 without VNNI would need the long way round through 16-bit products: AVX2 serves it. */
+    unsigned wanted = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
+    if ((b & wanted) != wanted || !(c & bit_AVX512VNNI) || (state & ZMM_STATE) != ZMM_STATE)
+        return KERN_AVX2;
+    return KERN_AVX512;
+}
+#else
+static enum kern_isa best(void)
+{
+    return KERN_REF;
+}
+#endif
+
+enum kern_isa kern_isa_detect(enum kern_isa limit)
+{
+    enum kern_isa b = best();
+    return b < limit ? b : limit;
+}
+
+bool kern_isa_by_name(const char *name, enum kern_isa *out)
+{
+    for (int i = 0; i < KERN_ISA_COUNT; i++) {
+        if (!strcmp(name, names[i])) {
+            *out = (enum kern_isa)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+void kern_table_fill(struct kern_table *t, enum kern_isa isa)
+{
+    *t = (struct kern_table){ .isa = isa, .name = names[isa] };
+    kern_fill_vec_ref(t);
+    kern_fill_matmul_ref(t);
+    kern_fill_attn_ref(t);
+}

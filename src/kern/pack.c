@@ -1,0 +1,266 @@
+/* pack -- weights into panels and back: the reference for what pack.h describes. */
+#include "kern/pack.h"
+
+#include "base/assert.h"
+
+#include <string.h>
+
+/* Offsets of d and m behind a K unit's sub-scales. */
+static size_t d_offset(enum kern_scale_form form)
+{
+    switch (form) {
+    case SCALE_K2: case SCALE_K6: return 256;
+    case SCALE_K4: case SCALE_K3: return 192;
+    default: return 64;
+    }
+}
+
+static size_t scale_bytes(enum kern_scale_form form, int blocks)
+{
+    size_t n = (size_t)blocks;
+    switch (form) {
+    case SCALE_F16: return n * 32;
+    case SCALE_F16_MIN: return n * 64;
+    case SCALE_E8M0: return n * 16;
+    case SCALE_K2: return 256 + 64;
+    case SCALE_K4: return 192 + 64;
+    case SCALE_K3: return 192 + 32;
+    case SCALE_K6: return 256 + 32;
+    default: return 64 + 32 + 32;
+    }
+}
+
+size_t kern_unit_bytes(const struct kern_layout *l, int blocks)
+{
+    return ((size_t)(blocks * l->block_bytes) + scale_bytes(l->form, blocks) + 63) & ~(size_t)63;
+}
+
+/* A field of `bits` bits in a byte plane. */
+static unsigned field_get(const unsigned char *p, int shift, unsigned mask)
+{
+    return *p >> shift & mask;
+}
+
+static void field_put(unsigned char *p, int shift, unsigned mask, unsigned v)
+{
+    *p = (unsigned char)((*p & ~(mask << shift)) | (v & mask) << shift);
+}
+
+static void code_put(const struct kern_layout *l, unsigned char *p, int row, int k, unsigned q)
+{
+    int g = k / 4, i = row * 4 + k % 4;
+    if (l->byte) {
+        p[g * 64 + i] = (unsigned char)q;
+        return;
+    }
+    if (l->nibble) {
+        field_put(p + g / 2 * 64 + i, g % 2 * 4, 15, q);
+        q >>= 4;
+        p += 256;
+    }
+    if (l->pair) {
+        field_put(p + g / 4 * 64 + i, g % 4 * 2, 3, q);
+        q >>= 2;
+        p += 128;
+    }
+    if (l->bit)
+        field_put(p + i, g, 1, q);
+}
+
+static unsigned code_get(const struct kern_layout *l, const unsigned char *p, int row, int k)
+{
+    int g = k / 4, i = row * 4 + k % 4, have = 0;
+    if (l->byte)
+        return p[g * 64 + i];
+    unsigned q = 0;
+    if (l->nibble) {
+        q = field_get(p + g / 2 * 64 + i, g % 2 * 4, 15);
+        have = 4;
+        p += 256;
+    }
+    if (l->pair) {
+        q |= field_get(p + g / 4 * 64 + i, g % 4 * 2, 3) << have;
+        have += 2;
+        p += 128;
+    }
+    if (l->bit)
+        q |= field_get(p + i, g, 1) << have;
+    return q;
+}
+
+/* Sub-scales of the K forms. Each is a nibble, and for the 6-bit ones a pair. */
+static void subs_put(enum kern_scale_form form, unsigned char *p, int row, const struct kern_codes *c)
+{
+    if (form == SCALE_K2 || form == SCALE_K6) {
+        for (int s = 0; s < 16; s++)
+            p[s * 16 + row] = (unsigned char)(form == SCALE_K2 ? c->sc[s] | c->mn[s] << 4 : c->sc[s]);
+    } else if (form == SCALE_K4) {
+        for (int s = 0; s < 8; s++) {
+            int i = s % 4 * 16 + row, h = s / 4;
+            field_put(p + i, h * 4, 15, c->sc[s]);
+            field_put(p + 64 + i, h * 4, 15, c->mn[s]);
+            field_put(p + 128 + i, h * 2, 3, c->sc[s] >> 4);
+            field_put(p + 128 + i, h * 2 + 4, 3, c->mn[s] >> 4);
+        }
+    } else if (form == SCALE_K3) {
+        for (int s = 0; s < 16; s++) {
+            field_put(p + s % 8 * 16 + row, s / 8 * 4, 15, c->sc[s]);
+            field_put(p + 128 + s % 4 * 16 + row, s / 4 * 2, 3, c->sc[s] >> 4);
+        }
+    } else {
+        for (int s = 0; s < 8; s++) {
+            field_put(p + s % 4 * 16 + row, s / 4 * 4, 15, c->sc[s]);
+            field_put(p + 96 + s % 2 * 16 + row, s / 2 * 2, 3, c->sc[s] >> 4);
+        }
+    }
+}
+
+static void subs_get(enum kern_scale_form form, const unsigned char *p, int row, struct kern_codes *c)
+{
+    if (form == SCALE_K2 || form == SCALE_K6) {
+        for (int s = 0; s < 16; s++) {
+            c->sc[s] = form == SCALE_K2 ? p[s * 16 + row] & 15 : p[s * 16 + row];
+            c->mn[s] = p[s * 16 + row] >> 4;
+        }
+    } else if (form == SCALE_K4) {
+        for (int s = 0; s < 8; s++) {
+            int i = s % 4 * 16 + row, h = s / 4;
+            c->sc[s] = (uint8_t)(field_get(p + i, h * 4, 15) | field_get(p + 128 + i, h * 2, 3) << 4);
+            c->mn[s] = (uint8_t)(field_get(p + 64 + i, h * 4, 15) | field_get(p + 128 + i, h * 2 + 4, 3) << 4);
+        }
+    } else if (form == SCALE_K3) {
+        for (int s = 0; s < 16; s++)
+            c->sc[s] = (uint8_t)(field_get(p + s % 8 * 16 + row, s / 8 * 4, 15) |
+                                 field_get(p + 128 + s % 4 * 16 + row, s / 4 * 2, 3) << 4);
+    } else {
+        for (int s = 0; s < 8; s++)
+            c->sc[s] = (uint8_t)(field_get(p + s % 4 * 16 + row, s / 4 * 4, 15) |
+                                 field_get(p + 96 + s % 2 * 16 + row, s / 2 * 2, 3) << 4);
+    }
+}
+
+void kern_unit_put(const struct kern_layout *l, unsigned char *unit, int blocks, int row, const struct kern_codes *c)
+{
+    for (int k = 0; k < blocks * 32; k++)
+        code_put(l, unit + k / 32 * l->block_bytes, row, k % 32, c->q[k]);
+    unsigned char *p = unit + blocks * l->block_bytes;
+    if (l->form == SCALE_F16 || l->form == SCALE_F16_MIN || l->form == SCALE_E8M0) {
+        for (int b = 0; b < blocks; b++) {
+            if (l->form == SCALE_E8M0) {
+                p[b * 16 + row] = (unsigned char)c->d[b];
+                continue;
+            }
+            unsigned char *v = p + b * (l->form == SCALE_F16 ? 32 : 64) + row * 2;
+            kern_store16(v, c->d[b]);
+            if (l->form == SCALE_F16_MIN)
+                kern_store16(v + 32, c->m[b]);
+        }
+        return;
+    }
+    subs_put(l->form, p, row, c);
+    kern_store16(p + d_offset(l->form) + row * 2, c->d[0]);
+    if (l->min)
+        kern_store16(p + d_offset(l->form) + 32 + row * 2, c->m[0]);
+}
+
+void kern_unit_get(const struct kern_layout *l, const unsigned char *unit, int blocks, int row, struct kern_codes *c)
+{
+    for (int k = 0; k < blocks * 32; k++)
+        c->q[k] = (uint8_t)code_get(l, unit + k / 32 * l->block_bytes, row, k % 32);
+    const unsigned char *p = unit + blocks * l->block_bytes;
+    if (l->form == SCALE_F16 || l->form == SCALE_F16_MIN || l->form == SCALE_E8M0) {
+        for (int b = 0; b < blocks; b++) {
+            if (l->form == SCALE_E8M0) {
+                c->d[b] = p[b * 16 + row];
+                continue;
+            }
+            const unsigned char *v = p + b * (l->form == SCALE_F16 ? 32 : 64) + row * 2;
+            c->d[b] = kern_load16(v);
+            c->m[b] = l->form == SCALE_F16_MIN ? kern_load16(v + 32) : 0;
+        }
+        return;
+    }
+    subs_get(l->form, p, row, c);
+    c->d[0] = kern_load16(p + d_offset(l->form) + row * 2);
+    c->m[0] = l->min ? kern_load16(p + d_offset(l->form) + 32 + row * 2) : 0;
+}
+
+void kern_matrix_init(struct kern_matrix *m, enum kern_type type, int rows, int cols)
+{
+    const struct kern_type_info *info = kern_type_info(type);
+    ASSERT(info && rows > 0 && cols > 0 && cols % info->block_len == 0);
+    *m = (struct kern_matrix){ .type = type, .rows = rows, .cols = cols };
+    m->panels = (rows - 1) / KERN_PANEL_ROWS + 1;
+    if (kern_type_is_float(type)) {
+        m->panel_bytes = ((size_t)cols * KERN_PANEL_ROWS * (size_t)info->block_bytes + 63) & ~(size_t)63;
+        return;
+    }
+    const struct kern_layout *l = kern_layout(type);
+    size_t full = (size_t)(cols / KERN_UNIT_COLS), tail = (size_t)(cols % KERN_UNIT_COLS / KERN_ACT_BLOCK);
+    m->panel_bytes = full * kern_unit_bytes(l, KERN_UNIT_BLOCKS) + (tail ? kern_unit_bytes(l, (int)tail) : 0);
+}
+
+size_t kern_matrix_bytes(const struct kern_matrix *m)
+{
+    return (size_t)m->panels * m->panel_bytes;
+}
+
+static void pack_float(struct kern_matrix *m, const unsigned char *src, int panel, unsigned char *dst)
+{
+    size_t size = (size_t)kern_type_info(m->type)->block_bytes, cols = (size_t)m->cols;
+    for (int r = 0; r < KERN_PANEL_ROWS && panel * KERN_PANEL_ROWS + r < m->rows; r++) {
+        const unsigned char *row = src + (size_t)(panel * KERN_PANEL_ROWS + r) * cols * size;
+        for (size_t c = 0; c < cols; c++)
+            memcpy(dst + (c * KERN_PANEL_ROWS + (size_t)r) * size, row + c * size, size);
+    }
+}
+
+static void pack_codes(struct kern_matrix *m, const unsigned char *src, int panel, unsigned char *dst)
+{
+    const struct kern_layout *l = kern_layout(m->type);
+    size_t row_bytes = kern_row_bytes(m->type, (size_t)m->cols), done = 0;
+    struct kern_codes c;
+    for (int u = 0; u * KERN_UNIT_COLS < m->cols; u++) {
+        int blocks = kern_unit_blocks(m->cols, u);
+        for (int r = 0; r < KERN_PANEL_ROWS && panel * KERN_PANEL_ROWS + r < m->rows; r++) {
+            kern_split(m->type, src + (size_t)(panel * KERN_PANEL_ROWS + r) * row_bytes + done, blocks * 32, &c);
+            kern_unit_put(l, dst, blocks, r, &c);
+        }
+        done += kern_row_bytes(m->type, (size_t)(blocks * 32));
+        dst += kern_unit_bytes(l, blocks);
+    }
+}
+
+void kern_matrix_pack(struct kern_matrix *m, const void *src, int first, int end)
+{
+    ASSERT(first >= 0 && end <= m->panels);
+    for (int p = first; p < end; p++) {
+        unsigned char *dst = m->data + (size_t)p * m->panel_bytes;
+        memset(dst, 0, m->panel_bytes); /* rows past the last and the padding of units: zero scales */
+        if (kern_type_is_float(m->type))
+            pack_float(m, src, p, dst);
+        else
+            pack_codes(m, src, p, dst);
+    }
+}
+
+void kern_matrix_row(const struct kern_matrix *m, int row, float *out)
+{
+    ASSERT(row >= 0 && row < m->rows);
+    const unsigned char *p = m->data + (size_t)(row / KERN_PANEL_ROWS) * m->panel_bytes;
+    int lane = row % KERN_PANEL_ROWS;
+    if (kern_type_is_float(m->type)) {
+        size_t size = (size_t)kern_type_info(m->type)->block_bytes;
+        for (int c = 0; c < m->cols; c++)
+            kern_float_read(m->type, p + (size_t)(c * KERN_PANEL_ROWS + lane) * size, out + c, 1);
+        return;
+    }
+    const struct kern_layout *l = kern_layout(m->type);
+    struct kern_codes codes;
+    for (int u = 0; u * KERN_UNIT_COLS < m->cols; u++) {
+        int blocks = kern_unit_blocks(m->cols, u);
+        kern_unit_get(l, p, blocks, lane, &codes);
+        kern_codes_value(l, &codes, blocks * 32, out + u * KERN_UNIT_COLS);
+        p += kern_unit_bytes(l, blocks);
+    }
+}
