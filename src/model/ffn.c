@@ -1,0 +1,46 @@
+/* ffn -- the feed-forward block of a layer: y = W_down (act(W_gate h) * (W_up h)).
+ *
+ * Gate and up of the same panels are one chunk, and the activation follows while both are in the cache.
+ * Source: Shazeer, GLU Variants Improve Transformer, 2020. */
+#include "model/step.h"
+
+static int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* Panels [first, end) of gate and up for rows [row, row_end), then their activation. */
+static void gate_chunk(const struct step *s, const struct product *gate, const struct product *up,
+                       const struct operand *x, enum activation act, const int span[4])
+{
+    step_multiply(s, gate, x, span[0], span[1], span[2], span[3]);
+    step_multiply(s, up, x, span[0], span[1], span[2], span[3]);
+    int col = span[0] * KERN_PANEL_ROWS, n = min_int(span[1] * KERN_PANEL_ROWS, gate->w->rows) - col;
+    for (int r = span[2]; r < span[3]; r++)
+        step_activate(s, act, gate->y + (size_t)r * gate->y_stride + col, up->y + (size_t)r * up->y_stride + col, n);
+}
+
+void step_ffn(struct step *s, const struct layer *l, enum activation act)
+{
+    struct model_work *w = s->w;
+    const struct product gate = { &l->gate, l->gate_bias, w->gate, w->f_stride };
+    const struct product up = { &l->up, l->up_bias, w->up, w->f_stride };
+    struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
+    struct cut cut = step_cut(s, l->gate.panels, h.n, h.q8 ? h.q8_stride : h.f_stride * sizeof(float));
+    int chunks = (l->gate.panels + cut.panels - 1) / cut.panels;
+    for (int at; (at = team_next(s->team, chunks * cut.row_blocks)) >= 0;) {
+        int block = at % cut.row_blocks, first = at / cut.row_blocks * cut.panels;
+        gate_chunk(s, &gate, &up, &h, act, (const int[]){
+            first, min_int(first + cut.panels, l->gate.panels), (int)((long)h.n * block / cut.row_blocks),
+            (int)((long)h.n * (block + 1) / cut.row_blocks) });
+    }
+    team_barrier(s->team);
+    if (!kern_type_is_float(l->down.type)) {
+        step_quantize_rows(s, &l->down, w->gate, w->f_stride);
+        team_barrier(s->team);
+    }
+    const struct product down = { &l->down, l->down_bias, w->y, w->d_stride };
+    struct operand f = step_operand(s, w->gate, w->f_stride, l->down.cols);
+    step_products(s, &down, 1, &f);
+    team_barrier(s->team);
+}

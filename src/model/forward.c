@@ -1,0 +1,167 @@
+/* forward -- one step of the model: tokens in, logits of the wanted rows out.
+ *
+ * The calling thread lays out the batch (which row is whose, at which position), then every thread of the pool runs
+ * the whole step together: embed, layers, output. */
+#include "model/step.h"
+
+#include "base/assert.h"
+
+#include <string.h>
+
+void step_add(struct step *s, const float *post_norm)
+{
+    s->pending = true;
+    s->post_norm = post_norm;
+}
+
+void step_settle_row(const struct step *s, int row)
+{
+    if (!s->pending)
+        return;
+    float *x = s->w->x + (size_t)row * s->w->d_stride, *y = s->w->y + (size_t)row * s->w->d_stride;
+    if (s->post_norm)
+        s->kern->rms_norm(y, y, s->post_norm, s->d->dim, s->d->eps);
+    if (s->d->residual_scale == 1.0f)
+        s->kern->add(x, y, s->d->dim);
+    else
+        s->kern->add_scaled(x, y, s->d->residual_scale, s->d->dim);
+}
+
+static void norm_row(const struct step *s, float *h, const float *x, const float *weight)
+{
+    if (weight)
+        s->kern->rms_norm(h, x, weight, s->d->dim, s->d->eps);
+    else
+        memcpy(h, x, (size_t)s->d->dim * sizeof *h);
+}
+
+/* The int8 form is made whenever the model has an int matrix: which of the next ones is one costs more to know. */
+static void quantize_h(const struct step *s, int r)
+{
+    int dim = s->d->dim;
+    if (s->m->int_weights && dim % KERN_ACT_BLOCK == 0)
+        s->kern->quantize_q8(s->w->h + (size_t)r * s->w->d_stride, s->w->q8 + (size_t)r * kern_q8_bytes(dim), dim);
+}
+
+void step_norm(struct step *s, const float *weight)
+{
+    struct model_work *w = s->w;
+    for (int r = s->row_first; r < s->row_end; r++) {
+        size_t at = (size_t)r * w->d_stride;
+        step_settle_row(s, r);
+        norm_row(s, w->h + at, w->x + at, weight);
+        quantize_h(s, r);
+    }
+    s->pending = false;
+    team_barrier(s->team);
+}
+
+/* Embeddings and rotations of this thread's rows. */
+static void embed(struct step *s)
+{
+    struct model_work *w = s->w;
+    size_t n_rot = (size_t)s->d->rope.n_rot;
+    for (int r = s->row_first; r < s->row_end; r++) {
+        float *x = w->x + (size_t)r * w->d_stride;
+        kern_matrix_row(&s->m->token_embd, s->b->tokens[r], x);
+        if (s->d->embed_scale != 1.0f)
+            s->kern->scale(x, s->d->embed_scale, s->d->dim);
+        for (int i = 0; i < s->m->rope_count; i++)
+            rope_fill(&s->m->ropes[i], w->row_pos[r], w->cos_sin + ((size_t)i * (size_t)w->rows_max + (size_t)r) * n_rot);
+    }
+}
+
+/* One chunk of logits: scaled and capped while it is in the cache. */
+static void logits_chunk(const struct step *s, const struct operand *h, int first, int end)
+{
+    struct model_work *w = s->w;
+    const struct model_dims *d = s->d;
+    const struct product out = { &s->m->output, s->m->output_bias, w->logits, (size_t)d->vocab };
+    step_multiply(s, &out, h, first, end, 0, h->n);
+    int col = first * KERN_PANEL_ROWS, last = end * KERN_PANEL_ROWS;
+    int n = (last < d->vocab ? last : d->vocab) - col;
+    for (int j = 0; j < h->n; j++) {
+        float *y = w->logits + (size_t)j * (size_t)d->vocab + col;
+        if (d->logit_scale != 1.0f)
+            s->kern->scale(y, d->logit_scale, n);
+        if (d->logit_softcap > 0)
+            s->kern->softcap(y, d->logit_softcap, n);
+    }
+}
+
+/* The last norm and the output matrix, for the wanted rows only; they lie one after another in h. */
+static void output(struct step *s)
+{
+    struct model_work *w = s->w;
+    int first, end, n = s->b->logit_count;
+    team_slice(s->team, n, &first, &end);
+    for (int j = first; j < end; j++) {
+        int r = s->b->logit_rows[j];
+        step_settle_row(s, r);
+        norm_row(s, w->h + (size_t)j * w->d_stride, w->x + (size_t)r * w->d_stride, s->m->output_norm);
+        quantize_h(s, j);
+    }
+    team_barrier(s->team);
+    struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
+    h.n = n;
+    int panels = s->m->output.panels;
+    struct cut cut = step_cut(s, panels, 1, 0);
+    for (int at; (at = team_next(s->team, (panels + cut.panels - 1) / cut.panels)) >= 0;) {
+        int p = at * cut.panels;
+        logits_chunk(s, &h, p, p + cut.panels < panels ? p + cut.panels : panels);
+    }
+}
+
+struct forward {
+    const struct model *m;
+    struct model_work *w;
+    const struct model_batch *b;
+};
+
+static void run_step(struct team *t, void *arg)
+{
+    const struct forward *f = arg;
+    struct step s = { .team = t, .m = f->m, .kern = f->m->kern, .d = &f->m->d, .w = f->w, .b = f->b };
+    team_slice(t, f->b->rows, &s.row_first, &s.row_end);
+    embed(&s);
+    for (int i = 0; i < f->m->d.layers; i++)
+        f->m->arch->layer(&s, &f->m->layers[i]);
+    if (f->b->logit_count) {
+        team_barrier(t); /* experts leave y to the thread that owns the row; logit rows are shared out anew */
+        output(&s);
+    }
+}
+
+/* Rows to runs, runs to attention items. */
+static void lay_out(const struct model *m, struct model_work *w, const struct model_batch *b)
+{
+    int kv_heads = m->d.kv_heads, row = 0, items = 0;
+    int chunk = b->rows * kv_heads / (2 * w->threads);
+    w->q_chunk = chunk < 4 ? 4 : chunk > WORK_Q_CHUNK_MAX ? WORK_Q_CHUNK_MAX : chunk;
+    for (int i = 0; i < b->run_count; i++) {
+        const struct model_run *run = &b->runs[i];
+        ASSERT(run->rows >= 1 && run->rows <= b->rows - row && run->pos_first >= 0);
+        ASSERT(run->pos_first <= m->ctx - run->rows);
+        w->run_first[i] = row;
+        w->run_items[i] = items;
+        items += (run->rows + w->q_chunk - 1) / w->q_chunk * kv_heads;
+        for (int k = 0; k < run->rows; k++, row++) {
+            w->row_run[row] = i;
+            w->row_pos[row] = run->pos_first + k;
+            ASSERT(b->tokens[row] >= 0 && b->tokens[row] < m->d.vocab);
+        }
+    }
+    ASSERT(row == b->rows);
+    w->run_items[b->run_count] = items;
+}
+
+const float *model_forward(const struct model *m, struct model_work *w, const struct model_batch *b)
+{
+    ASSERT(b->rows >= 1 && b->rows <= w->rows_max && b->logit_count >= 0 && b->logit_count <= w->logit_rows_max);
+    for (int j = 0; j < b->logit_count; j++)
+        ASSERT(b->logit_rows[j] >= (j ? b->logit_rows[j - 1] + 1 : 0) && b->logit_rows[j] < b->rows);
+    lay_out(m, w, b);
+    struct forward f = { m, w, b };
+    pool_run(w->pool, run_step, &f);
+    return w->logits;
+}

@@ -1,0 +1,108 @@
+/* products -- matrices times rows, shared between the threads of a step.
+ *
+ * A chunk is a few panels times a block of rows. Panels are cut so that every thread gets several chunks; rows only
+ * when a block of them would not stay in the second-level cache, or when there are too few panels for the threads.
+ * No cut changes a bit: an output is one accumulator in one chunk. */
+#include "model/step.h"
+
+#include "base/assert.h"
+
+enum {
+    CHUNKS_PER_THREAD = 6,
+    CHUNK_PANELS_MAX = 16,
+    ROWS_BLOCK_MIN = 16,
+    ROW_BLOCK_BYTES = 512 << 10,
+};
+
+static int div_up(int a, int b)
+{
+    return (a + b - 1) / b;
+}
+
+static int min_int(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+static int max_int(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+struct cut step_cut(const struct step *s, int panels, int rows, size_t row_bytes)
+{
+    int threads = s->team->count;
+    struct cut c;
+    c.panels = max_int(1, min_int(CHUNK_PANELS_MAX, panels / (threads * CHUNKS_PER_THREAD)));
+    int chunks = div_up(panels, c.panels);
+    int blocks_for_cache = (int)((size_t)rows * row_bytes / ROW_BLOCK_BYTES) + 1;
+    int blocks_for_threads = threads > 1 ? div_up(2 * threads, chunks) : 1;
+    c.row_blocks = max_int(1, min_int(max_int(blocks_for_cache, blocks_for_threads), rows / ROWS_BLOCK_MIN));
+    return c;
+}
+
+void step_multiply(const struct step *s, const struct product *p, const struct operand *x, int panel_first,
+                   int panel_end, int first, int end)
+{
+    bool is_float = kern_type_is_float(p->w->type);
+    struct kern_matmul op = {
+        .w = p->w, .n = end - first, .y = p->y + (size_t)first * p->y_stride, .y_stride = p->y_stride,
+        .bias = p->bias, .x = x->f, .x_stride = x->f_stride * sizeof(float),
+    };
+    if (!is_float) {
+        ASSERT(x->q8);
+        op.x = x->q8;
+        op.x_stride = x->q8_stride;
+    }
+    if (x->rows)
+        op.x_rows = x->rows + first;
+    else
+        op.x = (const char *)op.x + (size_t)first * op.x_stride;
+    s->kern->matmul(&op, panel_first, panel_end);
+}
+
+void step_products(struct step *s, const struct product *list, int count, const struct operand *x)
+{
+    int panels = 0, chunks = 0;
+    for (int i = 0; i < count; i++)
+        panels += list[i].w->panels;
+    struct cut cut = step_cut(s, panels, x->n, x->q8 ? x->q8_stride : x->f_stride * sizeof(float));
+    for (int i = 0; i < count; i++)
+        chunks += div_up(list[i].w->panels, cut.panels);
+    for (int at; (at = team_next(s->team, chunks * cut.row_blocks)) >= 0;) {
+        int block = at % cut.row_blocks, i = 0;
+        at /= cut.row_blocks;
+        for (; at >= div_up(list[i].w->panels, cut.panels); i++)
+            at -= div_up(list[i].w->panels, cut.panels);
+        int first = at * cut.panels;
+        step_multiply(s, &list[i], x, first, min_int(first + cut.panels, list[i].w->panels),
+                      (int)((long)x->n * block / cut.row_blocks), (int)((long)x->n * (block + 1) / cut.row_blocks));
+    }
+}
+
+void step_activate(const struct step *s, enum activation act, float *gate, const float *up, int n)
+{
+    switch (act) {
+    case ACT_SILU: s->kern->silu_mul(gate, gate, up, n); return;
+    case ACT_GELU: s->kern->gelu_mul(gate, gate, up, n); return;
+    case ACT_SWIGLU_OAI: s->kern->swiglu_oai(gate, gate, up, n, 1.702f, 7.0f); return;
+    }
+}
+
+void step_quantize_rows(const struct step *s, const struct kern_matrix *w, const float *f, size_t f_stride)
+{
+    if (kern_type_is_float(w->type))
+        return;
+    size_t bytes = kern_q8_bytes(w->cols);
+    for (int r = s->row_first; r < s->row_end; r++)
+        s->kern->quantize_q8(f + (size_t)r * f_stride, s->w->q8 + (size_t)r * bytes, w->cols);
+}
+
+struct operand step_operand(const struct step *s, const float *f, size_t f_stride, int cols)
+{
+    bool int_form = s->m->int_weights && cols % KERN_ACT_BLOCK == 0;
+    return (struct operand){
+        .f = f, .f_stride = f_stride, .q8 = int_form ? s->w->q8 : NULL, .q8_stride = int_form ? kern_q8_bytes(cols) : 0,
+        .n = s->b->rows,
+    };
+}
