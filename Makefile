@@ -37,6 +37,7 @@ LIBS_text   := -lpcre2-8 -lutf8proc
 LIBS_trust  := -lsodium -lcrypto
 LIBS_ledger := -lsqlite3
 LIBS_fleet  := -lnats
+LIBS_cmd    := -ledit
 LIBS_plan   := -lCbcSolver -lCbc -lCgl -lOsiClp -lClpSolver -lClp -lOsi -lCoinUtils -lm
 
 PROG := tokenworks
@@ -68,6 +69,10 @@ ISA_amx    := $(ISA_avx512) -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16
 endif
 isa_flags   = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 
+# Short lines; V=1 shows the commands.
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@echo "  $(1) $(2)")
+
 have  = $(wildcard src/$(1)/*.c)
 srcs  = $(sort $(wildcard src/$(1)/*.c))
 objs  = $(patsubst %.c,$(B)/%.o,$(call srcs,$(1)))
@@ -97,21 +102,25 @@ deps:
 # ---- compile and link
 $(B)/%.o: %.c | $(B)/.deps
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(if $(filter src/kern/%,$<),$(call isa_flags,$<)) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(if $(filter src/kern/%,$<),$(call isa_flags,$<)) -c -o $@ $<
 $(B)/%.o: %.S | $(B)/.deps
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CPPFLAGS) -c -o $@ $<
+	$(call say,AS,$<)
+	$(Q)$(CC) $(ALL_CPPFLAGS) -c -o $@ $<
 
 $(B)/$(PROG): $(call objs,cmd) $(call archives,cmd)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(call libs,cmd)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(call libs,cmd) $(LIBS_cmd)
 
 define floor_rules
 $(call lib,$(1)): $(call objs,$(1))
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(Q)ar rcs $$@ $$^
 # A test links its own floor and the floors below: calling upwards does not link.
 $(B)/tests/$(1)/%_test: $(B)/tests/$(1)/%_test.o $(call archives,$(1))
-	$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(call libs,$(1))
+	$$(call say,LINK,$$@)
+	$$(Q)$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(call libs,$(1))
 # The floor links whole against what it may reach, and nothing else: no upward call, tested or not.
 layer-$(1): $(call archives,$(1))
 	@echo "int main(void) { return 0; }" | $$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -x c - -x none -o $(B)/layer_$(1) \
@@ -154,7 +163,7 @@ check: $(B)/$(PROG) $(TESTS_C) library tidy layers
 	@B=$(B) SANITIZE=$(SANITIZE) tools/runtests $(TESTS_C) $(TESTS_SH)
 test:
 	@tools/deps test
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory -j$$(nproc) check
 unit: $(TESTS_C)
 	@B=$(B) tools/runtests $(TESTS_C)
 layers: $(foreach f,$(FLOORS_HERE),layer-$(f))
