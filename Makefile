@@ -86,6 +86,8 @@ archives = $(foreach f,$(call under,$(1)),$(call lib,$(f)))
 libs  = $(foreach f,$(call under,$(1)),$(LIBS_$(f)))
 
 TESTS_C  := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/*/*_test.c)))
+# Programs that tests start: an engine without a model, for the front.
+TOOLS_C  := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/*/*_tool.c)))
 TESTS_SH := $(sort $(wildcard tests/*/*_test.sh tests/*/*_test.py))
 
 all: $(B)/$(PROG)
@@ -120,6 +122,8 @@ $(call lib,$(1)): $(call objs,$(1))
 # A test links its own floor and the floors below: calling upwards does not link.
 $(B)/tests/$(1)/%_test: $(B)/tests/$(1)/%_test.o $(call archives,$(1))
 	$$(call say,LINK,$$@)
+	$$(Q)$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(call libs,$(1))
+$(B)/tests/$(1)/%_tool: $(B)/tests/$(1)/%_tool.o $(call archives,$(1))
 	$$(Q)$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(call libs,$(1))
 # The floor links whole against what it may reach, and nothing else: no upward call, tested or not.
 layer-$(1): $(call archives,$(1))
@@ -159,7 +163,7 @@ install: all library man
 	  $(DESTDIR)$(PREFIX)/lib/pkgconfig/tokenworks.pc
 
 # ---- prove it
-check: $(B)/$(PROG) $(TESTS_C) library tidy layers
+check: $(B)/$(PROG) $(TESTS_C) $(TOOLS_C) library tidy layers
 	@B=$(B) SANITIZE=$(SANITIZE) tools/runtests $(TESTS_C) $(TESTS_SH)
 test:
 	@tools/deps test

@@ -301,7 +301,7 @@ static int64_t kv_tokens_needed(const struct bench_options *o)
 
 static enum err_code open_model(struct bench *t, struct err *e)
 {
-    char *path = NULL;
+    struct model_path model = { 0 };
     struct gguf_file *f = NULL;
     struct model_load_options mo = { .kern = &t->kern, .kv_type = KERN_F16, .progress = on_progress };
     enum kern_isa cap = KERN_ISA_COUNT;
@@ -314,28 +314,28 @@ static enum err_code open_model(struct bench *t, struct err *e)
     struct progress p;
     progress_start(&p, "loading", 1000);
     mo.progress_arg = &p;
-    enum err_code c = model_path_find(t->o.model, t->o.state, &path, e);
-    c = c ? c : gguf_open(path, &f, e);
+    enum err_code c = model_path_find(t->o.model, t->o.state, &model, e);
+    c = c ? c : gguf_open(model.path, &f, e);
     c = c ? c : model_load(f, &mo, t->pool, &t->model, e);
     progress_end(&p);
     if (!c) {
         int widest = PREFILL_CHUNK;
         for (int i = 0; i < t->o.batches.count; i++)
             widest = t->o.batches.v[i] > widest ? (int)t->o.batches.v[i] : widest;
-        t->id = model_path_id(path);
+        t->id = mem_strdup(model.id);
         t->file_bytes = gguf_file_bytes(f);
         t->work = model_work_new(t->model, t->pool, widest, widest);
         t->kv = kv_pool_new(model_kv_page_bytes(t->model), (int)(kv_tokens_needed(&t->o) / KERN_PAGE_TOKENS));
     }
     gguf_close(f);
-    mem_free(path);
+    model_path_release(&model);
     return c;
 }
 
 int cmd_bench(int argc, char **argv)
 {
     struct bench *t = MEM_NEW(struct bench);
-    t->o = (struct bench_options){ .repeats = 5, .prompts = { 1, { 512 } }, .decodes = { 1, { 128 } },
+    t->o = (struct bench_options){ .model = "default", .repeats = 5, .prompts = { 1, { 512 } }, .decodes = { 1, { 128 } },
                                    .batches = { 1, { 1 } }, .depths = { 1, { 0 } } };
     int positional;
     struct err e = { 0 };

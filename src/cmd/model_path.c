@@ -6,85 +6,96 @@
 #include "base/mem.h"
 
 #include <dirent.h>
-#include <stdbool.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static bool has_suffix(const char *s, const char *suffix)
-{
-    size_t n = strlen(s), k = strlen(suffix);
-    return n >= k && !strcmp(s + n - k, suffix);
-}
+enum { ENTRIES_MAX = 100000 };
 
-static int is_model(const struct dirent *d)
+static bool ends_gguf(const char *name)
 {
-    return has_suffix(d->d_name, ".gguf");
-}
-
-char *model_path_id(const char *path)
-{
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     size_t n = strlen(name);
-    return mem_strndup(name, has_suffix(name, ".gguf") ? n - 5 : n);
+    return n > 5 && !strcmp(name + n - 5, ".gguf");
 }
 
-/* The models there, for the sentence that says a name is none of them. */
-static void list_names(const char *folder, struct buf *out)
+/* The first .gguf of a folder in the order of their names; the caller frees. NULL: none. */
+static char *first_model(const char *folder)
 {
-    struct dirent **names;
-    int n = scandir(folder, &names, is_model, alphasort);
-    for (int i = 0; i < n; i++) {
-        if (i < 8)
-            buf_printf(out, "%s%.*s", i ? ", " : "", (int)strlen(names[i]->d_name) - 5, names[i]->d_name);
-        free(names[i]);
-    }
-    if (n >= 0)
-        free(names);
-}
-
-static enum err_code first_of(const char *folder, struct buf *path, struct err *e)
-{
-    struct dirent **names;
-    int n = scandir(folder, &names, is_model, alphasort);
-    if (n > 0)
-        buf_printf(path, "%s/%s", folder, names[0]->d_name);
-    for (int i = 0; i < n; i++)
-        free(names[i]);
-    if (n >= 0)
-        free(names);
-    if (n > 0)
-        return ERR_OK;
-    return err_set(e, ERR_NOT_FOUND, "no model in %s; `make run` fetches one, or name a .gguf file", folder);
-}
-
-enum err_code model_path_find(const char *arg, const char *state, char **path, struct err *e)
-{
-    if (arg && (strchr(arg, '/') || has_suffix(arg, ".gguf"))) {
-        *path = mem_strdup(arg);
-        return ERR_OK;
-    }
-    char *home = file_state_dir(state);
-    struct buf folder = { 0 }, found = { 0 };
-    buf_printf(&folder, "%s/models", home);
-    mem_free(home);
-    enum err_code c = ERR_OK;
-    if (arg && strcmp(arg, "default")) {
-        buf_printf(&found, "%s/%s.gguf", buf_str(&folder), arg);
-        if (access(buf_str(&found), R_OK)) {
-            struct buf names = { 0 };
-            list_names(buf_str(&folder), &names);
-            c = err_set(e, ERR_NOT_FOUND, "no model '%.80s' in %s (there: %s)", arg, buf_str(&folder),
-                        names.len ? buf_str(&names) : "none");
-            buf_release(&names);
+    DIR *d = opendir(folder);
+    struct dirent *entry;
+    char *best = NULL;
+    for (int i = 0; d && i < ENTRIES_MAX && (entry = readdir(d)); i++)
+        if (ends_gguf(entry->d_name) && (!best || strcmp(entry->d_name, best) < 0)) {
+            mem_free(best);
+            best = mem_strdup(entry->d_name);
         }
+    if (d)
+        closedir(d);
+    if (!best)
+        return NULL;
+    struct buf b = { 0 };
+    buf_printf(&b, "%s/%s", folder, best);
+    mem_free(best);
+    return buf_take(&b);
+}
+
+/* folder/name+suffix if it can be read, else NULL. */
+static char *readable(const char *folder, const char *name, const char *suffix)
+{
+    struct buf b = { 0 };
+    buf_printf(&b, "%s/%s%s", folder, name, suffix);
+    if (!access(buf_str(&b), R_OK))
+        return buf_take(&b);
+    buf_release(&b);
+    return NULL;
+}
+
+static char *find_by_name(const char *name, const char *folder)
+{
+    char *path = readable(folder, name, ".gguf");
+    if (!path && !strcmp(name, "default"))
+        path = readable(folder, name, "");
+    if (!path && !strcmp(name, "default"))
+        path = first_model(folder);
+    return path;
+}
+
+static char *id_of(const char *path)
+{
+    char real[PATH_MAX];
+    const char *full = realpath(path, real) ? real : path;
+    const char *slash = strrchr(full, '/'), *name = slash ? slash + 1 : full;
+    return mem_strndup(name, strlen(name) - (ends_gguf(name) ? 5 : 0));
+}
+
+enum err_code model_path_find(const char *name, const char *state, struct model_path *out, struct err *e)
+{
+    char *path = NULL;
+    if (strchr(name, '/') || ends_gguf(name)) {
+        if (access(name, R_OK))
+            return err_errno(e, "%s: cannot read the model", name);
+        path = mem_strdup(name);
     } else {
-        c = first_of(buf_str(&folder), &found, e);
+        char *dir = file_state_dir(state);
+        struct buf folder = { 0 };
+        buf_printf(&folder, "%s/models", dir);
+        path = find_by_name(name, buf_str(&folder));
+        if (!path)
+            err_set(e, ERR_NOT_FOUND, "no model '%s' in %s; name a .gguf file, or let `make run` fetch the default one",
+                    name, buf_str(&folder));
+        buf_release(&folder);
+        mem_free(dir);
+        if (!path)
+            return ERR_NOT_FOUND;
     }
-    buf_release(&folder);
-    if (c)
-        buf_release(&found);
-    else
-        *path = buf_take(&found);
-    return c;
+    *out = (struct model_path){ .path = path, .id = id_of(path) };
+    return ERR_OK;
+}
+
+void model_path_release(struct model_path *m)
+{
+    mem_free(m->path);
+    mem_free(m->id);
+    *m = (struct model_path){ .path = NULL };
 }

@@ -1,11 +1,15 @@
-/* model_path -- which file a --model argument means: a path, or a name in the state folder's models/. */
+/* model_path -- what --model names: a file, or a name in the state folder's models/. */
 #ifndef CMD_MODEL_PATH_H
 #define CMD_MODEL_PATH_H
 #include "base/err.h"
 
-/* arg: a path to a .gguf file; NAME for <state>/models/NAME.gguf; NULL or "default" for the first file there by
- * name. state: the --state option or NULL. The caller frees *path. ERR_NOT_FOUND says what is there instead. */
-enum err_code model_path_find(const char *arg, const char *state, char **path, struct err *e);
-/* The model's id: the file name without .gguf. The caller frees it. */
-char *model_path_id(const char *path);
+struct model_path {
+    char *path; /* owned, both */
+    char *id;   /* the file's name without .gguf; through a link, that of the file it points to */
+};
+
+/* name: a path to a file (it has a '/' or ends with .gguf), else <state>/models/NAME.gguf. `default` is
+ * models/default.gguf or models/default (a link or file), else the first .gguf there by name. state: --state or NULL. */
+enum err_code model_path_find(const char *name, const char *state, struct model_path *out, struct err *e);
+void model_path_release(struct model_path *m);
 #endif

@@ -123,6 +123,14 @@ void http_server_drain(struct http_server *s)
     }
 }
 
+int http_server_busy(const struct http_server *s)
+{
+    int busy = 0;
+    for (const struct http_exchange *x = s->first; x; x = x->next)
+        busy += x->state != CONN_HEAD || x->any_byte || http_reply_pending(x);
+    return busy;
+}
+
 const struct http_server_counts *http_server_counts(const struct http_server *s)
 {
     return &s->counts;

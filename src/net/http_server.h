@@ -59,6 +59,8 @@ void http_server_free(struct http_server *s);      /* closes every connection; `
 int http_server_port(const struct http_server *s);
 void http_server_drain(struct http_server *s);     /* closes idle connections, and each other one with its next reply */
 
+int http_server_busy(const struct http_server *s); /* connections with a request or an unsent reply */
+
 struct http_server_counts {
     int64_t connections, accepted, refused, bytes_in, bytes_out, bad_requests;
     size_t bodies_bytes;
