@@ -143,11 +143,11 @@ static bool handle(struct job_table *jobs, struct message *m)
 {
     bool open = m->kind != MESSAGE_CLOSED;
     if (m->kind == MESSAGE_JOB)
-        job_start(jobs, m);
+        engine_job_start(jobs, m);
     else if (m->kind == MESSAGE_CANCEL)
-        job_cancel(jobs, m->id, m->attempt);
+        engine_job_cancel(jobs, m->id, m->attempt);
     else if (m->kind == MESSAGE_CREDIT)
-        job_credit(jobs, m->id, m->attempt, m->credit);
+        engine_job_credit(jobs, m->id, m->attempt, m->credit);
     mem_free(m);
     return open;
 }
@@ -157,8 +157,8 @@ static void send_stats(struct link *link, struct metric *metric, const struct sc
     struct sched_stats stats;
     sched_stats(sched, &stats);
     struct buf b = { 0 };
-    metric_json(metric, &stats, now, &b);
-    link_send(link, &(struct frame){ .kind = FRAME_STATS, .payload = buf_str(&b), .length = b.len });
+    engine_metric_json(metric, &stats, now, &b);
+    engine_link_send(link, &(struct frame){ .kind = FRAME_STATS, .payload = buf_str(&b), .length = b.len });
     buf_release(&b);
 }
 
@@ -166,28 +166,28 @@ static void serve(struct engine *g)
 {
     struct metric metric = { 0 };
     struct sched *sched = g->runtime->sched;
-    struct link *link = link_start(&(struct link_options){ .socket = g->socket, .body_max = (size_t)g->body_max,
+    struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .body_max = (size_t)g->body_max,
                                                            .model = &g->runtime->api });
-    struct job_table *jobs = job_table_new(sched, link, &metric);
+    struct job_table *jobs = engine_job_table_new(sched, link, &metric);
     int64_t stats_ns = 0;
     int rows = 0;
     for (bool open = true; open;) {
         /* Work waits for nobody; an idle engine sleeps until a message or the next stats are due. */
-        struct message *m = link_receive(link, rows ? 0 : STATS_EVERY_NS / 1000000);
-        for (; m && open; m = open ? link_receive(link, 0) : NULL)
+        struct message *m = engine_link_receive(link, rows ? 0 : STATS_EVERY_NS / 1000000);
+        for (; m && open; m = open ? engine_link_receive(link, 0) : NULL)
             open = handle(jobs, m);
         rows = open ? sched_step(sched) : 0;
         if (rows)
-            metric_observe(&metric, METRIC_STEP_ROWS, rows);
-        job_flush_all(jobs);
+            engine_metric_observe(&metric, METRIC_STEP_ROWS, rows);
+        engine_job_flush_all(jobs);
         int64_t now = clock_mono_ns();
         if (now - stats_ns >= STATS_EVERY_NS) {
             send_stats(link, &metric, sched, now);
             stats_ns = now;
         }
     }
-    job_table_free(jobs);
-    link_stop(link);
+    engine_job_table_free(jobs);
+    engine_link_stop(link);
 }
 
 static enum err_code lock_in(struct engine *g, struct err *e)

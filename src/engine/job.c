@@ -39,14 +39,14 @@ struct job_table {
     int count;
 };
 
-struct job_table *job_table_new(struct sched *s, struct link *l, struct metric *m)
+struct job_table *engine_job_table_new(struct sched *s, struct link *l, struct metric *m)
 {
     struct job_table *t = MEM_NEW(struct job_table);
     *t = (struct job_table){ .sched = s, .link = l, .metric = m };
     return t;
 }
 
-int job_count(const struct job_table *t)
+int engine_job_count(const struct job_table *t)
 {
     return t->count;
 }
@@ -55,7 +55,7 @@ int job_count(const struct job_table *t)
 
 static void send_frame(struct job *j, enum frame_kind kind, const char *payload, size_t n)
 {
-    link_send(j->table->link, &(struct frame){ .kind = kind, .id = j->id, .attempt = j->attempt, .seq = j->seq++,
+    engine_link_send(j->table->link, &(struct frame){ .kind = kind, .id = j->id, .attempt = j->attempt, .seq = j->seq++,
                                                .payload = payload, .length = n });
 }
 
@@ -132,7 +132,7 @@ static void on_start(void *user, int cached_tokens)
         return;
     j->begun = true;
     j->started_ns = now;
-    metric_observe(j->table->metric, METRIC_QUEUE, (double)(now - j->received_ns) / 1e9);
+    engine_metric_observe(j->table->metric, METRIC_QUEUE, (double)(now - j->received_ns) / 1e9);
     send_usage(j);
     if (api_job_stream(j->api))
         send_head(j);
@@ -145,7 +145,7 @@ static bool on_token(void *user, const struct infer_token *t)
     struct job *j = c->job;
     int64_t now = clock_mono_ns();
     bool first = j->usage.completion_tokens++ == 0;
-    metric_observe(j->table->metric, first ? METRIC_TTFT : METRIC_ITL,
+    engine_metric_observe(j->table->metric, first ? METRIC_TTFT : METRIC_ITL,
                    (double)(now - (first ? j->received_ns : c->last_ns)) / 1e9);
     c->last_ns = now;
     return api_choice_token(j->api, (int)(c - j->choices), t, &j->out);
@@ -225,7 +225,7 @@ static bool add_choices(struct job *j, const struct message *m, struct err *e)
     return true;
 }
 
-void job_start(struct job_table *t, const struct message *m)
+void engine_job_start(struct job_table *t, const struct message *m)
 {
     struct job *j = MEM_NEW(struct job);
     *j = (struct job){ .table = t, .id = m->id, .attempt = m->attempt, .api = m->job, .received_ns = m->received_ns };
@@ -237,7 +237,7 @@ void job_start(struct job_table *t, const struct message *m)
         cancel_choices(j);
         struct api_error error = { .status = e.code == ERR_BUSY ? 503 : 400, .type = "server_error" };
         snprintf(error.message, sizeof error.message, "%s", e.text);
-        link_send_error(t->link, m->id, m->attempt, &error);
+        engine_link_send_error(t->link, m->id, m->attempt, &error);
         t->metric->rejected++;
         free_job(j);
         return;
@@ -247,7 +247,7 @@ void job_start(struct job_table *t, const struct message *m)
     t->count++;
 }
 
-void job_cancel(struct job_table *t, uint64_t id, uint32_t attempt)
+void engine_job_cancel(struct job_table *t, uint64_t id, uint32_t attempt)
 {
     struct job *j = *find(t, id, attempt);
     if (!j || j->cancelled)
@@ -264,7 +264,7 @@ static void set_paused(struct job *j, bool paused)
             sched_pause(j->table->sched, j->choices[i].seq, paused);
 }
 
-void job_credit(struct job_table *t, uint64_t id, uint32_t attempt, uint32_t credit)
+void engine_job_credit(struct job_table *t, uint64_t id, uint32_t attempt, uint32_t credit)
 {
     struct job *j = *find(t, id, attempt);
     if (!j)
@@ -274,7 +274,7 @@ void job_credit(struct job_table *t, uint64_t id, uint32_t attempt, uint32_t cre
     set_paused(j, j->credit <= 0);
 }
 
-void job_flush_all(struct job_table *t)
+void engine_job_flush_all(struct job_table *t)
 {
     for (struct job **at = &t->jobs; *at;) {
         struct job *j = *at;
@@ -288,14 +288,14 @@ void job_flush_all(struct job_table *t)
         }
         send_end(j);
         if (!j->cancelled)
-            metric_observe(t->metric, METRIC_E2E, (double)(clock_mono_ns() - j->received_ns) / 1e9);
+            engine_metric_observe(t->metric, METRIC_E2E, (double)(clock_mono_ns() - j->received_ns) / 1e9);
         *at = j->next;
         t->count--;
         free_job(j);
     }
 }
 
-void job_table_free(struct job_table *t)
+void engine_job_table_free(struct job_table *t)
 {
     if (!t)
         return;

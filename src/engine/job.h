@@ -1,6 +1,6 @@
 /* job -- one request in the engine: its choices in the scheduler, its response frames on the way out.
  *
- *   job_start -> [start events] head, usage -> [token events] data ... -> [last finish] data, end -> freed
+ *   engine_job_start -> [start events] head, usage -> [token events] data ... -> [last finish] data, end -> freed
  *
  * Response bytes gather in `out` during a step and leave as one data frame after it (job_flush).
  * Owner: the step thread. */
@@ -12,14 +12,14 @@
 
 struct job_table; /* all jobs, by exchange id */
 
-struct job_table *job_table_new(struct sched *s, struct link *l, struct metric *m);
-void job_table_free(struct job_table *t); /* cancels what runs */
-int job_count(const struct job_table *t);
+struct job_table *engine_job_table_new(struct sched *s, struct link *l, struct metric *m);
+void engine_job_table_free(struct job_table *t); /* cancels what runs */
+int engine_job_count(const struct job_table *t);
 
 /* Takes m->job. Refused (queue full): the client gets 503. */
-void job_start(struct job_table *t, const struct message *m);
-void job_cancel(struct job_table *t, uint64_t id, uint32_t attempt);
-void job_credit(struct job_table *t, uint64_t id, uint32_t attempt, uint32_t credit);
+void engine_job_start(struct job_table *t, const struct message *m);
+void engine_job_cancel(struct job_table *t, uint64_t id, uint32_t attempt);
+void engine_job_credit(struct job_table *t, uint64_t id, uint32_t attempt, uint32_t credit);
 /* After each step: sends what gathered, frees what ended. */
-void job_flush_all(struct job_table *t);
+void engine_job_flush_all(struct job_table *t);
 #endif

@@ -34,7 +34,7 @@ struct link {
 
 /* ---- out */
 
-void link_send(struct link *l, const struct frame *f)
+void engine_link_send(struct link *l, const struct frame *f)
 {
     struct buf *b = MEM_NEW(struct buf);
     frame_write(b, f);
@@ -44,15 +44,15 @@ void link_send(struct link *l, const struct frame *f)
     }
 }
 
-void link_send_error(struct link *l, uint64_t id, uint32_t attempt, const struct api_error *e)
+void engine_link_send_error(struct link *l, uint64_t id, uint32_t attempt, const struct api_error *e)
 {
     struct buf json = { 0 };
     api_error_json(e, &json);
     /* {"error":{...}} -> {"status":N,"error":{...}} */
     struct buf payload = { 0 };
     buf_printf(&payload, "{\"status\":%d,%s", e->status, buf_str(&json) + 1);
-    link_send(l, &(struct frame){ .kind = FRAME_ERROR, .id = id, .attempt = attempt, .payload = buf_str(&payload),
-                                  .length = payload.len });
+    engine_link_send(l, &(struct frame){ .kind = FRAME_ERROR, .id = id, .attempt = attempt,
+                                         .payload = buf_str(&payload), .length = payload.len });
     buf_release(&json);
     buf_release(&payload);
 }
@@ -81,7 +81,7 @@ static void refuse(struct link *l, const struct partial *p, int status, const ch
     struct api_error e = { .status = status };
     snprintf(e.type, sizeof e.type, "%s", type);
     snprintf(e.message, sizeof e.message, "%s", text);
-    link_send_error(l, p->id, p->attempt, &e);
+    engine_link_send_error(l, p->id, p->attempt, &e);
 }
 
 static uint64_t tenant_space(const struct link *l, const char *tenant)
@@ -129,7 +129,7 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     struct api_error error = { 0 };
     struct api_job *job = api_job_parse(l->o.model, &r, &error);
     if (!job || !within_allowance(l, job, allowance, &error)) {
-        link_send_error(l, p->id, p->attempt, &error);
+        engine_link_send_error(l, p->id, p->attempt, &error);
         api_job_free(job);
         return NULL;
     }
@@ -243,7 +243,7 @@ static void *reader_main(void *arg)
 
 /* ---- life */
 
-struct link *link_start(const struct link_options *o)
+struct link *engine_link_start(const struct link_options *o)
 {
     struct link *l = MEM_NEW(struct link);
     l->o = *o;
@@ -255,7 +255,7 @@ struct link *link_start(const struct link_options *o)
     return l;
 }
 
-void link_stop(struct link *l)
+void engine_link_stop(struct link *l)
 {
     queue_close(l->outbox); /* the writer sends what is left and ends */
     pthread_join(l->writer, NULL);
@@ -271,7 +271,7 @@ void link_stop(struct link *l)
     mem_free(l);
 }
 
-struct message *link_receive(struct link *l, int64_t wait_ms)
+struct message *engine_link_receive(struct link *l, int64_t wait_ms)
 {
     return queue_pop(l->inbox, wait_ms);
 }

@@ -4,7 +4,7 @@
  * slow part of a request, kept off the step thread) and hands it to the step thread's inbox. The writer sends
  * what the step thread hands it. A request that is no job is answered from the reader directly.
  *
- * Threads: link_receive is the step thread's; link_send may be called by any. */
+ * Threads: engine_link_receive is the step thread's; engine_link_send may be called by any. */
 #ifndef ENGINE_LINK_H
 #define ENGINE_LINK_H
 #include "api/api.h"
@@ -32,13 +32,13 @@ struct link_options {
     size_t body_max;               /* a longer body is answered 413 */
     const struct api_model *model; /* borrowed */
 };
-struct link *link_start(const struct link_options *o);
-void link_stop(struct link *l); /* after MESSAGE_CLOSED, or to end: closes the queues and joins */
+struct link *engine_link_start(const struct link_options *o);
+void engine_link_stop(struct link *l); /* after MESSAGE_CLOSED, or to end: closes the queues and joins */
 
 /* The next message (mem_free it), or NULL after wait_ms (0: at once). */
-struct message *link_receive(struct link *l, int64_t wait_ms);
+struct message *engine_link_receive(struct link *l, int64_t wait_ms);
 /* Copies the payload. */
-void link_send(struct link *l, const struct frame *f);
+void engine_link_send(struct link *l, const struct frame *f);
 /* An OpenAI error object that ends exchange `id`. */
-void link_send_error(struct link *l, uint64_t id, uint32_t attempt, const struct api_error *e);
+void engine_link_send_error(struct link *l, uint64_t id, uint32_t attempt, const struct api_error *e);
 #endif

@@ -18,7 +18,7 @@ static const struct {
     [METRIC_STEP_ROWS] = { "iteration_tokens", { 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512 } },
 };
 
-void metric_observe(struct metric *m, enum metric_histogram h, double value)
+void engine_metric_observe(struct metric *m, enum metric_histogram h, double value)
 {
     int i = 0;
     while (i < METRIC_BUCKETS && value > histograms[h].bounds[i])
@@ -50,7 +50,7 @@ static void update_rates(struct metric *m, const struct sched_stats *s, int64_t 
     m->last_prompt = computed;
 }
 
-void metric_json(struct metric *m, const struct sched_stats *s, int64_t now_ns, struct buf *out)
+void engine_metric_json(struct metric *m, const struct sched_stats *s, int64_t now_ns, struct buf *out)
 {
     update_rates(m, s, now_ns);
     json_t *counters = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}",

@@ -21,7 +21,7 @@ struct metric {
     double decode_rate, prefill_rate;
 };
 
-void metric_observe(struct metric *m, enum metric_histogram h, double value); /* seconds, or rows */
+void engine_metric_observe(struct metric *m, enum metric_histogram h, double value); /* seconds, or rows */
 /* Appends {"counters":{..},"gauges":{..},"histograms":{..}}; rates are since the last call. */
-void metric_json(struct metric *m, const struct sched_stats *s, int64_t now_ns, struct buf *out);
+void engine_metric_json(struct metric *m, const struct sched_stats *s, int64_t now_ns, struct buf *out);
 #endif
