@@ -395,12 +395,6 @@ static bool put_formatted(struct jrun *r, struct jv v, const struct jstr *text, 
         return true;
     }
     bool floaty = sp.type && strchr("eEfFgGn%", sp.type);
-    if (v.type == J_BOOL && !sp.type) {
-        struct jv s = jv_str(r, v);
-        if (!jis_fail(s))
-            put_text(out, &sp, s.s, '<');
-        return !r->failed;
-    }
     if (jis_int(v) && (!sp.type || strchr("dbnoxX", sp.type)) && sp.prec < 0)
         put_int(out, &sp, jint_of(v));
     else if (jis_num(v) && (floaty || !sp.type))

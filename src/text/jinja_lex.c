@@ -145,7 +145,7 @@ static bool lex_raw(struct lexer *x, size_t begin)
         advance(x, end);
         return true;
     }
-    return fail(x, "Missing end of raw directive");
+    return begin == x->n || fail(x, "Missing end of raw directive"); /* nothing after it is no error in Jinja2 */
 }
 
 /* "{%- raw -%}" at tag: the position behind it, or 0. */

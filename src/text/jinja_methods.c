@@ -182,7 +182,7 @@ static struct jv split_blank(struct jrun *r, const struct jstr *s, int64_t max, 
     struct jv out = jlist_new(r, J_LIST, 0);
     size_t from = ju_lead(s->p, s->n, NULL, 0), end = s->n - ju_trail(s->p + from, s->n - from, NULL, 0);
     while (!jis_fail(out) && from < end) {
-        size_t a = from, b = end, len;
+        size_t a = right ? 0 : from, b = right ? end : s->n, len; /* the last cut keeps the blanks beyond it */
         if (max-- != 0) {
             if (right) {
                 for (a = end; a > from;) {
@@ -201,9 +201,9 @@ static struct jv split_blank(struct jrun *r, const struct jstr *s, int64_t max, 
         if (!jcharge(r, (b - a) / 16) || !jlist_add(r, out.l, piece(r, s, a, b)))
             return failed;
         if (right)
-            end = a - ju_trail(s->p + from, a - from, NULL, 0);
+            end = a > from ? a - ju_trail(s->p + from, a - from, NULL, 0) : from;
         else
-            from = b + ju_lead(s->p + b, end - b, NULL, 0);
+            from = b < end ? b + ju_lead(s->p + b, end - b, NULL, 0) : end;
     }
     return out;
 }

@@ -233,6 +233,9 @@ static bool parse_macro_body(struct jparser *p, struct jnode *n, const char *con
         outer->kwargs |= use.kwargs;
         outer->varargs |= use.varargs;
     }
+    for (size_t i = 0; ok && use.caller && i + n->ndefaults < n->nparams; i++)
+        if (n->params[i] == p->t->s_caller)
+            return jparse_fail(p, n->line, "a macro parameter named caller needs a default"), false;
     if (ok)
         p->tok++;
     return ok;

@@ -210,7 +210,7 @@ static void dump_char(struct buf *out, uint32_t c, const char *p, size_t len, bo
     const char *simple = c && c < 0x80 ? strchr(from, (int)c) : NULL;
     if (simple)
         buf_printf(out, "\\%c", to[simple - from]);
-    else if (c < 0x20 || (ascii && c >= 0x7F && c < 0x10000 && c != 0x7F))
+    else if (c < 0x20 || (ascii && c >= 0x7F && c < 0x10000))
         buf_printf(out, "\\u%04x", c);
     else if (ascii && c >= 0x10000)
         buf_printf(out, "\\u%04x\\u%04x", 0xD800 + ((c - 0x10000) >> 10), 0xDC00 + ((c - 0x10000) & 0x3FF));
