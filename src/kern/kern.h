@@ -2,7 +2,8 @@
  *
  * THE LAW. `<op>_ref.c` defines each operation down to the order of its sums, and every other rung returns
  * THE SAME BITS (of results that are numbers: where several NaN meet, which one comes out is not part of it).
- * Rows of a batch never influence each other, and a row's result does not depend on how many rows came with it. What makes that cheap:
+ * Rows of a batch never influence each other, and a row's result does not depend on how many rows came with it.
+ * What makes that cheap:
  *   - Weights are repacked at load into panels of 16 output rows; a vector lane is an output row, so each
  *     output is one accumulator that walks the columns in order, on every rung and for every batch size.
  *   - Quantised weights multiply int8 activations (a scale for each 32 values). The product of a block is an

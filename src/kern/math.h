@@ -1,7 +1,8 @@
 /* math -- exp, tanh and their kin, written once in scalar form: vector rungs repeat these steps lane by lane.
  *
- * exp: x = n ln 2 + r, |r| <= ln 2 / 2; e^r by a polynomial of degree 6 (least maximum relative error, 3e-9); times 2^n in two steps, so that
- * results below FLT_MIN round once. tanh: an odd polynomial (Cephes) near 0, else 1 - 2 / (e^2x + 1). Private to kern/. */
+ * exp: x = n ln 2 + r, |r| <= ln 2 / 2; e^r by a polynomial of degree 6 (least maximum relative error, 3e-9); times
+ * 2^n in two steps, so that results below FLT_MIN round once. tanh: an odd polynomial (Cephes) near 0, else
+ * 1 - 2 / (e^2x + 1). Private to kern/. */
 #ifndef KERN_MATH_H
 #define KERN_MATH_H
 #include <math.h>

@@ -13,5 +13,7 @@ void kern_fill_attn_avx2(struct kern_table *t);
 void kern_fill_vec_avx512(struct kern_table *t);
 void kern_fill_matmul_avx512(struct kern_table *t);
 void kern_fill_attn_avx512(struct kern_table *t);
+void kern_fmul_avx2(const struct kern_matmul *op, int panel_first, int panel_end); /* float weights */
+void kern_fmul_avx512(const struct kern_matmul *op, int panel_first, int panel_end);
 #endif
 #endif
