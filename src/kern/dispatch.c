@@ -65,7 +65,9 @@ void kern_table_fill(struct kern_table *t, enum kern_isa isa)
     kern_fill_attn_ref(t);
 #if defined(__x86_64__)
     if (isa >= KERN_AVX512) {
+        kern_fill_vec_avx512(t);
         kern_fill_matmul_avx512(t);
+        kern_fill_attn_avx512(t);
     }
 #endif
 }
