@@ -28,7 +28,8 @@ LANES __m512 widen(enum kern_type type, const unsigned char *p, __mmask16 m)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
 
-LANES void score_float(enum kern_type type, const struct rows *r, int first, const int n, const unsigned char *k, int dim)
+LANES void score_float(enum kern_type type, const struct rows *r, int first, const int n, const unsigned char *k,
+                       int dim)
 {
     const size_t half = 16 * (type == KERN_F32 ? 4 : 2);
     __m512 s[SCORE_ROWS][2];

@@ -67,6 +67,7 @@ void kern_table_fill(struct kern_table *t, enum kern_isa isa)
     if (isa >= KERN_AVX2) {
         kern_fill_vec_avx2(t);
         kern_fill_matmul_avx2(t);
+        kern_fill_attn_avx2(t);
     }
     if (isa >= KERN_AVX512) {
         kern_fill_vec_avx512(t);

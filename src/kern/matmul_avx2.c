@@ -76,8 +76,8 @@ INLINE void product(const struct arg *a, const int rows, const bool sixteen, con
 #pragma GCC unroll 4
                 for (int r = 0; r < rows; r++) {
                     const struct kern_act *x = a->x[r] + a->at + b;
-                    dot[r] = min || !span ? _mm256_setzero_si256()
-                                          : _mm256_sra_epi32(_mm256_set1_epi32(sixteen ? x->corr16[h] : x->corr), shift);
+                    int corr = sixteen ? x->corr16[h] : x->corr;
+                    dot[r] = min || !span ? _mm256_setzero_si256() : _mm256_sra_epi32(_mm256_set1_epi32(corr), shift);
                 }
                 dots(a, b, h * groups, groups, half, rows, span, dot);
                 __m256 scale = _mm256_load_ps(a->t->scale[b * subs + h] + 8 * half);

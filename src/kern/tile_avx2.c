@@ -102,7 +102,8 @@ static void scales_e8m0(const unsigned char *p, int blocks, struct kern_tile *t)
 }
 
 /* d (and m) times the sub-blocks' integers. */
-INLINE void times(const uint8_t *sc, const uint8_t *mn, bool sign, int subs, const unsigned char *dm, struct kern_tile *t)
+INLINE void times(const uint8_t *sc, const uint8_t *mn, bool sign, int subs, const unsigned char *dm,
+                  struct kern_tile *t)
 {
     for (int h = 0; h < 2; h++) {
         __m256 d = halves(dm + 16 * h), m = mn ? halves(dm + 32 + 16 * h) : d;
