@@ -196,20 +196,6 @@ static enum err_code run_with(const struct logits_options *o, enum kern_isa limi
     return c;
 }
 
-static bool kv_type_by_name(const char *name, enum kern_type *out)
-{
-    static const struct {
-        const char *name;
-        enum kern_type type;
-    } names[] = { { "f16", KERN_F16 }, { "bf16", KERN_BF16 }, { "f32", KERN_F32 }, { "q8_0", KERN_Q8_0 } };
-    for (size_t i = 0; i < MEM_COUNT(names); i++)
-        if (!strcmp(name, names[i].name)) {
-            *out = names[i].type;
-            return true;
-        }
-    return false;
-}
-
 int cmd_logits(int argc, char **argv)
 {
     struct logits_options o = { .isa = "amx", .kv_type = "f16", .chunk = CHUNK_DEFAULT,
@@ -225,7 +211,7 @@ int cmd_logits(int argc, char **argv)
         fprintf(stderr, "tokenworks logits: give --model, --tokens and --out (tokenworks logits --help)\n");
         return 2;
     }
-    if (!kern_isa_by_name(o.isa, &limit) || !kv_type_by_name(o.kv_type, &kv_type)) {
+    if (!kern_isa_by_name(o.isa, &limit) || !model_kv_type_by_name(o.kv_type, &kv_type)) {
         fprintf(stderr, "tokenworks logits: --isa is ref, avx2, avx512 or amx; --kv-type f16, bf16, f32 or q8_0\n");
         return 2;
     }

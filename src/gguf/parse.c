@@ -72,15 +72,23 @@ static bool take_str(struct cursor *c, struct gguf_str *out)
     return true;
 }
 
-/* Names of keys and tensors: short, not empty, printable as a C string. */
+static bool has_control(struct gguf_str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.data[i] < 0x20 || s.data[i] == 0x7f)
+            return true;
+    return false;
+}
+
+/* Names of keys and tensors: short, not empty, fit to be shown and used as C strings. */
 static enum err_code take_name(struct cursor *c, const char *what, struct gguf_str *out, struct err *e)
 {
     if (!take_str(c, out))
         return cut(c, what, e);
     if (out->len == 0 || out->len >= GGUF_NAME_MAX)
         return err_set(e, ERR_CORRUPT, "%s is %zu bytes long, not 1..%d", what, out->len, GGUF_NAME_MAX - 1);
-    if (memchr(out->data, '\0', out->len))
-        return err_set(e, ERR_CORRUPT, "%s holds a NUL byte", what);
+    if (has_control(*out))
+        return err_set(e, ERR_CORRUPT, "%s holds a control character", what);
     return ERR_OK;
 }
 

@@ -64,8 +64,15 @@ void kern_table_fill(struct kern_table *t, enum kern_isa isa)
     kern_fill_matmul_ref(t);
     kern_fill_attn_ref(t);
 #if defined(__x86_64__)
+    if (isa >= KERN_AVX2) {
+        kern_fill_vec_avx2(t);
+        kern_fill_matmul_avx2(t);
+        kern_fill_attn_avx2(t);
+    }
     if (isa >= KERN_AVX512) {
+        kern_fill_vec_avx512(t);
         kern_fill_matmul_avx512(t);
+        kern_fill_attn_avx512(t);
     }
 #endif
 }

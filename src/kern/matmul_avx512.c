@@ -169,7 +169,8 @@ static void quantize_q8(const float *x, void *out, int cols)
     const __m512i abs = _mm512_set1_epi32(0x7fffffff);
     for (int c = 0; c < cols; c += 32, a++) {
         __m512 v0 = _mm512_loadu_ps(x + c), v1 = _mm512_loadu_ps(x + c + 16);
-        __m512i b0 = _mm512_and_si512(_mm512_castps_si512(v0), abs), b1 = _mm512_and_si512(_mm512_castps_si512(v1), abs);
+        __m512i b0 = _mm512_and_si512(_mm512_castps_si512(v0), abs);
+        __m512i b1 = _mm512_and_si512(_mm512_castps_si512(v1), abs);
         uint32_t high = _mm512_reduce_max_epu32(_mm512_max_epu32(b0, b1));
         float top;
         memcpy(&top, &high, 4);

@@ -102,7 +102,8 @@ static void scales_e8m0(const unsigned char *p, int blocks, struct kern_tile *t)
 }
 
 /* d (and m) times the sub-blocks' integers. */
-INLINE void times(const uint8_t *sc, const uint8_t *mn, bool sign, int subs, const unsigned char *dm, struct kern_tile *t)
+INLINE void times(const uint8_t *sc, const uint8_t *mn, bool sign, int subs, const unsigned char *dm,
+                  struct kern_tile *t)
 {
     __m512 d = halves(dm), m = d;
     if (mn)

@@ -3,6 +3,19 @@
 
 #include "base/mem.h"
 
+#include <strings.h>
+
+bool model_kv_type_by_name(const char *name, enum kern_type *out)
+{
+    static const enum kern_type types[] = { KERN_F16, KERN_BF16, KERN_F32, KERN_Q8_0 };
+    for (size_t i = 0; i < MEM_COUNT(types); i++)
+        if (!strcasecmp(name, kern_type_info((int)types[i])->name)) {
+            *out = types[i];
+            return true;
+        }
+    return false;
+}
+
 static bool type_ok(enum kern_type type, const struct model_dims *d)
 {
     if (type == KERN_F16 || type == KERN_BF16 || type == KERN_F32)

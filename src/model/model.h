@@ -25,6 +25,9 @@ struct model_facts {
     bool causal;             /* false for encoders */
 };
 
+/* The ways keys and values can be stored: "f16", "bf16", "f32", "q8_0", in any case of letters. */
+bool model_kv_type_by_name(const char *name, enum kern_type *out);
+
 struct model_load_options {
     const struct kern_table *kern;  /* borrowed; must outlive the model */
     enum kern_type kv_type;         /* KERN_F16 by default (zero means F32!) */

@@ -1,0 +1,309 @@
+/* attn_avx512 -- attention with a key (for scores) or a dimension (for values) in the lane.
+ *
+ * The rows worked on together are (query, head) pairs of one KV head: a page is read once for all of them. Scores are
+ * taken for all 32 lanes, whatever lies there; what a row may not see is masked before it is looked at. */
+#include "kern/lanes_avx512.h"
+#include "kern/page.h"
+#include "kern/rungs.h"
+
+enum { ROWS = KERN_ATTN_ROWS, ROWS_WANTED = 32, SCORE_ROWS = 8, VALUE_ROWS = 6 };
+
+struct rows {
+    int count, v_pad;
+    float m[ROWS], l[ROWS];
+    const float *q[ROWS];
+    int pos[ROWS], lo[ROWS], hi[ROWS];
+    float *s;               /* [count][32] */
+    float *o;               /* [count][v_pad] */
+    struct kern_act *q8;    /* [count][k blocks] */
+};
+
+LANES __m512 widen(enum kern_type type, const unsigned char *p, __mmask16 m)
+{
+    if (type == KERN_F32)
+        return _mm512_maskz_loadu_ps(m, p);
+    __m256i h = _mm256_maskz_loadu_epi16(m, p);
+    if (type == KERN_F16)
+        return _mm512_cvtph_ps(h);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+LANES void score_float(enum kern_type type, const struct rows *r, int first, const int n, const unsigned char *k,
+                       int dim)
+{
+    const size_t half = 16 * (type == KERN_F32 ? 4 : 2);
+    __m512 s[SCORE_ROWS][2];
+    for (int i = 0; i < n; i++)
+        s[i][0] = s[i][1] = _mm512_setzero_ps();
+    for (int d = 0; d < dim; d++, k += 2 * half) {
+        __m512 k0 = widen(type, k, 0xffff), k1 = widen(type, k + half, 0xffff);
+#pragma GCC unroll 8
+        for (int i = 0; i < n; i++) {
+            __m512 q = _mm512_set1_ps(r->q[first + i][d]);
+            s[i][0] = _mm512_fmadd_ps(q, k0, s[i][0]);
+            s[i][1] = _mm512_fmadd_ps(q, k1, s[i][1]);
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        _mm512_store_ps(r->s + (first + i) * 32, s[i][0]);
+        _mm512_store_ps(r->s + (first + i) * 32 + 16, s[i][1]);
+    }
+}
+
+LANES __m512i four(const int8_t *q)
+{
+    int32_t v;
+    memcpy(&v, q, 4);
+    return _mm512_set1_epi32(v);
+}
+
+LANES void score_q8(const struct rows *r, int first, const int n, const unsigned char *k, int blocks)
+{
+    __m512 s[SCORE_ROWS][2];
+    const struct kern_act *q = r->q8 + first * blocks;
+    for (int i = 0; i < n; i++)
+        s[i][0] = s[i][1] = _mm512_setzero_ps();
+    for (int b = 0; b < blocks; b++, k += KERN_K8_BLOCK, q++) {
+        __m512i dot[SCORE_ROWS][2];
+        for (int i = 0; i < n; i++)
+            dot[i][0] = dot[i][1] = _mm512_set1_epi32(q[i * blocks].corr);
+#pragma GCC unroll 8
+        for (int g = 0; g < 8; g++) {
+            __m512i k0 = _mm512_loadu_si512(k + 64 + g * 128), k1 = _mm512_loadu_si512(k + 128 + g * 128);
+#pragma GCC unroll 8
+            for (int i = 0; i < n; i++) {
+                __m512i x = four(q[i * blocks].q + 4 * g);
+                dot[i][0] = _mm512_dpbusd_epi32(dot[i][0], k0, x);
+                dot[i][1] = _mm512_dpbusd_epi32(dot[i][1], k1, x);
+            }
+        }
+        __m512 f0 = widen(KERN_F16, k, 0xffff), f1 = widen(KERN_F16, k + 32, 0xffff);
+        for (int i = 0; i < n; i++) {
+            __m512 f = _mm512_set1_ps(q[i * blocks].scale);
+            s[i][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][0]), _mm512_mul_ps(f0, f), s[i][0]);
+            s[i][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][1]), _mm512_mul_ps(f1, f), s[i][1]);
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        _mm512_store_ps(r->s + (first + i) * 32, s[i][0]);
+        _mm512_store_ps(r->s + (first + i) * 32 + 16, s[i][1]);
+    }
+}
+
+LANES void score_rows(const struct kern_kv *kv, const struct rows *r, int first, const int n, const unsigned char *k)
+{
+    switch (kv->type) {
+    case KERN_F32: score_float(KERN_F32, r, first, n, k, kv->k_dim); break;
+    case KERN_F16: score_float(KERN_F16, r, first, n, k, kv->k_dim); break;
+    case KERN_BF16: score_float(KERN_BF16, r, first, n, k, kv->k_dim); break;
+    default: score_q8(r, first, n, k, kern_blocks32(kv->k_dim)); break;
+    }
+}
+
+static void score_8(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *k)
+{
+    score_rows(kv, r, i, 8, k);
+}
+static void score_4(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *k)
+{
+    score_rows(kv, r, i, 4, k);
+}
+static void score_2(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *k)
+{
+    score_rows(kv, r, i, 2, k);
+}
+static void score_1(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *k)
+{
+    score_rows(kv, r, i, 1, k);
+}
+
+/* Scores of row i into weights; keeps m, l and o in step. false: the page gives this row nothing. */
+static bool weigh(const struct kern_attn *op, struct rows *r, int i)
+{
+    float *s = r->s + i * 32;
+    uint32_t seen = (r->hi[i] == 32 ? 0xffffffffu : (1u << r->hi[i]) - 1) & ~((1u << r->lo[i]) - 1);
+    __m512 scale = _mm512_set1_ps(op->scale), none = _mm512_set1_ps(-INFINITY);
+    __m512 a = _mm512_mul_ps(_mm512_load_ps(s), scale), b = _mm512_mul_ps(_mm512_load_ps(s + 16), scale);
+    if (op->softcap != 0) {
+        __m512 cap = _mm512_set1_ps(op->softcap);
+        a = _mm512_mul_ps(cap, tanh_lanes(_mm512_div_ps(a, cap)));
+        b = _mm512_mul_ps(cap, tanh_lanes(_mm512_div_ps(b, cap)));
+    }
+    a = _mm512_mask_blend_ps((__mmask16)seen, none, a);
+    b = _mm512_mask_blend_ps((__mmask16)(seen >> 16), none, b);
+    float m = kern_max(max_lanes(_mm512_max_ps(a, b)), r->m[i]);
+    if (m == -INFINITY)
+        return false;
+    float f = _mm512_cvtss_f32(exp_lanes(_mm512_set1_ps(r->m[i] - m)));
+    a = exp_lanes(_mm512_sub_ps(a, _mm512_set1_ps(m)));
+    b = exp_lanes(_mm512_sub_ps(b, _mm512_set1_ps(m)));
+    _mm512_store_ps(s, a);
+    _mm512_store_ps(s + 16, b);
+    r->l[i] = fmaf(r->l[i], f, sum_lanes(_mm512_add_ps(a, b)));
+    r->m[i] = m;
+    if (f != 1) {
+        float *o = r->o + i * r->v_pad;
+        for (int d = 0; d < r->v_pad; d += 16)
+            _mm512_store_ps(o + d, _mm512_mul_ps(_mm512_load_ps(o + d), _mm512_set1_ps(f)));
+    }
+    return true;
+}
+
+/* Rows first .. first+n, dimensions d .. d + 16 * wide, tokens lo .. hi. */
+LANES void value_block(const struct kern_kv *kv, enum kern_type type, const struct rows *r, int first, const int n,
+                       const unsigned char *v, int d, const int wide)
+{
+    __m512 o[VALUE_ROWS][4];
+    __mmask16 mask[4];
+    int blocks = kern_blocks32(kv->v_dim);
+    size_t size = type == KERN_F32 ? 4 : 2;
+    for (int j = 0; j < wide; j++) {
+        mask[j] = tail_mask(kv->v_dim - d - 16 * j);
+        for (int i = 0; i < n; i++)
+            o[i][j] = _mm512_load_ps(r->o + (first + i) * r->v_pad + d + 16 * j);
+    }
+    for (int t = r->lo[first]; t < r->hi[first]; t++) {
+        __m512 x[4], f[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < wide; j++) {
+            if (type == KERN_Q8_0) {
+                const unsigned char *code = v + blocks * 64 + t * blocks * 32 + d + 16 * j;
+                x[j] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)code)));
+                f[j] = _mm512_set1_ps(_cvtsh_ss(kern_load16(v + (t * blocks + (d + 16 * j) / 32) * 2)));
+            } else {
+                x[j] = widen(type, v + ((size_t)t * (size_t)kv->v_dim + (size_t)(d + 16 * j)) * size, mask[j]);
+            }
+        }
+#pragma GCC unroll 6
+        for (int i = 0; i < n; i++) {
+            __m512 p = _mm512_set1_ps(r->s[(first + i) * 32 + t]);
+#pragma GCC unroll 4
+            for (int j = 0; j < wide; j++)
+                o[i][j] = _mm512_fmadd_ps(type == KERN_Q8_0 ? _mm512_mul_ps(p, f[j]) : p, x[j], o[i][j]);
+        }
+    }
+    for (int j = 0; j < wide; j++)
+        for (int i = 0; i < n; i++)
+            _mm512_store_ps(r->o + (first + i) * r->v_pad + d + 16 * j, o[i][j]);
+}
+
+LANES void value_wide(const struct kern_kv *kv, const struct rows *r, int first, const int n, const unsigned char *v,
+                      int d, const int wide)
+{
+    switch (kv->type) {
+    case KERN_F32: value_block(kv, KERN_F32, r, first, n, v, d, wide); break;
+    case KERN_F16: value_block(kv, KERN_F16, r, first, n, v, d, wide); break;
+    case KERN_BF16: value_block(kv, KERN_BF16, r, first, n, v, d, wide); break;
+    default: value_block(kv, KERN_Q8_0, r, first, n, v, d, wide); break;
+    }
+}
+
+LANES void value_rows(const struct kern_kv *kv, const struct rows *r, int first, const int n, const unsigned char *v)
+{
+    int d = 0;
+    for (; d + 64 <= r->v_pad; d += 64)
+        value_wide(kv, r, first, n, v, d, 4);
+    for (; d < r->v_pad; d += 16)
+        value_wide(kv, r, first, n, v, d, 1);
+}
+
+static void value_6(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *v)
+{
+    value_rows(kv, r, i, 6, v);
+}
+static void value_3(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *v)
+{
+    value_rows(kv, r, i, 3, v);
+}
+static void value_1(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *v)
+{
+    value_rows(kv, r, i, 1, v);
+}
+
+/* Rows first .. end see at least one key of this page. */
+static void page_step(const struct kern_attn *op, struct rows *r, int first, int end, const unsigned char *k,
+                      const unsigned char *v)
+{
+    const struct kern_kv *kv = op->kv;
+    for (int i = first; i < end;) {
+        int left = end - i, n = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        (n == 8 ? score_8 : n == 4 ? score_4 : n == 2 ? score_2 : score_1)(kv, r, i, k);
+        i += n;
+    }
+    for (int i = first; i < end; i++)
+        if (!weigh(op, r, i))
+            r->hi[i] = r->lo[i];
+    for (int i = first, n; i < end; i += n) {
+        for (n = 1; n < VALUE_ROWS && i + n < end && r->lo[i + n] == r->lo[i] && r->hi[i + n] == r->hi[i]; n++)
+            ;
+        n = n >= 6 ? 6 : n >= 3 ? 3 : 1;
+        (n == 6 ? value_6 : n == 3 ? value_3 : value_1)(kv, r, i, v);
+    }
+}
+
+static void rows_begin(const struct kern_attn *op, struct rows *r, int kv_head, int first_query, int queries)
+{
+    const struct kern_kv *kv = op->kv;
+    int group = op->heads / kv->kv_heads, blocks = kern_blocks32(kv->k_dim);
+    r->count = queries * group;
+    for (int i = 0; i < r->count; i++) {
+        int head = kv_head * group + i % group, query = first_query + i / group;
+        r->q[i] = op->q + (size_t)query * op->q_stride + (size_t)head * (size_t)kv->k_dim;
+        r->pos[i] = op->pos_first + query;
+        r->m[i] = op->sinks ? op->sinks[head] : -INFINITY;
+        r->l[i] = op->sinks ? 1 : 0;
+        if (kv->type == KERN_Q8_0)
+            kern_attn_query_q8(r->q[i], kv->k_dim, r->q8 + i * blocks);
+    }
+    memset(r->o, 0, (size_t)(r->count * r->v_pad) * sizeof(float));
+}
+
+static void rows_end(const struct kern_attn *op, const struct rows *r, int kv_head, int first_query)
+{
+    int group = op->heads / op->kv->kv_heads, dim = op->kv->v_dim;
+    for (int i = 0; i < r->count; i++) {
+        float inv = 1.0f / r->l[i];
+        float *out = op->out + (size_t)(first_query + i / group) * op->out_stride +
+                     (size_t)(kv_head * group + i % group) * (size_t)dim;
+        for (int d = 0; d < dim; d += 16) {
+            __m512 v = _mm512_mul_ps(_mm512_load_ps(r->o + i * r->v_pad + d), _mm512_set1_ps(inv));
+            _mm512_mask_storeu_ps(out + d, tail_mask(dim - d), r->l[i] == 0 ? _mm512_setzero_ps() : v);
+        }
+    }
+}
+
+static void attn(const struct kern_attn *op, int kv_head, void *scratch)
+{
+    const struct kern_kv *kv = op->kv;
+    int group = op->heads / kv->kv_heads, at_once = group < ROWS_WANTED ? ROWS_WANTED / group : 1;
+    struct rows r = { .v_pad = (kv->v_dim + 15) / 16 * 16 };
+    unsigned char *p = (unsigned char *)(((uintptr_t)scratch + 63) & ~(uintptr_t)63);
+    r.q8 = (struct kern_act *)p;
+    p += (size_t)(ROWS * kern_blocks32(kv->k_dim)) * sizeof(struct kern_act);
+    r.s = (float *)p;
+    r.o = r.s + ROWS * 32;
+    for (int i = 0; i < op->n_q; i += at_once) {
+        int queries = op->n_q - i < at_once ? op->n_q - i : at_once;
+        rows_begin(op, &r, kv_head, i, queries);
+        for (int page = 0; page * KERN_PAGE_TOKENS < op->pos_first + i + queries; page++) {
+            int first = r.count, end = 0; /* the rows that see the page are neighbours: positions rise */
+            for (int k = 0; k < r.count; k++) {
+                if (kern_page_range(op, r.pos[k], page * KERN_PAGE_TOKENS, &r.lo[k], &r.hi[k])) {
+                    first = k < first ? k : first;
+                    end = k + 1;
+                }
+            }
+            if (first >= end)
+                continue;
+            const unsigned char *at = op->pages[page];
+            page_step(op, &r, first, end, at + kv->k_offset + (size_t)kv_head * kern_k_head_bytes(kv),
+                      at + kv->v_offset + (size_t)kv_head * kern_v_head_bytes(kv));
+        }
+        rows_end(op, &r, kv_head, i);
+    }
+}
+
+void kern_fill_attn_avx512(struct kern_table *t)
+{
+    t->attn = attn;
+}
