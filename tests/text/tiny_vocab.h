@@ -84,7 +84,7 @@ static inline void tiny_wordpiece(struct tiny *t)
 {
     *t = (struct tiny){ .model = "bert", .name = "tiny" };
     static const char *const pieces[] = { "[PAD]", "[UNK]", "[CLS]", "[SEP]", "\xe2\x96\201a", "\xe2\x96\201ab", "b", "bc",
-                                          "\xe2\x96\x81" ",", "\xe2\x96\201e", "e", "\xe2\x96\x81\xe4\xb8\xad" };
+                                          "\xe2\x96\x81,", "\xe2\x96\201e", "e", "\xe2\x96\x81\xe4\xb8\xad" };
     for (int i = 0; i < 12; i++)
         tiny_add(t, pieces[i], i < 4 ? VOCAB_CONTROL : VOCAB_NORMAL, 0);
 }

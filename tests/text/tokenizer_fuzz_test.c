@@ -58,9 +58,42 @@ static void random_texts_are_survived(void)
     }
 }
 
+/* Vocabulary files with bytes changed: refused or loaded, and what loads encodes. */
+static void mutated_vocabularies_are_survived(void)
+{
+    static struct tiny t;
+    struct rng r = { .seed = 5 };
+    int loaded = 0;
+    for (int k = 0; k < TEXTS; k++) {
+        struct buf b = { 0 };
+        struct err e;
+        k % 3 == 0 ? tiny_bpe(&t, fuzz_pres[k % PRES]) : k % 3 == 1 ? tiny_spm(&t) : tiny_wordpiece(&t);
+        CHECK_INT(tiny_file(&t, &b, &e), ERR_OK);
+        for (uint64_t n = 1 + rng_below(&r, 6); n > 0; n--)
+            b.data[rng_below(&r, b.len)] = rng_below(&r, 2) ? (char)rng_next(&r) : 0;
+        struct gguf_file *f = NULL;
+        struct vocab *v = NULL;
+        if (gguf_open_memory(b.data, b.len, &f, &e) == ERR_OK && vocab_new(f, NULL, &v, &e) == ERR_OK) {
+            struct vocab_ids ids = { 0 };
+            struct buf out = { 0 };
+            static const char text[] = "hello <u><mask> abc ab, 12\xe4\xb8\xad \xff<|im_end|>";
+            CHECK_INT(vocab_encode(v, text, sizeof(text), true, &ids, &e), ERR_OK);
+            vocab_decode(v, ids.v, ids.count, true, &out);
+            loaded++;
+            buf_release(&out);
+            vocab_ids_release(&ids);
+        }
+        vocab_free(v);
+        gguf_close(f);
+        buf_release(&b);
+    }
+    CHECK(loaded > TEXTS / 10 && loaded < TEXTS); /* both ways were taken */
+}
+
 int main(void)
 {
     RUN(corpus_is_survived);
     RUN(random_texts_are_survived);
+    RUN(mutated_vocabularies_are_survived);
     DONE();
 }
