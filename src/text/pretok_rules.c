@@ -125,7 +125,8 @@ static const struct pretok_rule rules[] = {
     { "minicpm5", PRETOK_IGNORE_MERGES, { "\\p{N}{1,3}", LLAMA3_DIGITS("\\p{N}+") } },
     { "exaone-moe", 0, { CONTRACTION "|" LEAD "\\p{L}(?:[\\p{L}\\p{M}]++| (?=\\p{L}))*+|\\p{N}|" OTHERS "[\\r\\n/]?|"
       NEWLINES "|" SPACES } },
-    { "jais-2", 0, { CONTRACTION "|" LEAD "\\p{L}+|\\p{N}{1,3}|" OTHERS "[\\r\\n]*|" NEWLINES "|"
+    /* Looking for a newline again after each chunk of one run of spaces would be quadratic: there is none. */
+    { "jais-2", 0, { CONTRACTION "|" LEAD "\\p{L}+|\\p{N}{1,3}|" OTHERS "[\\r\\n]*|(?<![" WS0 "])" NEWLINES "|"
       SOME("512") SOME("256") SOME("128") SOME("64") SOME("32") SOME("16") SOME("8") SOME("4") SOME("1,2")
       "[" WS "]" } },
     { "chameleon", PRETOK_ADD_BOS, { "<sentinel:[0-9]+>", "IMGIMG[A-I]{1,4}Z", "[\\t\\n]|    |  ", "\\p{N}",
