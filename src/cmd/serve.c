@@ -22,24 +22,24 @@ struct serve_options {
 
 #define FIELD(name) OPT_FIELD(struct serve_options, name)
 static const struct opt rows[] = {
-    { "model", 'm', OPT_STRINGS, "FILE|NAME", "the model; again for more, the first is `default`", FIELD(models), 0, 0 },
+    { "model", 'm', OPT_STRINGS, "FILE|NAME", "a model; again for more, the first is `default`", FIELD(models), 0, 0 },
     { "listen", 'l', OPT_STRING, "ADDR:PORT", "where to listen (127.0.0.1:8080)", FIELD(listen), 0, 0 },
     { "threads", 't', OPT_INT, "N", "kernel threads (one per processor)", FIELD(threads), 1, 512 },
-    { "ctx", 'c', OPT_INT, "N", "positions a sequence may have (the model's own limit)", FIELD(ctx), 1, 1 << 24 },
+    { "ctx", 'c', OPT_INT, "N", "positions a sequence may have (the model's limit)", FIELD(ctx), 1, 1 << 24 },
     { "kv-memory", 0, OPT_SIZE, "SIZE", "memory for keys and values (from the memory plan)", FIELD(kv_memory), 0, 0 },
     { "kv-type", 0, OPT_STRING, "TYPE", "how keys and values are stored: f16, q8_0", FIELD(kv_type), 0, 0 },
     { "batch", 'b', OPT_INT, "N", "tokens in one step at most", FIELD(batch), 1, 1 << 16 },
-    { "isa", 0, OPT_STRING, "NAME", "highest rung of kernels to use: ref, avx2, avx512, amx", FIELD(isa), 0, 0 },
+    { "isa", 0, OPT_STRING, "NAME", "highest rung of kernels: ref, avx2, avx512, amx", FIELD(isa), 0, 0 },
     { "max-body", 0, OPT_SIZE, "SIZE", "largest request body (32M)", FIELD(max_body), 0, 0 },
     { "connections", 0, OPT_INT, "N", "client connections at once (4096)", FIELD(connections), 1, 60000 },
     { "state", 0, OPT_STRING, "DIR", "state and models ($TOKENWORKS_HOME, ~/.cache/tokenworks)", FIELD(state), 0, 0 },
     { "drain-s", 0, OPT_INT, "N", "seconds running requests have after SIGTERM (30)", FIELD(drain_s), 0, 86400 },
     { "api-key-file", 0, OPT_STRING, "FILE", "a line per key: its SHA-256 in hex, a name", FIELD(api_key_file), 0, 0 },
-    { "allowed-host", 0, OPT_STRINGS, "NAME", "a further Host to answer to; may be repeated", FIELD(allowed_hosts), 0, 0 },
-    { "cors-origin", 0, OPT_STRING, "ORIGIN", "the one web origin whose pages may call (none)", FIELD(cors_origin), 0, 0 },
+    { "allowed-host", 0, OPT_STRINGS, "NAME", "a further Host to answer to (repeatable)", FIELD(allowed_hosts), 0, 0 },
+    { "cors-origin", 0, OPT_STRING, "ORIGIN", "the web origin whose pages may call (none)", FIELD(cors_origin), 0, 0 },
     { "tls-cert", 0, OPT_STRING, "FILE", "PEM certificate and chain: serve HTTPS", FIELD(tls_cert), 0, 0 },
     { "tls-key", 0, OPT_STRING, "FILE", "PEM key of that certificate", FIELD(tls_key), 0, 0 },
-    { "tls-client-ca", 0, OPT_STRING, "FILE", "clients need a certificate this one signed", FIELD(tls_client_ca), 0, 0 },
+    { "tls-client-ca", 0, OPT_STRING, "FILE", "clients need a certificate it signed", FIELD(tls_client_ca), 0, 0 },
     { "log-json", 0, OPT_FLAG, NULL, "log lines as JSON objects", FIELD(log_json), 0, 0 },
     { "log-requests", 0, OPT_FLAG, NULL, "a log line per request; never its content", FIELD(log_requests), 0, 0 },
     { "sandbox", 0, OPT_STRING, "MODE", "how the engine is confined: enforce, best-effort, off", FIELD(sandbox), 0, 0 },
@@ -148,7 +148,9 @@ static enum err_code find_models(const struct serve_options *o, struct model_pat
         for (int j = 0; j < i; j++)
             if (!strcmp(found[j].id, found[i].id))
                 return err_set(e, ERR_INVALID, "two models are called %s; rename one of the files", found[i].id);
-        f->models[i] = (struct front_model){ .id = found[i].id, .path = found[i].path, .options = f->models[0].options };
+        f->models[i].id = found[i].id;
+        f->models[i].path = found[i].path;
+        f->models[i].options = f->models[0].options;
         f->model_count = i + 1;
     }
     return ERR_OK;

@@ -116,7 +116,8 @@ class Reply:
     """Reads one reply from a socket, strictly; `complete` says whether it ended as HTTP says."""
 
     def __init__(self, s, method="GET", start=b""):
-        self.s, self.rest, self.complete, self.body, self.status = s, start, False, b"", 0
+        self.s, self.rest, self.complete, self.body, self.status = s, bytearray(start), False, b"", 0
+        pieces = []
         self.headers, self.interim = {}, []
         while True:
             head = self._until(b"\r\n\r\n")
@@ -135,22 +136,18 @@ class Reply:
             self.body = self._exactly(int(self.headers["content-length"]))
             self.complete = len(self.body) == int(self.headers["content-length"])
         elif self.headers.get("transfer-encoding") == "chunked":
-            while True:
+            while not self.complete:
                 size = self._until(b"\r\n")
-                if size is None:
-                    return
-                piece = self._exactly(int(size, 16) + 2)
+                piece = self._exactly(int(size, 16) + 2) if size else b""
+                pieces.append(piece[:-2])
                 if not piece.endswith(b"\r\n"):
-                    self.body += piece
-                    return
-                if piece == b"\r\n":
-                    self.complete = True
-                    return
-                self.body += piece[:-2]
+                    break
+                self.complete = piece == b"\r\n"
+            self.body = b"".join(pieces)
         else:
             while self._more():
                 pass
-            self.body, self.rest, self.complete = self.rest, b"", True
+            self.body, self.rest, self.complete = bytes(self.rest), bytearray(), True
 
     def _more(self):
         try:
@@ -164,13 +161,16 @@ class Reply:
         while mark not in self.rest:
             if not self._more():
                 return None
-        found, self.rest = self.rest.split(mark, 1)
+        at = self.rest.index(mark)
+        found = bytes(self.rest[:at])
+        del self.rest[:at + len(mark)]
         return found
 
     def _exactly(self, n):
         while len(self.rest) < n and self._more():
             pass
-        found, self.rest = self.rest[:n], self.rest[n:]
+        found = bytes(self.rest[:n])
+        del self.rest[:n]
         return found
 
     def json(self):
