@@ -93,6 +93,7 @@ deps:
 	@mkdir -p $(B) && touch $(B)/.deps
 
 # ---- compile and link
+$(B)/src/plan/data.o: $(wildcard data/*/*.yaml)
 $(B)/%.o: %.c | $(B)/.deps
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(if $(filter src/kern/%,$<),$(call isa_flags,$<)) -c -o $@ $<
