@@ -10,7 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static int reference(struct loader *l, const json_t *obj, const char *key, const void *first, size_t stride, int count)
+static int reference(struct loader *l, const json_t *obj, const char *key, const void *first, size_t stride,
+                     int count)
 {
     const char *id = load_text(l, obj, key, true);
     int i = load_find_id(first, stride, count, id);
@@ -46,7 +47,8 @@ static void load_residency(struct loader *l, json_t *obj, struct plan_demand *d)
             if (!strcmp(s->places[k], name))
                 p = k;
         if (p < 0)
-            load_mistake(l, obj, "residency", "no site, supplier or API lies in '%.47s'", name ? name : "(not a text)");
+            load_mistake(l, obj, "residency", "no site, supplier or API lies in '%.47s'", name ? name :
+                         "(not a text)");
         else
             d->place_ok[p] = true;
     }
@@ -113,7 +115,8 @@ static void load_volumes(struct loader *l, json_t *obj, const char *path, struct
     json_t *v = json_object_get(obj, "output_by_quarter"), *one;
     size_t i;
     if (!json_is_array(v) || !json_array_size(v) || json_array_size(v) > QUARTERS_MAX) {
-        load_mistake(l, obj, "output_by_quarter", "a list of 1 to %d volumes in Mtok/day, one per quarter", QUARTERS_MAX);
+        load_mistake(l, obj, "output_by_quarter", "a list of 1 to %d volumes in Mtok/day, one per quarter",
+                     QUARTERS_MAX);
         return;
     }
     json_array_foreach(v, i, one) {
@@ -132,7 +135,8 @@ static void load_volumes(struct loader *l, json_t *obj, const char *path, struct
 static void load_demand(struct loader *l, json_t *obj)
 {
     static const char *const known[] = { "id", "model", "slo", "from", "residency", "api", "output_per_day",
-        "output_by_quarter", "growth", "input_tokens", "output_tokens", "cached", "peak", "penalty", "latency", "burst",
+        "output_by_quarter", "growth", "input_tokens", "output_tokens", "cached", "peak", "penalty", "latency",
+            "burst",
         "note", NULL };
     static const struct field fields[] = {
         { "growth", DIM_PER_YEAR, FIELD(plan_demand, growth), -0.99, 100, 0 },
@@ -142,7 +146,8 @@ static void load_demand(struct loader *l, json_t *obj)
         { "peak", DIM_RATIO, FIELD(plan_demand, peak), 1, 100, 1.5 },
         { "penalty", DIM_TOKEN_PRICE, FIELD(plan_demand, penalty), 0, 1e6, -1 },
     };
-    static const struct field output = { "output_per_day", DIM_VOLUME, FIELD(plan_demand, output0), 0, 1e12, REQUIRED };
+    static const struct field output = { "output_per_day", DIM_VOLUME, FIELD(plan_demand, output0), 0, 1e12,
+                                        REQUIRED };
     struct scenario *s = l->s;
     struct plan_demand *d = &s->demands[s->demand_count++];
     char path[FIGURE_PATH_MAX];

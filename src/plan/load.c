@@ -81,7 +81,8 @@ static bool full_figure(struct loader *l, const json_t *v, const char *key, stru
     }
     f->cls = !strcmp(cls, "seen") ? CLASS_SEEN : !strcmp(cls, "measured") ? CLASS_MEASURED : CLASS_ASSUMED;
     if (f->cls != CLASS_ASSUMED && (!*f->source || !*f->date)) {
-        load_mistake(l, v, NULL, "%s: a figure of class %s needs its source and date; else call it assumed", key, cls);
+        load_mistake(l, v, NULL, "%s: a figure of class %s needs its source and date; else call it assumed", key,
+                     cls);
         return false;
     }
     return true;
@@ -111,7 +112,8 @@ static bool read_figure(struct loader *l, const json_t *obj, const char *key, st
         return full_figure(l, v, key, f);
     const json_t *c = catalogue_figure(l, use);
     if (!c) {
-        load_mistake(l, v, "use", "%s: the catalogue has no figure '%.60s' (tokenworks plan --catalogue lists them)", key,
+        load_mistake(l, v, "use",
+                     "%s: the catalogue has no figure '%.60s' (tokenworks plan --catalogue lists them)", key,
                      use);
         return false;
     }
@@ -275,7 +277,8 @@ void load_use(struct loader *l, json_t *obj, const char *kind)
             return;
         }
     }
-    load_mistake(l, obj, "use", "the catalogue has no %s '%.60s' (tokenworks plan --catalogue lists them)", kind, use);
+    load_mistake(l, obj, "use", "the catalogue has no %s '%.60s' (tokenworks plan --catalogue lists them)", kind,
+                 use);
     json_object_set_new(obj, "id", json_string(use));
     json_object_del(obj, "use");
 }
@@ -285,7 +288,8 @@ int load_quarter(struct loader *l, const json_t *obj, const char *key)
     const char *q = load_text(l, obj, key, true);
     int year = 0, quarter = 0;
     char end;
-    if (sscanf(q, "%4d-Q%1d%c", &year, &quarter, &end) != 2 || year < 1990 || year > 2200 || quarter < 1 || quarter > 4) {
+    if (sscanf(q, "%4d-Q%1d%c", &year, &quarter, &end) != 2 || year < 1990 || year > 2200 || quarter < 1 ||
+        quarter > 4) {
         load_mistake(l, obj, key, "%s: '%.20s' is not a quarter; write it like 2027-Q1", key, q);
         return 0;
     }
@@ -335,7 +339,8 @@ static void apply_what_if(struct loader *l, const char *text)
     struct err e = { 0 };
     json_t *old = find_member(at, part);
     if (!json_is_object(at) || yaml_parse(eq + 1, strlen(eq + 1), "--what-if", &v, &e)) {
-        mistakes_add(l->m, "--what-if", 1, "'%.80s': %s", text, e.code ? e.text : "this is a list; name an entry's field");
+        mistakes_add(l->m, "--what-if", 1, "'%.80s': %s", text, e.code ? e.text :
+                     "this is a list; name an entry's field");
         return;
     }
     if (json_is_object(old) && json_object_get(old, "value") && json_is_number(v.root)) {
@@ -363,7 +368,8 @@ static void open_catalogue(struct loader *l)
 
 static void load_head(struct loader *l, json_t *root)
 {
-    static const char *const known[] = { "scenario", "title", "about", "start", "quarters", "seed", "finance", "rules",
+    static const char *const known[] = { "scenario", "title", "about", "start", "quarters", "seed", "finance",
+                                        "rules",
         "models", "slos", "hardware", "suppliers", "sites", "demand", "api", NULL };
     struct scenario *s = l->s;
     load_known(l, root, known);

@@ -398,7 +398,8 @@ enum err_code lp_solve(const struct lp *p, const struct lp_options *o, struct lp
         out->seconds = (double)(clock_mono_ns() - t.began_ns) / 1e9;
         read_answer(p, o, &answer, &t, out);
         if (done && (!WIFEXITED(status) || WEXITSTATUS(status)) && !out->x)
-            c = err_set(e, ERR_IO, "the solver process died (status %d); the model may be too large for memory", status);
+            c = err_set(e, ERR_IO, "the solver process died (status %d); the model may be too large for memory",
+                        status);
     }
     close(log_pipe[0]);
     close(answer_pipe[0]);

@@ -77,7 +77,8 @@ static void buy_columns(struct model *m, int h, int sup, int l)
         if (!o->given || most < 1 || arrives >= s->quarters)
             continue;
         double price = scenario_price(s, h, sup, t), left = fmax(0, 1 - (s->quarters - arrives) / life);
-        double cost = price * scenario_uplift(s, h, sup, l) * df(m, t) - price * s->hw[h].resale * left * df(m, s->quarters);
+        double cost = price * scenario_uplift(s, h, sup, l) * df(m, t) - price * s->hw[h].resale * left * df(m,
+            s->quarters);
         *col = lp_col(m->lp, 0, most, cost, true);
     }
 }
@@ -89,7 +90,8 @@ static void site_columns(struct model *m, int l)
     bool free_to_open = site->opening == 0 && site->staff == 0;
     for (int t = 0; t < s->quarters; t++) {
         /* opening is paid when y rises: its discounted difference to the next quarter stands here */
-        double cost = site->opening * (df(m, t) - (t + 1 < s->quarters ? df(m, t + 1) : 0)) + site->staff / 4 * df(m, t + 0.5);
+        double cost = site->opening * (df(m, t) - (t + 1 < s->quarters ? df(m, t + 1) : 0)) + site->staff / 4 *
+            df(m, t + 0.5);
         bool must = free_to_open;
         for (int h = 0; h < s->hw_count; h++)
             must = must || (site->existing[h] > 0 && t < site->existing_until[h]);
@@ -97,7 +99,8 @@ static void site_columns(struct model *m, int l)
         for (int h = 0; h < s->hw_count; h++) {
             const struct plan_hardware *hw = &s->hw[h];
             double kwh = hw->power_idle / 1000 * site->pue * QUARTER_HOURS;
-            double run = hw->power_load / 1000 * site->rent * 3 + hw->price * hw->maintenance / 4 + kwh * site->power_price;
+            double run = hw->power_load / 1000 * site->rent * 3 + hw->price * hw->maintenance / 4 + kwh *
+                site->power_price;
             m->installed[h][l][t] = lp_col(m->lp, 0, LP_INFINITY, run * df(m, t + 0.5), false);
         }
     }
@@ -111,7 +114,8 @@ static void unit_columns(struct model *m, int h, int l, int c)
     for (int t = 0; t < s->quarters; t++) {
         bool can = s->classes[c].theta[h] > 0;
         double kwh = (hw->power_load - hw->power_idle) / 1000 * site->pue * QUARTER_HOURS * cost_load_factor(s, c, t);
-        *col_assign(m, h, l, c, t) = can ? lp_col(m->lp, 0, LP_INFINITY, kwh * site->power_price * df(m, t + 0.5), false) : -1;
+        *col_assign(m, h, l, c, t) = can ? lp_col(m->lp, 0, LP_INFINITY, kwh * site->power_price * df(m, t + 0.5),
+                                                  false) : -1;
         *col_standby(m, h, l, c, t) = can && survives(s) ? lp_col(m->lp, 0, LP_INFINITY, 0, false) : -1;
     }
 }
@@ -126,7 +130,8 @@ static void traffic_columns(struct model *m, int d, int t)
     for (int q = 0; q < s->api_count; q++) {
         const struct plan_api *api = &s->apis[q];
         double usd = api->out + dem->input / dem->output * ((1 - dem->cached) * api->in + dem->cached * api->cached);
-        *col_api(m, d, q, t) = dem->api_ok[q] && rate > 0 ? lp_col(m->lp, 0, rate, usd * mtok * df(m, t + 0.5), false) : -1;
+        *col_api(m, d, q, t) = dem->api_ok[q] && rate > 0 ? lp_col(m->lp, 0, rate, usd * mtok * df(m, t + 0.5),
+                                                                   false) : -1;
     }
     *col_unmet(m, d, t) = lp_col(m->lp, 0, rate, dem->unmet * mtok * df(m, t + 0.5), false);
 }

@@ -143,14 +143,16 @@ static void load_perf(struct loader *l, json_t *obj, struct plan_hardware *h)
         snprintf(inner, sizeof inner, "%.100s.step", path);
         load_step(l, json_object_get(obj, "step"), inner, &p->step);
     } else if (!(p->rate > 0) || !(p->itl_ms > 0)) {
-        load_mistake(l, obj, NULL, "performance for '%s' needs 'step' (a..e), or 'rate' and 'itl' of a benchmark", model);
+        load_mistake(l, obj, NULL, "performance for '%s' needs 'step' (a..e), or 'rate' and 'itl' of a benchmark",
+                     model);
     }
 }
 
 void load_hardware(struct loader *l, json_t *root)
 {
     static const char *const known[] = { "id", "name", "critical", "devices", "memory", "price", "price_change",
-        "network", "power_load", "power_idle", "life", "resale", "maintenance", "availability", "spares", "device_mtbf",
+        "network", "power_load", "power_idle", "life", "resale", "maintenance", "availability", "spares",
+            "device_mtbf",
         "unit_mtbf", "device_repair", "unit_repair", "performance", "bandwidth", "fp8", "fp4", "note", NULL };
     static const struct field fields[] = {
         { "devices", DIM_COUNT, FIELD(plan_hardware, devices), 1, 1e5, 1 },
@@ -217,7 +219,8 @@ static void load_existing(struct loader *l, json_t *site, struct plan_site *out)
 
 void load_sites(struct loader *l, json_t *root)
 {
-    static const char *const known[] = { "id", "jurisdiction", "power", "power_price", "pue", "opening", "rent", "staff",
+    static const char *const known[] = { "id", "jurisdiction", "power", "power_price", "pue", "opening", "rent",
+                                        "staff",
         "co2", "mtbf", "repair", "lat", "lon", "existing", "note", NULL };
     static const struct field fields[] = {
         { "power", DIM_POWER, FIELD(plan_site, power), 1, 1e11, REQUIRED },
@@ -250,7 +253,8 @@ void load_sites(struct loader *l, json_t *root)
 
 static void load_offer(struct loader *l, json_t *obj, struct plan_supplier *sup)
 {
-    static const char *const known[] = { "hardware", "price_factor", "capacity", "capacity_growth", "lead_time", "min_lot",
+    static const char *const known[] = { "hardware", "price_factor", "capacity", "capacity_growth", "lead_time",
+                                        "min_lot",
                                          NULL };
     static const struct field fields[] = {
         { "price_factor", DIM_RATIO, FIELD(plan_offer, price_factor), 0.01, 100, 1 },
@@ -283,7 +287,8 @@ static void load_duties(struct loader *l, const json_t *obj, const char *path, s
         sup->duty[p] = -1;
     sup->duty_abroad = 0;
     if (duties && !json_is_object(duties)) {
-        load_mistake(l, obj, "duty", "'duty' is a mapping from a site's jurisdiction (or `abroad`) to a share of the price");
+        load_mistake(l, obj, "duty",
+                     "'duty' is a mapping from a site's jurisdiction (or `abroad`) to a share of the price");
         return;
     }
     json_object_foreach(duties, place, v) {
@@ -321,7 +326,8 @@ void load_suppliers(struct loader *l, json_t *root)
 
 void load_apis(struct loader *l, json_t *root)
 {
-    static const char *const known[] = { "id", "jurisdiction", "price_in", "price_cached", "price_out", "latency", "note",
+    static const char *const known[] = { "id", "jurisdiction", "price_in", "price_cached", "price_out", "latency",
+                                        "note",
                                          NULL };
     static const struct field fields[] = {
         { "price_in", DIM_TOKEN_PRICE, FIELD(plan_api, in), 0, 1e5, REQUIRED },

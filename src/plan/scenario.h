@@ -110,7 +110,8 @@ struct scenario {
     struct plan_finance finance;
     struct plan_rules rules;
     char places[PLACES_MAX][PLAN_ID_MAX];
-    int hw_count, supplier_count, site_count, model_count, slo_count, demand_count, api_count, class_count, place_count;
+    int hw_count, supplier_count, site_count, model_count, slo_count, demand_count, api_count, class_count,
+        place_count;
     struct plan_hardware hw[HW_MAX];
     struct plan_supplier suppliers[SUPPLIERS_MAX];
     struct plan_site sites[SITES_MAX];

@@ -78,7 +78,8 @@ enum err_code step_fit(const struct step_point *points, int count, struct step_f
 {
     double scale[COEFS] = { 0 }, row[COEFS], coef[COEFS];
     if (count < 1 || count > STEP_POINTS_MAX)
-        return err_set(e, ERR_INVALID, "a step-time model is fitted to 1 to %d points, not %d", STEP_POINTS_MAX, count);
+        return err_set(e, ERR_INVALID, "a step-time model is fitted to 1 to %d points, not %d", STEP_POINTS_MAX,
+                       count);
     for (int i = 0; i < count; i++) {
         point_row(&points[i], row);
         for (int k = 0; k < COEFS; k++) {
@@ -177,7 +178,8 @@ enum err_code step_points_read(const json_t *v, struct step_point *points, int *
         if (jsonx_get_double(one, "prefill", 0, 1e9, &p->prefill, e) ||
             jsonx_get_double(one, "batch", 0, 1e9, &p->batch, e) ||
             jsonx_get_double(one, "context", 0, 1e12, &p->context, e) ||
-            jsonx_get_double(one, "sum_pc", 0, 1e15, &p->sum_pc, e) || jsonx_get_double(one, "ms", 1e-9, 1e9, &p->ms, e))
+            jsonx_get_double(one, "sum_pc", 0, 1e15, &p->sum_pc, e) || jsonx_get_double(one, "ms", 1e-9, 1e9,
+                &p->ms, e))
             return err_prefix(e, "point %zu", i + 1);
         ++*count;
     }
