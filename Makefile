@@ -102,6 +102,7 @@ deps:
 	@mkdir -p $(B) && touch $(B)/.deps
 
 # ---- compile and link
+$(B)/src/plan/data.o: $(wildcard data/*/*.yaml)
 $(B)/%.o: %.c | $(B)/.deps
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
