@@ -236,8 +236,10 @@ enum err_code statement_write(enum statement_type type, const struct span *value
     for (int i = 0; !c && i < count; i++) /* a LF inside a value would shift the lines */
         if (!span_same(again.value[i], values[i]))
             c = err_set(e, ERR_INVALID, "the value of '%s' cannot be written in a line", types[type].fields[i].key);
-    if (c)
+    if (c && out->data) {
         out->len = start;
+        out->data[start] = '\0';
+    }
     return c;
 }
 
