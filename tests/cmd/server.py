@@ -13,18 +13,18 @@ class Server:
         command = [BINARY, "serve", "--model", model, "--listen", "127.0.0.1:0", *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         env={**os.environ, **(env or {})})
-        self.port = None
-        for line in self.process.stdout:
+        self.port, self.log = None, []
+        for line in self.process.stderr:
+            self.log.append(line)
             found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
             if found:
                 self.port = int(found.group(1))
                 break
         if not self.port:
-            sys.exit("not ok 1 - the server starts\n# " + self.process.stderr.read()[-2000:])
+            sys.exit("not ok 1 - the server starts\n# " + "".join(self.log)[-2000:])
         self.url = f"http://127.0.0.1:{self.port}"
         # its narration must not fill the pipe
         import threading
-        self.log = []
         for pipe in (self.process.stderr, self.process.stdout):
             threading.Thread(target=lambda p=pipe: self.log.extend(p), daemon=True).start()
 
