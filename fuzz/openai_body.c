@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!size)
         return 0;
     struct api_request r = { data[0] & 1 ? "/v1/completions" : "/v1/chat/completions", (const char *)data + 1,
-                             size - 1, "id", 1700000000, 1 };
+                             size - 1, "id", 1700000000, 1, false };
     struct api_error e = { 0 };
     struct buf out = { 0 };
     struct api_job *j = api_job_parse(&model, &r, &e);
