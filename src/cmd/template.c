@@ -13,7 +13,7 @@ struct options {
     const char *json;
 };
 static const struct opt rows[] = {
-    { "json", 'j', OPT_STRING, "FILE", "the object to render; - is stdin", OPT_FIELD(struct options, json) },
+    { "json", 'j', OPT_STRING, "FILE", "the object to render; - is stdin", OPT_FIELD(struct options, json), 0, 0 },
     { 0 },
 };
 const struct opt_command cmd_template_spec = {
