@@ -19,7 +19,8 @@ static bool one_of(const struct jstr *name, const char *const *set)
 static bool is_mutator(struct jv obj, const struct jstr *name)
 {
     static const char *const dict[] = { "clear", "pop", "popitem", "setdefault", "update", NULL };
-    static const char *const list[] = { "append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove", NULL };
+    static const char *const list[] = { "append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove",
+                                        NULL };
     return (obj.type == J_DICT && one_of(name, dict)) || (obj.type == J_LIST && one_of(name, list)) ||
            (name->n > 4 && name->p[0] == '_' && name->p[1] == '_' && name->p[name->n - 1] == '_');
 }

@@ -156,7 +156,8 @@ static bool is_param(const struct jnode *n, const struct jstr *name)
     return false;
 }
 
-static struct jv param_value(struct jrun *r, const struct jnode *n, size_t i, const struct jargs *args, struct jscope *s)
+static struct jv param_value(struct jrun *r, const struct jnode *n, size_t i, const struct jargs *args,
+                             struct jscope *s)
 {
     if (i < args->npos)
         return args->pos[i];
@@ -232,11 +233,27 @@ static struct jv call_joiner(struct jrun *r, struct jcycler *j)
     return jstr_lit(r, "");
 }
 
+/* What a method of safe text returns is safe as well. */
+static struct jv keep_markup(struct jv v)
+{
+    if (v.type == J_STR)
+        v.markup = 1;
+    else if (v.type == J_LIST || v.type == J_TUPLE)
+        for (size_t i = 0; i < v.l->n; i++)
+            v.l->v[i].markup = v.l->v[i].type == J_STR;
+    return v;
+}
+
+static struct jv call_builtin(struct jrun *r, const struct jfunc *f, const struct jargs *args)
+{
+    struct jv v = jbuiltin_call(r, f->row, f->self, args);
+    return f->self.type == J_STR && f->self.markup ? keep_markup(v) : v;
+}
+
 struct jv jcall(struct jrun *r, struct jv fn, const struct jargs *args)
 {
     if (fn.type == J_FUNC)
-        return fn.fn->kind == JF_MACRO ? jcall_macro(r, fn.fn, args)
-                                       : jbuiltin_call(r, fn.fn->row, fn.fn->self, args);
+        return fn.fn->kind == JF_MACRO ? jcall_macro(r, fn.fn, args) : call_builtin(r, fn.fn, args);
     if (fn.type == J_LOOP)
         return jloop_recurse(r, fn.loop, args);
     if (fn.type == J_JOINER)

@@ -19,6 +19,11 @@ static struct jv f_abs(struct jrun *r, struct jv self, struct jv *a, const struc
                                 : jfail(r, ERR_INVALID, "bad operand type for abs(): '%s'", jtype_name(self));
 }
 
+static bool is_hex(char c)
+{
+    return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'f');
+}
+
 /* The text of a number without blanks around and single underscores between digits; false: too long for one. */
 static bool number_text(const struct jstr *s, char *out, size_t max)
 {
@@ -26,9 +31,7 @@ static bool number_text(const struct jstr *s, char *out, size_t max)
     for (size_t i = lead; i < end; i++) {
         char c = s->p[i];
         if (c == '_') {
-            bool between = i > lead && i + 1 < end && s->p[i - 1] != '_' && s->p[i + 1] != '_' &&
-                           strchr("0123456789abcdefABCDEF", s->p[i - 1]) && strchr("0123456789abcdefABCDEF", s->p[i + 1]);
-            if (!between)
+            if (i == lead || i + 1 >= end || !is_hex(s->p[i - 1]) || !is_hex(s->p[i + 1]))
                 return false;
             continue;
         }
@@ -156,7 +159,8 @@ static struct jv round_common(struct jrun *r, struct jv v, int64_t digits)
 static struct jv f_round(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
 {
     int64_t digits = 0;
-    bool ceiling = a[1].type == J_STR && jstr_is(a[1].s, "ceil"), flooring = a[1].type == J_STR && jstr_is(a[1].s, "floor");
+    bool ceiling = a[1].type == J_STR && jstr_is(a[1].s, "ceil");
+    bool flooring = a[1].type == J_STR && jstr_is(a[1].s, "floor");
     if (!jis_missing(a[1]) && !ceiling && !flooring && !(a[1].type == J_STR && jstr_is(a[1].s, "common")))
         return jfail(r, ERR_INVALID, "method must be common, ceil or floor");
     if (!jis_missing(a[0]) && !jindex(r, a[0], "the precision of round", &digits))

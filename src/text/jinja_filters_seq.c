@@ -51,7 +51,7 @@ static struct jv f_list(struct jrun *r, struct jv self, struct jv *a, const stru
     return jv_list(r, self);
 }
 
-static struct jv f_items(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
+static struct jv make_items(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
 {
     if (self.type == J_UNDEF)
         return jiter_value(r, (struct jiter){ .done = true });
@@ -153,7 +153,7 @@ static struct jv f_dictsort(struct jrun *r, struct jv self, struct jv *a, const 
     return sorted(r, items.l, keys.l, reverse);
 }
 
-static struct jv f_unique(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
+static struct jv make_unique(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
 {
     int cs = flag(r, a[0], false), more = -1;
     struct jiter *it = jiter_open(r, self);
@@ -211,7 +211,7 @@ static struct jv f_groupby(struct jrun *r, struct jv self, struct jv *a, const s
 
 /* ---- generators */
 
-static struct jv f_map(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
+static struct jv make_map(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
 {
     struct jiter it = { .kind = JI_MAP, .attr = jnone(), .dflt = jmissing() };
     if (!raw->npos) {
@@ -261,22 +261,22 @@ static struct jv selection(struct jrun *r, struct jv self, const struct jargs *r
     return it.done || it.from ? jiter_value(r, it) : failed;
 }
 
-static struct jv f_select(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
+static struct jv make_select(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
 {
     return selection(r, self, raw, false, false);
 }
 
-static struct jv f_reject(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
+static struct jv make_reject(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
 {
     return selection(r, self, raw, false, true);
 }
 
-static struct jv f_selectattr(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
+static struct jv make_selectattr(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
 {
     return selection(r, self, raw, true, false);
 }
 
-static struct jv f_rejectattr(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
+static struct jv make_rejectattr(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
 {
     return selection(r, self, raw, true, true);
 }
@@ -290,7 +290,7 @@ static struct jv f_reverse(struct jrun *r, struct jv self, struct jv *a, const s
     struct jv l = jv_list(r, self);
     if (jis_fail(l))
         return l;
-    if (self.type == J_ITER || self.type == J_UNDEF)
+    if (self.type == J_ITER)
         return jslice(r, l, jnone(), jnone(), jint(-1));
     return jiter_value(r, (struct jiter){ .kind = JI_REVERSED, .src = l });
 }
@@ -306,7 +306,7 @@ static bool positive(struct jrun *r, struct jv v, const char *what, int64_t *out
     return true;
 }
 
-static struct jv f_batch(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
+static struct jv make_batch(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
 {
     int64_t size;
     struct jv l = jv_list(r, self), out = jlist_new(r, J_LIST, 0), row = jmissing();
@@ -328,7 +328,7 @@ static struct jv f_batch(struct jrun *r, struct jv self, struct jv *a, const str
     return jiter_value(r, (struct jiter){ .kind = JI_SEQ, .src = out });
 }
 
-static struct jv f_slice(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
+static struct jv make_slice(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
 {
     int64_t slices;
     struct jv l = jv_list(r, self), out = jlist_new(r, J_LIST, 0);
@@ -416,6 +416,30 @@ static struct jv f_attr(struct jrun *r, struct jv self, struct jv *a, const stru
         return jundef_attr(r, self, name);
     return jattr(r, self, name.s);
 }
+
+/* ---- the filters that are generators in Jinja2: what they are given is looked at when they are walked */
+
+static struct jv lazy(struct jrun *r, struct jv self, const struct jbuiltin *make, const struct jargs *raw)
+{
+    return jiter_value(r, (struct jiter){ .kind = JI_LAZY, .src = self, .row = make, .args = *raw });
+}
+
+#define LAZY(name, params, required) \
+    static struct jv f_##name(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw) \
+    { \
+        static const struct jbuiltin make = { #name, make_##name, params, required }; \
+        return lazy(r, self, &make, raw); \
+    }
+LAZY(items, "", 0)
+LAZY(unique, "case_sensitive attribute", 0)
+LAZY(map, NULL, 0)
+LAZY(select, NULL, 0)
+LAZY(reject, NULL, 0)
+LAZY(selectattr, NULL, 0)
+LAZY(rejectattr, NULL, 0)
+LAZY(batch, "linecount fill_with", 1)
+LAZY(slice, "slices fill_with", 1)
+#undef LAZY
 
 const struct jbuiltin jfilter_seq_rows[] = {
     { "length", f_length, "", 0 },

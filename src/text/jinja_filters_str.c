@@ -180,17 +180,20 @@ static struct jv f_truncate(struct jrun *r, struct jv self, struct jv *a, const 
     int64_t length = 255, leeway = 5;
     struct jv end = text_or(r, a[2], "..."), s = self;
     int kill = jis_missing(a[1]) ? 0 : jv_truth(r, a[1]);
-    if (s.type != J_STR || jis_fail(end) || kill < 0)
-        return jfail(r, ERR_INVALID, "truncate takes a string, not '%s'", jtype_name(s));
+    size_t n;
+    if (jis_fail(end) || kill < 0 || !jv_len(r, s, &n))
+        return failed;
     if ((!jis_missing(a[0]) && !jindex(r, a[0], "the length of truncate", &length)) ||
         (!jis_missing(a[3]) && a[3].type != J_NONE && !jindex(r, a[3], "the leeway of truncate", &leeway)))
         return failed;
     int64_t end_n = (int64_t)jstr_chars(end.s);
     if (length < end_n || leeway < 0 || length > INT32_MAX || leeway > INT32_MAX)
         return jfail(r, ERR_INVALID, "truncate needs a length of at least %lld", (long long)end_n);
-    if ((int64_t)jstr_chars(s.s) <= length + leeway)
+    if ((int64_t)n <= length + leeway)
         return s;
-    size_t n = ju_offset(s.s->p, s.s->n, (size_t)(length - end_n));
+    if (s.type != J_STR)
+        return jfail(r, ERR_INVALID, "truncate takes a string, not '%s'", jtype_name(s));
+    n = ju_offset(s.s->p, s.s->n, (size_t)(length - end_n));
     if (!kill) {
         size_t space = ju_rfind(s.s->p, n, " ", 1);
         n = space == SIZE_MAX ? n : space;

@@ -306,7 +306,8 @@ struct jv jformat_percent(struct jrun *r, struct jv format, struct jv args, cons
     if (named) {
         x.args = jdict_new(r);
         for (size_t i = 0; !jis_fail(x.args) && i < named->nkw; i++)
-            if (!jdict_set(r, x.args.d, (struct jv){ .type = J_STR, .s = (struct jstr *)named->kw[i].name }, named->kw[i].v))
+            if (!jdict_set(r, x.args.d, (struct jv){ .type = J_STR, .s = (struct jstr *)named->kw[i].name },
+                           named->kw[i].v))
                 return failed;
     }
     jbuf_init(r, &out);
@@ -320,7 +321,9 @@ struct jv jformat_percent(struct jrun *r, struct jv format, struct jv args, cons
             percent_field(&x, &out);
         }
     }
-    size_t have = x.args.type == J_TUPLE ? x.args.l->n : x.args.type != J_DICT;
+    bool subscriptable = x.args.type == J_DICT || x.args.type == J_LIST || x.args.type == J_RANGE ||
+                         x.args.type == J_UNDEF;
+    size_t have = x.args.type == J_TUPLE ? x.args.l->n : !subscriptable;
     if (!r->failed && !x.mapping && x.used < have)
         jfail(r, ERR_INVALID, "not all arguments converted during string formatting");
     if (r->failed) {
@@ -379,7 +382,7 @@ static const char *parse_spec(const char *p, const char *end, struct spec *sp)
 static bool put_formatted(struct jrun *r, struct jv v, const struct jstr *text, struct buf *out)
 {
     struct spec sp;
-    if (!text->n || v.type == J_UNDEF || v.type == J_NONE || v.type == J_LIST || v.type == J_DICT || v.type == J_TUPLE) {
+    if (!text->n || v.type == J_UNDEF || v.type == J_NONE || v.type >= J_LIST) {
         if (text->n && v.type != J_UNDEF)
             return jfail(r, ERR_INVALID, "unsupported format string passed to %s.__format__", jtype_name(v)), false;
         return jv_print(r, v, out);
@@ -415,8 +418,7 @@ static struct jv named_arg(struct braces *x, const char *p, size_t n)
         if (!n)
             index = x->automatic++;
         return index < x->args->npos ? x->args->pos[index]
-                                     : jfail(r, ERR_INVALID, "Replacement index %zu out of range for positional args tuple",
-                                             index);
+                                     : jfail(r, ERR_INVALID, "Replacement index %zu out of range", index);
     }
     for (size_t i = 0; i < x->args->nkw; i++)
         if (x->args->kw[i].name->n == n && !memcmp(x->args->kw[i].name->p, p, n))
@@ -470,8 +472,8 @@ static bool brace_field(struct braces *x, const char *p, const char *end, struct
         char conv = q + 1 < end ? q[1] : 0;
         q += 2;
         if (!jis_fail(v))
-            v = conv == 's' ? jv_str(r, v) : conv == 'r' || conv == 'a' ? repr_of(r, v)
-                                                                        : jfail(r, ERR_INVALID, "unknown conversion specifier");
+            v = conv == 's' ? jv_str(r, v) : conv == 'r' || conv == 'a'
+              ? repr_of(r, v) : jfail(r, ERR_INVALID, "unknown conversion specifier");
     }
     if (jis_fail(v))
         return false;

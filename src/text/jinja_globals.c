@@ -92,7 +92,8 @@ static struct jv cycler_new(struct jrun *r, enum jtype type, const struct jv *v,
 
 static struct jv g_cycler(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
 {
-    return raw->npos ? cycler_new(r, J_CYCLER, raw->pos, raw->npos) : jfail(r, ERR_INVALID, "at least one item has to be provided");
+    return raw->npos ? cycler_new(r, J_CYCLER, raw->pos, raw->npos)
+                     : jfail(r, ERR_INVALID, "at least one item has to be provided");
 }
 
 static struct jv g_joiner(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)

@@ -9,8 +9,8 @@
 bool jv_iterable(struct jv v)
 {
     switch ((enum jtype)v.type) {
-    case J_UNDEF: case J_STR: case J_LIST: case J_TUPLE: case J_DICT: case J_VIEW: case J_RANGE: case J_ITER: case J_LOOP:
-        return true;
+    case J_UNDEF: case J_STR: case J_LIST: case J_TUPLE: case J_DICT: case J_VIEW: case J_RANGE: case J_ITER:
+    case J_LOOP: return true;
     default: return false;
     }
 }
@@ -85,6 +85,13 @@ static int next_filtered(struct jrun *r, struct jiter *it, struct jv *out)
     return more;
 }
 
+static int next_lazy(struct jrun *r, struct jiter *it, struct jv *out)
+{
+    if (!it->from)
+        it->from = jiter_open(r, jbuiltin_call(r, it->row, it->src, &it->args));
+    return it->from ? jiter_next(r, it->from, out) : -1;
+}
+
 /* ---- the plain ones */
 
 static int next_dict(struct jrun *r, struct jiter *it, struct jv *out)
@@ -143,6 +150,7 @@ int jiter_next(struct jrun *r, struct jiter *it, struct jv *out)
     case JI_MAP: more = next_map(r, it, out); break;
     case JI_SELECT: more = next_selected(r, it, out); break;
     case JI_FOR: more = next_filtered(r, it, out); break;
+    case JI_LAZY: more = next_lazy(r, it, out); break;
     }
     jleave(r);
     it->done = more != 1;

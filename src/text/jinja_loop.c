@@ -98,7 +98,8 @@ static struct jv from_end(struct jrun *r, struct jloop *l, int64_t passed)
 
 struct jv jloop_attr(struct jrun *r, struct jv loop, const struct jstr *name)
 {
-    static const struct jbuiltin cycle = { "cycle", loop_cycle, NULL, 0 }, changed = { "changed", loop_changed, NULL, 0 };
+    static const struct jbuiltin cycle = { "cycle", loop_cycle, NULL, 0 };
+    static const struct jbuiltin changed = { "changed", loop_changed, NULL, 0 };
     struct jloop *l = loop.loop;
     if (jstr_is(name, "index")) return jint(l->index0 + 1);
     if (jstr_is(name, "index0")) return jint(l->index0);

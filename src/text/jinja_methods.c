@@ -92,7 +92,8 @@ static struct jv window(struct jrun *r, struct jv self, struct jv start, struct 
     return jslice(r, self, given(start) ? start : jnone(), given(end) ? end : jnone(), jnone());
 }
 
-static struct jv affix(struct jrun *r, struct jv self, struct jv *a, bool (*test)(const struct jstr *, const struct jstr *))
+static struct jv affix(struct jrun *r, struct jv self, struct jv *a,
+                       bool (*test)(const struct jstr *, const struct jstr *))
 {
     struct jv s = window(r, self, a[1], a[2]);
     if (jis_fail(s))

@@ -313,7 +313,8 @@ static struct jv l_count(struct jrun *r, struct jv self, struct jv *a, const str
 static struct jv l_index(struct jrun *r, struct jv self, struct jv *a, const struct jargs *raw)
 {
     int64_t n = (int64_t)self.l->n, start = 0, stop = n;
-    if ((!jis_missing(a[1]) && !jindex(r, a[1], "start", &start)) || (!jis_missing(a[2]) && !jindex(r, a[2], "stop", &stop)))
+    if ((!jis_missing(a[1]) && !jindex(r, a[1], "start", &start)) ||
+        (!jis_missing(a[2]) && !jindex(r, a[2], "stop", &stop)))
         return failed;
     start = start < -n ? 0 : start < 0 ? start + n : start;
     stop = stop < 0 ? stop + n : stop > n ? n : stop;

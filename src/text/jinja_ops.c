@@ -35,7 +35,8 @@ static const char *op_text(enum jtok op)
 static struct jv int_pow(struct jrun *r, int64_t base, int64_t exp)
 {
     if (exp < 0)
-        return base ? jfloat(pow((double)base, (double)exp)) : jfail(r, ERR_INVALID, "0.0 cannot be raised to a negative power");
+        return base ? jfloat(pow((double)base, (double)exp))
+                    : jfail(r, ERR_INVALID, "0.0 cannot be raised to a negative power");
     int64_t v = 1;
     bool over = false;
     if (base == 0 || base == 1 || base == -1)
@@ -118,7 +119,7 @@ static struct jv repeat(struct jrun *r, struct jv v, int64_t count)
     size_t n = v.type == J_STR ? v.s->n : v.l->n, total;
     if (count < 0)
         count = 0;
-    if (!mem_mul_ok(n, (size_t)count, &total) || total > r->arena.limit)
+    if (!mem_mul_ok(n, (size_t)count, &total) || total > r->arena.limit / (v.type == J_STR ? 1 : sizeof v))
         return jfail(r, ERR_LIMIT, "a repetition is longer than the render's memory");
     if (v.type != J_STR) {
         struct jv l = jlist_new(r, (enum jtype)v.type, total);

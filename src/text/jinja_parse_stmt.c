@@ -52,7 +52,8 @@ static struct jnode *parse_target(struct jparser *p, bool with_ns, int ends)
             return NULL;
         while (p->tok->type == T_COMMA) {
             p->tok++;
-            if (p->tok->type == T_BLOCK_END || p->tok->type == T_ASSIGN || ((ends & JEND_IN) && jparse_is_name(p, "in")))
+            if (p->tok->type == T_BLOCK_END || p->tok->type == T_ASSIGN ||
+                ((ends & JEND_IN) && jparse_is_name(p, "in")))
                 break;
             if (!jparse_push(p, t, &cap, parse_target_item(p, with_ns)))
                 return NULL;

@@ -135,7 +135,8 @@ static bool repr_object(struct jrun *r, struct jv v, struct buf *out)
     case J_NS:
         return buf_puts(out, "<Namespace ") && repr_dict(r, v.d, out) && buf_putc(out, '>');
     case J_LOOP:
-        return jloop_length(r, v.loop, &n) && buf_printf(out, "<LoopContext %lld/%zu>", (long long)v.loop->index0 + 1, n);
+        return jloop_length(r, v.loop, &n) &&
+               buf_printf(out, "<LoopContext %lld/%zu>", (long long)v.loop->index0 + 1, n);
     case J_FUNC:
         if (v.fn->kind == JF_MACRO && v.fn->macro->kind == N_MACRO)
             return buf_printf(out, "<Macro '%.*s'>", jshow(v.fn->macro->sym->s.n), v.fn->macro->sym->s.p);
@@ -174,7 +175,7 @@ static bool check_room(struct jrun *r, const struct buf *out)
 
 bool jv_repr(struct jrun *r, struct jv v, struct buf *out)
 {
-    if (!jenter(r))
+    if (!jcharge(r, 4) || !jenter(r)) /* formatting costs more than walking */
         return false;
     repr_inner(r, v, out);
     jleave(r);
@@ -302,7 +303,7 @@ static bool dump_dict(struct jrun *r, const struct jdict *d, const struct jjson 
 static bool dump_inner(struct jrun *r, struct jv v, const struct jjson *how, int level, struct buf *out)
 {
     bool ok = false;
-    if (!jenter(r))
+    if (!jcharge(r, 4) || !jenter(r))
         return false;
     switch ((enum jtype)v.type) {
     case J_NONE: ok = buf_puts(out, "null"); break;

@@ -131,15 +131,16 @@ struct jv jloop_recurse(struct jrun *r, struct jloop *l, const struct jargs *arg
 enum jflow jexec_for(struct jrun *r, const struct jnode *n, struct jscope *s);
 
 /* ---- generators (jinja_iter.c) */
-enum jiter_kind { JI_SEQ, JI_STR, JI_DICT, JI_RANGE, JI_REVERSED, JI_MAP, JI_SELECT, JI_FOR };
+enum jiter_kind { JI_SEQ, JI_STR, JI_DICT, JI_RANGE, JI_REVERSED, JI_MAP, JI_SELECT, JI_FOR, JI_LAZY };
 struct jiter {
     enum jiter_kind kind;
     uint8_t view;           /* JI_DICT */
     struct jv src;
     size_t pos;
     struct jiter *from;     /* JI_MAP, JI_SELECT, JI_FOR */
-    bool started, empty, done;
-    /* JI_MAP: a filter or an attribute; JI_SELECT: an attribute and a test, either may be absent */
+    bool done;
+    /* JI_MAP: a filter or an attribute; JI_SELECT: an attribute and a test, either may be absent;
+     * JI_LAZY: row makes of src what is then walked: a generator complains when it is walked, not when made */
     const struct jbuiltin *row;
     struct jargs args;
     struct jv attr, dflt;

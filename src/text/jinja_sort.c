@@ -4,7 +4,8 @@
 #include <string.h>
 
 /* Merges the runs a = [0, na) and b = [na, n) of order into tmp and back. */
-static bool merge(struct jrun *r, const struct jv *keys, uint32_t *order, uint32_t *tmp, size_t na, size_t n, bool reverse)
+static bool merge(struct jrun *r, const struct jv *keys, uint32_t *order, uint32_t *tmp, size_t na, size_t n,
+                  bool reverse)
 {
     size_t a = 0, b = na, k = 0;
     while (a < na && b < n) {

@@ -615,8 +615,9 @@ int jv_contains(struct jrun *r, struct jv item, struct jv container)
             jfail(r, ERR_INVALID, "'in <string>' requires string as left operand, not %s", jtype_name(item));
             return -1;
         }
-        return jcharge(r, container.s->n / 64) ? ju_find(container.s->p, container.s->n, item.s->p, item.s->n) != SIZE_MAX
-                                               : -1;
+        if (!jcharge(r, container.s->n / 64))
+            return -1;
+        return ju_find(container.s->p, container.s->n, item.s->p, item.s->n) != SIZE_MAX;
     }
     if (container.type == J_DICT || (container.type == J_VIEW && container.view == JVIEW_KEYS)) {
         struct jv *found = jdict_get(r, container.d, item);

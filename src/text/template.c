@@ -15,7 +15,7 @@
 
 enum { TREE_BYTES_MAX = 256 << 20, SYMS_MAX = 1 << 20 };
 static const struct template_limits defaults = {
-    .memory_max = (size_t)256 << 20, .output_max = (size_t)64 << 20, .ops_max = 50000000, .depth_max = 1200,
+    .memory_max = (size_t)256 << 20, .output_max = (size_t)64 << 20, .ops_max = 20000000, .depth_max = 1200,
 };
 
 /* ---- names */

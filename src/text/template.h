@@ -24,7 +24,7 @@ void template_free(struct template *t);
 struct template_limits {
     size_t memory_max; /* bytes of values alive or dead during one render; 256 MiB */
     size_t output_max; /* bytes appended to out; 64 MiB */
-    int64_t ops_max;   /* one per node evaluated, per element walked and per 64 bytes copied; 50 million */
+    int64_t ops_max;   /* one per node evaluated, per element walked and per 64 bytes copied; 20 million */
     int depth_max;     /* nested evaluations, macro calls included; 1200 */
 };
 

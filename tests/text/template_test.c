@@ -153,7 +153,6 @@ static void hostile(void)
         "{{ ('x' * 100000) | replace('', 'y' * 100000) }}",
         "{{ ('x' * 1000000) | indent('y' * 1000000) * 1000 }}",
         "{{ range(100000) | list | join(' ' * 100000) }}",
-        "{% macro m() %}{{ m | map('string') }}{{ caller() }}{% endmacro %}{% call m() %}{% call m() %}{% endcall %}{% endcall %}{{ [m] | map(attribute=1) | list | first() }}",
         "{% set ns = namespace(g=[1]) %}{% for i in range(50000) %}{% set ns.g = ns.g | map('string') %}{% endfor %}{{ ns.g | list }}",
         "{{ range(0, 9223372036854775807, 1) }}", "{{ 'x'.center(9223372036854775807) }}", "{{ 'x' | center(999999999999) }}",
         "{{ [1,2,3] | batch(9223372036854775807, 0) | list }}", "{{ [1] | slice(9223372036854775807) | list }}",
@@ -162,7 +161,7 @@ static void hostile(void)
     for (size_t i = 0; i < sizeof attacks / sizeof attacks[0]; i++) {
         double seconds;
         enum err_code code = attack(attacks[i], strlen(attacks[i]), &seconds);
-        if (!code || seconds > 20)
+        if (!code || seconds > 20 || getenv("TW_VERBOSE"))
             printf("# %s: code %d after %.1f s\n", attacks[i], code, seconds);
         CHECK(code == ERR_LIMIT || code == ERR_INVALID);
         CHECK(seconds < 20);
