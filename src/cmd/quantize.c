@@ -3,6 +3,7 @@
  * Tensor after tensor, a few megabytes of rows at a time: any size of model in little memory. */
 #include "cmd/cmd.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/progress.h"
@@ -18,14 +19,11 @@ enum { SLAB_VALUES = 4 << 20 }; /* at a time */
 
 struct quantize_options {
     int64_t threads;
-    bool force;
 };
 
 static const struct opt option_rows[] = {
     { "threads", 'j', OPT_INT, "N", "threads (default: all processors)", OPT_FIELD(struct quantize_options, threads), 1,
       POOL_THREADS_MAX },
-    { "force", 0, OPT_FLAG, NULL, "quantise again what is quantised already: it loses twice",
-      OPT_FIELD(struct quantize_options, force), 0, 0 },
     { 0 },
 };
 const struct opt_command cmd_quantize_spec = {
@@ -147,19 +145,19 @@ static enum err_code write_all(struct job *j, const char *path, struct err *e)
     return c ? c : gguf_writer_finish(j->out, e);
 }
 
-/* Q4 from Q4 loses twice and is usually a mistake; from 8 bits it is fine. */
-static enum err_code refuse_twice(const struct job *j, bool force, struct err *e)
+/* Q4 from Q4 loses twice: worth a word, it may be all there is. */
+static void warn_twice(const struct job *j)
 {
-    for (int i = 0; i < gguf_tensor_count(j->in) && !force; i++) {
+    for (int i = 0; i < gguf_tensor_count(j->in); i++) {
         const struct gguf_tensor *t = gguf_tensor_at(j->in, i);
+        const struct kern_type_info *from = kern_type_info((int)t->type);
         enum kern_type to = mix_type_of(j->mix, &j->facts, t);
-        bool coarse = !(kern_type_info((int)t->type)->block_len == 1 || t->type == KERN_Q8_0 || t->type == KERN_Q6_K);
-        if (coarse && to != t->type && kern_type_info((int)to)->block_len > 1)
-            return err_set(e, ERR_INVALID, "%s: tensor '%.*s' is already %s; quantising twice loses twice: start from "
-                           "F16, or give --force", gguf_name(j->in), (int)t->name.len, t->name.data,
-                           kern_type_info((int)t->type)->name);
+        if (from->block_len > 1 && to != t->type && kern_type_info((int)to)->block_len > 1) {
+            log_line(LOG_WARN, "quantize", "%s is quantised already (tensor '%.*s' is %s): what it lost stays lost; "
+                     "start from F16 where there is one", gguf_name(j->in), (int)t->name.len, t->name.data, from->name);
+            return;
+        }
     }
-    return ERR_OK;
 }
 
 static enum err_code run(const struct quantize_options *o, const char *in, const char *out, const char *type,
@@ -176,10 +174,12 @@ static enum err_code run(const struct quantize_options *o, const char *in, const
     j.out = gguf_writer_new();
     j.pool = pool_new((int)o->threads);
     mix_read_facts(f, &j.facts);
-    c = gguf_tensor_count(f) ? refuse_twice(&j, o->force, e)
-                             : err_set(e, ERR_INVALID, "%s: holds no tensors to quantise", in);
-    if (!c)
+    if (gguf_tensor_count(f)) {
+        warn_twice(&j);
         c = write_all(&j, out, e);
+    } else {
+        c = err_set(e, ERR_INVALID, "%s: holds no tensors to quantise", in);
+    }
     gguf_writer_free(j.out);
     pool_free(j.pool);
     gguf_close(f);
