@@ -23,6 +23,9 @@ static void take_field(struct sse *s, const char *name, size_t name_n, const cha
 
 static bool take_line(struct sse *s, sse_fn on_event, void *arg)
 {
+    if (!s->begun && s->line.len >= 3 && !memcmp(s->line.data, "\xef\xbb\xbf", 3))
+        buf_drop_front(&s->line, 3);
+    s->begun = true;
     const char *line = buf_str(&s->line), *colon = memchr(line, ':', s->line.len);
     bool go_on = true;
     if (!s->line.len) {

@@ -13,6 +13,7 @@ struct sse_event {
 struct sse {
     struct buf line, data, type; /* set line.max and data.max to bound them */
     bool after_cr;               /* an LF now belongs to the CR before it */
+    bool begun;                  /* past the first line, which may begin with a byte order mark */
 };
 
 /* Feeds bytes as they came; calls on_event for each whole event. false from on_event stops: ERR_BUSY. Longer than
