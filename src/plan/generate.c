@@ -59,7 +59,8 @@ static void sites(struct rng *r, const struct generate_size *z, struct buf *out)
     buf_puts(out, "sites:\n");
     for (int l = 0; l < z->sites; l++)
         buf_printf(out, "- {id: l%d, jurisdiction: J%d, power: %.0f, power_price: %.3f, pue: %.2f, opening: %.0f, rent: %.0f, "
-                        "staff: %.0f}\n", l, l % JURISDICTIONS, pick(r, 5e5, 2e6), pick(r, 0.04, 0.22), pick(r, 1.1, 1.5),
+                        "staff: %.0f}\n", l, l % JURISDICTIONS, pick(r, 5e5, 2e6), pick(r, 0.04, 0.22), pick(r, 1.1,
+                            1.5),
                    pick(r, 3e5, 1.5e6), pick(r, 80, 200), pick(r, 1e5, 4e5));
 }
 
