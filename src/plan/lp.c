@@ -113,9 +113,15 @@ void lp_set_bounds(struct lp *p, int col, double lower, double upper)
     p->upper[col] = upper;
 }
 
-void lp_set_cost(struct lp *p, int col, double cost)
+void lp_get_bounds(const struct lp *p, int col, double *lower, double *upper)
 {
-    p->cost[col] = cost;
+    *lower = p->lower[col];
+    *upper = p->upper[col];
+}
+
+bool lp_is_integer(const struct lp *p, int col)
+{
+    return p->integer[col];
 }
 
 int lp_cols(const struct lp *p)
