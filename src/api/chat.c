@@ -155,9 +155,8 @@ static bool take_message(struct api_job *j, const json_t *message, size_t i, jso
     if (!known)
         return api_refuse(error, 400, at(i, "role").path, "invalid_value", "message %zu must be an object whose "
                           "'role' is system, developer, user, assistant or tool", i);
-    const char *shown = role;
-    if (!strcmp(role, "developer") && !template_mentions(j->model->chat, "developer"))
-        shown = "system";
+    /* templates that know `developer` take it for another name of `system`; the others know only the latter */
+    const char *shown = strcmp(role, "developer") ? role : "system";
     json_t *to = json_pack("{s:s}", "role", shown);
     json_array_append_new(list, to);
     bool calls = json_array_size(json_object_get(message, "tool_calls")) > 0;

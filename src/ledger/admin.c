@@ -271,8 +271,8 @@ enum err_code admin_tenant_erase(struct store *s, int64_t id, int64_t now_ms, st
 {
     static const char *const steps[] = {
         "DELETE FROM usage WHERE tenant = ?3",
-        "UPDATE key SET revoked_ms = CASE revoked_ms WHEN 0 THEN ?4 ELSE revoked_ms END, name = '', hint = '',"
-        " hash = randomblob(32), models = '', jurisdictions = '' WHERE tenant = ?3",
+        ("UPDATE key SET revoked_ms = CASE revoked_ms WHEN 0 THEN ?4 ELSE revoked_ms END, name = '', hint = '',"
+         " hash = randomblob(32), models = '', jurisdictions = '' WHERE tenant = ?3"),
         "UPDATE team SET name = 'erased-' || id WHERE tenant = ?3",
         "UPDATE tenant SET name = 'erased-' || id, erased_ms = ?4 WHERE id = ?3",
     };

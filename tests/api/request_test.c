@@ -284,7 +284,7 @@ static void a_thousand_mutations_survive(void)
         }
         struct api_error e = { 0 };
         char *exact = mem_dup(body, n ? n : 1); /* so that a sanitizer sees a byte too many */
-        struct api_request q = { i % 3 == 1 ? TEXT : CHAT, exact, n, "id", 1, 2, false };
+        struct api_request q = { .path = i % 3 == 1 ? TEXT : CHAT, .body = exact, .body_len = n, .response_id = "id" };
         struct api_job *j = api_job_parse(&model, &q, &e);
         CHECK(j || (e.status == 400 && e.message[0]));
         struct buf out = { 0 };
