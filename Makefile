@@ -107,6 +107,7 @@ $(B)/%.o: %.c | $(B)/.deps
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(if $(filter src/kern/%,$<),$(call isa_flags,$<)) -c -o $@ $<
+$(B)/src/cmd/version.o: CPPFLAGS += -DTW_FLOORS='"$(strip $(FLOORS_HERE))"'
 $(B)/%.o: %.S | $(B)/.deps
 	@mkdir -p $(@D)
 	$(call say,AS,$<)
