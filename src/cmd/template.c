@@ -19,8 +19,9 @@ static const struct opt rows[] = {
 const struct opt_command cmd_template_spec = {
     "template", "--json FILE", "render a chat template",
     "FILE holds an object {\"template\": text, \"context\": {messages, tools, add_generation_prompt ...}} and may\n"
-    "give \"now\" (\"2026-01-02T03:04:05\"), at which strftime_now stands still. The text goes to stdout as it is, without\n"
-    "a newline added. When the template refuses the conversation its sentence goes to stderr and the exit status is 1.",
+    "give \"now\" (\"2026-01-02T03:04:05\"), at which strftime_now stands still. The text goes to stdout as it\n"
+    "is, without a newline added. When the template refuses the conversation its sentence goes to stderr and the\n"
+    "exit status is 1.",
     rows,
 };
 
