@@ -60,14 +60,14 @@ void step_norm(struct step *s, const float *weight)
 static void embed(struct step *s)
 {
     struct model_work *w = s->w;
-    size_t n_rot = (size_t)s->d->rope.n_rot;
+    size_t n_rot = (size_t)s->d->rope.n_rot, rows_max = (size_t)w->rows_max;
     for (int r = s->row_first; r < s->row_end; r++) {
         float *x = w->x + (size_t)r * w->d_stride;
         kern_matrix_row(&s->m->token_embd, s->b->tokens[r], x);
         if (s->d->embed_scale != 1.0f)
             s->kern->scale(x, s->d->embed_scale, s->d->dim);
         for (int i = 0; i < s->m->rope_count; i++)
-            rope_fill(&s->m->ropes[i], w->row_pos[r], w->cos_sin + ((size_t)i * (size_t)w->rows_max + (size_t)r) * n_rot);
+            rope_fill(&s->m->ropes[i], w->row_pos[r], w->cos_sin + ((size_t)i * rows_max + (size_t)r) * n_rot);
     }
 }
 

@@ -115,8 +115,8 @@ static enum err_code place_matrix(struct plan *p, const struct tensor_row *row, 
     return ERR_OK;
 }
 
-static enum err_code place_experts(struct plan *p, const struct tensor_row *row, const struct gguf_tensor *t, void *base,
-                                   struct err *e)
+static enum err_code place_experts(struct plan *p, const struct tensor_row *row, const struct gguf_tensor *t,
+                                   void *base, struct err *e)
 {
     const struct model_dims *d = &p->m->d;
     size_t rows = dim_value(d, row->rows), cols = dim_value(d, row->cols), experts = (size_t)d->experts;
