@@ -243,9 +243,13 @@ static void value_6(const struct kern_kv *kv, const struct rows *r, int i, const
 {
     value_rows(kv, r, i, 6, v);
 }
-static void value_3(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *v)
+static void value_4(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *v)
 {
-    value_rows(kv, r, i, 3, v);
+    value_rows(kv, r, i, 4, v);
+}
+static void value_2(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *v)
+{
+    value_rows(kv, r, i, 2, v);
 }
 static void value_1(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *v)
 {
@@ -267,8 +271,8 @@ static void page_step(const struct kern_attn *op, struct rows *r, int first, int
     for (int i = first, n; i < end; i += n) {
         for (n = 1; n < VALUE_ROWS && i + n < end && r->lo[i + n] == r->lo[i] && r->hi[i + n] == r->hi[i]; n++)
             ;
-        n = n >= 6 ? 6 : n >= 3 ? 3 : 1;
-        (n == 6 ? value_6 : n == 3 ? value_3 : value_1)(kv, r, i, v);
+        n = n >= 6 ? 6 : n >= 4 ? 4 : n >= 2 ? 2 : 1;
+        (n == 6 ? value_6 : n == 4 ? value_4 : n == 2 ? value_2 : value_1)(kv, r, i, v);
     }
 }
 
