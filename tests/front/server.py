@@ -203,12 +203,18 @@ def equal(got, want):
         raise AssertionError(f"got {got!r}, want {want!r}")
 
 
+class Skip(Exception):
+    """Raised by a test that cannot run here, with the reason."""
+
+
 def run(tests):
     failed = 0
     for number, test in enumerate(tests, 1):
         try:
             test()
             print(f"ok {number} - {test.__name__}", flush=True)
+        except Skip as why:
+            print(f"ok {number} - {test.__name__} # SKIP {why}", flush=True)
         except Exception:
             failed += 1
             print("# " + traceback.format_exc().replace("\n", "\n# "))
