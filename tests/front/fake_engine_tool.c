@@ -11,7 +11,7 @@
  *   cut         an error frame after the head
  *   headers     a head whose fields try to split the reply
  *   log         the reply is the list of cancelled ids and of the descriptors it was given
- * Environment: FAKE_LOADING_MS, FAKE_EXIT_LOADING=1 (dies while loading), FAKE_REFUSE=1 (error on id 0), FAKE_BODY
+ * Environment: FAKE_LOADING_MS, FAKE_EXIT_LOADING=1 (dies while loading), FAKE_REFUSE=1 (a hello that is not ready), FAKE_BODY
  * (JSON: fields that requests have unless they say otherwise; "text" is a list of the pieces `stream` sends). */
 #include "base/clock.h"
 #include "base/json.h"
@@ -302,7 +302,8 @@ static void load(void)
     if (getenv("FAKE_EXIT_LOADING"))
         exit(1);
     if (getenv("FAKE_REFUSE")) {
-        send_json(NULL, FRAME_ERROR, json_pack("{s:{s:s}}", "error", "message", "this file is no model: bad magic"));
+        send_json(NULL, FRAME_HELLO, json_pack("{s:s, s:b, s:s}", "role", "engine", "ready", 0, "error",
+                                               "this file is no model: bad magic"));
         exit(1);
     }
     for (int i = 1, total = ms ? (int)strtol(ms, NULL, 10) : 0; i <= 10 && total; i++) {

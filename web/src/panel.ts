@@ -18,6 +18,10 @@ function bytes(v: number): string {
   return `${number(v, 1)} ${units[i]}`;
 }
 
+function short(v: number): string {
+  return v >= 1e9 ? `${number(v / 1e9, 1)} billion` : v >= 1e6 ? `${number(v / 1e6)} million` : number(v);
+}
+
 function duration(s: number): string {
   if (s < 1) return `${number(1000 * s)} ms`;
   if (s < 120) return `${number(s, 1)} s`;
@@ -54,17 +58,17 @@ function spark(rate: number): void {
 }
 
 const FACT_NAMES: Record<string, string> = {
-  arch: "Architecture", architecture: "Architecture", ctx: "Context", context: "Context", parameters: "Parameters",
-  quantization: "Weights", file_type: "Weights", isa: "Kernels", threads: "Threads", vocab: "Vocabulary",
-  layers: "Layers", bytes: "Size", kv_type: "KV type", name: "Name", numerics: "Numerics",
+  name: "Name", arch: "Architecture", params: "Parameters", type: "Weights", weight_bytes: "Weights take",
+  ctx: "Context", kv_bytes: "KV memory", layers: "Layers", dim: "Width", vocab: "Vocabulary", isa: "Kernels",
+  threads: "Threads",
 };
 
 function factRows(m: ModelState): [string, string][] {
   const rows: [string, string][] = [["Id", m.id]];
-  for (const [k, v] of Object.entries(m.facts ?? {})) {
-    if (k === "id" || v === null || typeof v === "object" || rows.length > 14) continue;
-    const text = typeof v === "number" ? (/bytes|memory/.test(k) ? bytes(v) : number(v, 2)) : String(v);
-    rows.push([FACT_NAMES[k] ?? k.replace(/_/g, " "), text]);
+  for (const [k, label] of Object.entries(FACT_NAMES)) {
+    const v = m.facts?.[k];
+    if (typeof v === "number") rows.push([label, k.endsWith("_bytes") ? bytes(v) : k === "params" ? short(v) : number(v)]);
+    else if (typeof v === "string" && v) rows.push([label, v]);
   }
   return rows;
 }
