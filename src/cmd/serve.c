@@ -172,8 +172,9 @@ static enum err_code serve(const struct serve_options *o, struct front_options *
     enum err_code c = front ? ERR_OK : e->code;
     if (front) {
         bool v6 = strchr(f->http.address, ':') != NULL;
-        fprintf(stderr, "listening on %s://%s%s%s:%d\n", tls ? "https" : "http", v6 ? "[" : "", f->http.address,
+        printf("listening on %s://%s%s%s:%d\n", tls ? "https" : "http", v6 ? "[" : "", f->http.address,
                 v6 ? "]" : "", front_port(front));
+        fflush(stdout); /* scripts read the port here */
         c = front_run(front, e);
     }
     front_free(front);

@@ -52,7 +52,7 @@ static void link_changed(void *arg, struct link *k)
         f->options.narrate(f->options.narrate_arg, link_model_id(k), link_loading(k), ready);
     if (link_state(k) == LINK_DOWN && !f->ever_ready &&
         (link_refused(k) || link_failures(k) >= FIRST_START_TRIES)) {
-        f->result = err_set(&f->error, ERR_IO, "%s: %s", link_model_id(k), link_fault(k));
+        f->result = err_set(&f->error, ERR_IO, "%s", link_fault(k));
         loop_stop(f->loop);
     }
 }

@@ -60,7 +60,8 @@ static void go_down(struct link *k, const char *why)
     if (k->pid > 0) {
         char end[80];
         spawn_end(&k->pid, 200, end, sizeof end);
-        log_line(LOG_ERROR, "front", "the engine of %s is gone: %s; %s", k->spec.model_id, k->fault, end);
+        if (!k->refused)
+            log_line(LOG_ERROR, "front", "the engine of %s is gone: %s; %s", k->spec.model_id, k->fault, end);
     }
     if (was_ready && clock_mono_ns() - k->ready_ns > STABLE_MS * 1000000LL)
         k->pause_ms = 0;
@@ -89,12 +90,24 @@ static json_t *parse_object(const struct frame *f)
     return NULL;
 }
 
+/* The engine says why it cannot serve this model; it exits by itself. */
+static void take_fault(struct link *k, const char *why)
+{
+    snprintf(k->fault, sizeof k->fault, "%s", why ? why : "the engine cannot serve this model");
+    k->refused = true;
+}
+
 static bool take_hello(struct link *k, const struct frame *f)
 {
     json_t *v = parse_object(f);
     if (!v || k->state != LINK_LOADING) {
         json_decref(v);
         return false;
+    }
+    if (!json_is_true(json_object_get(v, "ready"))) {
+        take_fault(k, json_string_value(json_object_get(v, "error")));
+        json_decref(v);
+        return true;
     }
     json_decref(k->facts);
     k->facts = json_incref(json_object_get(v, "model"));
@@ -125,26 +138,12 @@ static bool take_stats(struct link *k, const struct frame *f)
     return true;
 }
 
-/* The engine says why it cannot serve; it exits by itself. */
-static void take_fault(struct link *k, const struct frame *f)
-{
-    json_t *v = parse_object(f);
-    const char *message = json_string_value(json_object_get(json_object_get(v, "error"), "message"));
-    snprintf(k->fault, sizeof k->fault, "%s", message ? message : "the engine cannot serve this model");
-    k->refused = k->state == LINK_LOADING;
-    json_decref(v);
-}
-
 static bool take_frame(struct link *k, const struct frame *f)
 {
     if (f->id == 0) {
         if (f->kind == FRAME_HELLO)
             return take_hello(k, f);
-        if (f->kind == FRAME_STATS)
-            return take_stats(k, f);
-        if (f->kind == FRAME_ERROR)
-            take_fault(k, f);
-        return f->kind == FRAME_ERROR;
+        return f->kind == FRAME_STATS && take_stats(k, f);
     }
     uint64_t slot = f->id & ((1u << SLOT_BITS) - 1);
     struct link_call *c = slot < (uint64_t)k->slots ? k->calls[slot] : NULL;

@@ -1,7 +1,7 @@
 /* link -- one engine process and the socket to it: started, greeted, listened to, started again when it dies.
  *
  *   DOWN --spawn--> LOADING --its hello--> READY --dies--> DOWN (again after a pause that doubles up to 30 s)
- *                      `--error on id 0, or dies--> DOWN
+ *                      `--hello that is not ready, or dies--> DOWN
  *
  * Owned by the front's loop thread. An exchange with the engine is a link_call inside somebody's struct. */
 #ifndef FRONT_LINK_H

@@ -11,7 +11,8 @@
  *   cut         an error frame after the head
  *   headers     a head whose fields try to split the reply
  *   log         the reply is the list of cancelled ids and of the descriptors it was given
- * Environment: FAKE_LOADING_MS, FAKE_EXIT_LOADING=1 (dies while loading), FAKE_REFUSE=1 (error on id 0). */
+ * Environment: FAKE_LOADING_MS, FAKE_EXIT_LOADING=1 (dies while loading), FAKE_REFUSE=1 (a hello that is not ready), FAKE_BODY
+ * (JSON: fields that requests have unless they say otherwise; "text" is a list of the pieces `stream` sends). */
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -160,6 +161,12 @@ static void start_job(struct job *j)
     j->body = jsonx_parse(lf + 1, j->bytes.len - (size_t)(lf + 1 - j->bytes.data), NULL);
     if (!j->head)
         die("a request head that is no JSON");
+    if (getenv("FAKE_BODY")) { /* what a client that knows nothing of us cannot say */
+        json_t *base = jsonx_parse(getenv("FAKE_BODY"), strlen(getenv("FAKE_BODY")), NULL);
+        json_object_update(base, j->body);
+        json_decref(j->body);
+        j->body = base;
+    }
     j->n = 10;
     j->size = 1000;
     jsonx_get_string(j->body, "do", &what, NULL);
@@ -295,7 +302,8 @@ static void load(void)
     if (getenv("FAKE_EXIT_LOADING"))
         exit(1);
     if (getenv("FAKE_REFUSE")) {
-        send_json(NULL, FRAME_ERROR, json_pack("{s:{s:s}}", "error", "message", "this file is no model: bad magic"));
+        send_json(NULL, FRAME_HELLO, json_pack("{s:s, s:b, s:s}", "role", "engine", "ready", 0, "error",
+                                               "this file is no model: bad magic"));
         exit(1);
     }
     for (int i = 1, total = ms ? (int)strtol(ms, NULL, 10) : 0; i <= 10 && total; i++) {
@@ -313,9 +321,9 @@ static void load(void)
 static void send_stats(void)
 {
     json_t *v = json_pack("{s:{s:I}, s:{s:i, s:i, s:i, s:f}, s:{s:{s:[f,f], s:[i,i,i], s:f}}}", "counters",
-                          "tokens_completion_total", (json_int_t)frames_sent, "gauges", "running", job_count, "kv_pages_used",
-                          12, "kv_pages_total", 64, "tokens_per_s", 12.5, "histograms", "ttft_seconds", "le", 0.1, 1.0,
-                          "counts", 1, 2, 3, "sum", 4.5);
+                          "generation_tokens_total", (json_int_t)frames_sent, "gauges", "num_requests_running", job_count,
+                          "kv_pages_used", 12, "kv_pages", 64, "generation_tokens_per_second", 12.5, "histograms",
+                          "time_to_first_token_seconds", "le", 0.1, 1.0, "counts", 1, 2, 3, "sum", 4.5);
     send_json(NULL, FRAME_STATS, v);
 }
 

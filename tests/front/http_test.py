@@ -255,9 +255,10 @@ def metrics_are_prometheus_text():
                 assert family in types and list(types)[-1] == family, line
                 samples[name] = float(value)
         equal(samples['tokenworks_http_requests_total{route="/v1/chat/completions",status="200"}'], 1)
-        equal(samples['tokenworks_kv_pages_total{model="tiny"}'], 64)
-        equal([samples[f'tokenworks_ttft_seconds_bucket{{model="tiny",le="{le}"}}'] for le in ("0.1", "1", "+Inf")], [1, 3, 6])
-        equal(samples['tokenworks_ttft_seconds_count{model="tiny"}'], 6)
+        equal(samples['tokenworks_kv_pages{model="tiny"}'], 64)
+        bucket = 'tokenworks_time_to_first_token_seconds_bucket{model="tiny",le="%s"}'
+        equal([samples[bucket % le] for le in ("0.1", "1", "+Inf")], [1, 3, 6])
+        equal(samples['tokenworks_time_to_first_token_seconds_count{model="tiny"}'], 6)
 
 
 run([keep_alive_and_pipelining, a_flood_behind_a_stream_is_cut_off, http_1_0_and_head, expect_100_continue,

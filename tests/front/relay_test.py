@@ -177,7 +177,7 @@ def a_model_that_is_refused_ends_the_server():
     s = Server(env={"FAKE_REFUSE": "1"}, wait=False)
     equal(s.process.wait(10 * SLOW), 1)
     equal(s.stop(), 1)
-    assert "tokenworks serve: tiny: this file is no model: bad magic" in s.log, s.log
+    assert "tokenworks serve: this file is no model: bad magic" in s.log, s.log
     s = Server(env={"FAKE_EXIT_LOADING": "1"}, wait=False)
     equal(s.process.wait(10 * SLOW), 1)
     s.stop()

@@ -27,7 +27,7 @@ class Server:
         self.lines = []
         self.process = subprocess.Popen(
             [os.path.join(B, "tokenworks"), "serve", "--model", model_path, "--listen", "127.0.0.1:0", "--engine", engine]
-            + list(options), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}, text=True)
+            + list(options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}, text=True)
         self.port = None
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -36,7 +36,7 @@ class Server:
             until(lambda: self.get("/health").status == 200, "the engine to be ready")
 
     def _read(self):
-        for line in self.process.stderr:
+        for line in self.process.stdout:
             self.lines.append(line)
             m = re.match(r"listening on https?://.*:(\d+)$", line.strip())
             if m:
@@ -203,12 +203,18 @@ def equal(got, want):
         raise AssertionError(f"got {got!r}, want {want!r}")
 
 
+class Skip(Exception):
+    """Raised by a test that cannot run here, with the reason."""
+
+
 def run(tests):
     failed = 0
     for number, test in enumerate(tests, 1):
         try:
             test()
             print(f"ok {number} - {test.__name__}", flush=True)
+        except Skip as why:
+            print(f"ok {number} - {test.__name__} # SKIP {why}", flush=True)
         except Exception:
             failed += 1
             print("# " + traceback.format_exc().replace("\n", "\n# "))
