@@ -186,8 +186,9 @@ enum err_code report_list(struct store *s, enum report_list what, bool json, FIL
     return show(s, sql[what], NULL, 0, json, out, e);
 }
 
-#define SUMS "sum(requests) AS requests, sum(prompt) AS prompt_tokens, sum(cached) AS cached_tokens," \
-             " sum(output) AS output_tokens, sum(cost_micros) AS cost_micros, sum(energy_mj) AS energy_mj FROM daily "
+#define SUM(column, name) "coalesce(sum(" #column "), 0) AS " #name
+#define SUMS SUM(requests, requests) ", " SUM(prompt, prompt_tokens) ", " SUM(cached, cached_tokens) ", " \
+             SUM(output, output_tokens) ", " SUM(cost_micros, cost_micros) ", " SUM(energy_mj, energy_mj) " FROM daily "
 #define RANGE "WHERE day >= ?1 AND day < ?2 AND (?3 = 0 OR daily.tenant = ?3) GROUP BY 1 ORDER BY 1"
 
 enum err_code report_usage(struct store *s, const struct report_range *r, enum report_by by, bool json, FILE *out,
