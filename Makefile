@@ -93,7 +93,7 @@ TESTS_SH := $(sort $(wildcard tests/*/*_test.sh tests/*/*_test.py))
 all: $(B)/$(PROG)
 
 # ---- what must be installed first
-$(B)/.deps: tools/deps
+$(B)/.deps: tools/deps $(wildcard web/package-lock.json)
 	@mkdir -p $(B)
 	@tools/deps build
 	@touch $@
