@@ -122,7 +122,8 @@ with tap.case("the engine dies: 503 with Retry-After, then a new one answers"):
             results.append(e)
     t = threading.Thread(target=victim)
     t.start()
-    time.sleep(0.7)
+    while not s.metric("tokenworks_num_requests_running"):
+        time.sleep(0.02)
     os.kill(s.engine_pid(), signal.SIGKILL)
     t.join(30)
     assert results and results[0][0] == 503 and "retry-after" in results[0][2], results
@@ -133,7 +134,8 @@ with tap.case("SIGTERM drains: what runs finishes, nothing new starts, exit 0"):
     done = []
     t = threading.Thread(target=lambda: done.append(s.chat("Tell me everything.", ignore_eos=True, max_tokens=150)))
     t.start()
-    time.sleep(0.4)
+    while not s.metric("tokenworks_num_requests_running"):
+        time.sleep(0.02)
     s.process.send_signal(signal.SIGTERM)
     time.sleep(0.15)
     try:
