@@ -10,7 +10,7 @@ enum { ROWS = KERN_ATTN_ROWS, ROWS_WANTED = 32, SCORE_ROWS = 8, VALUE_ROWS = 6 }
 
 struct rows {
     int count, v_pad;
-    float m[ROWS], l[ROWS];
+    float m[ROWS + 16], l[ROWS + 16]; /* read sixteen at a time */
     const float *q[ROWS];
     int pos[ROWS], lo[ROWS], hi[ROWS];
     float *s;               /* [count][32] */
@@ -21,8 +21,8 @@ struct rows {
 LANES __m512 widen(enum kern_type type, const unsigned char *p, __mmask16 m)
 {
     if (type == KERN_F32)
-        return _mm512_maskz_loadu_ps(m, p);
-    __m256i h = _mm256_maskz_loadu_epi16(m, p);
+        return m == 0xffff ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(m, p);
+    __m256i h = m == 0xffff ? _mm256_loadu_si256((const __m256i *)p) : _mm256_maskz_loadu_epi16(m, p);
     if (type == KERN_F16)
         return _mm512_cvtph_ps(h);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
@@ -33,6 +33,7 @@ LANES void score_float(enum kern_type type, const struct rows *r, int first, con
 {
     const size_t half = 16 * (type == KERN_F32 ? 4 : 2);
     __m512 s[SCORE_ROWS][2];
+#pragma GCC unroll 8
     for (int i = 0; i < n; i++)
         s[i][0] = s[i][1] = _mm512_setzero_ps();
     for (int d = 0; d < dim; d++, k += 2 * half) {
@@ -44,6 +45,7 @@ LANES void score_float(enum kern_type type, const struct rows *r, int first, con
             s[i][1] = _mm512_fmadd_ps(q, k1, s[i][1]);
         }
     }
+#pragma GCC unroll 8
     for (int i = 0; i < n; i++) {
         _mm512_store_ps(r->s + (first + i) * 32, s[i][0]);
         _mm512_store_ps(r->s + (first + i) * 32 + 16, s[i][1]);
@@ -61,10 +63,12 @@ LANES void score_q8(const struct rows *r, int first, const int n, const unsigned
 {
     __m512 s[SCORE_ROWS][2];
     const struct kern_act *q = r->q8 + first * blocks;
+#pragma GCC unroll 8
     for (int i = 0; i < n; i++)
         s[i][0] = s[i][1] = _mm512_setzero_ps();
     for (int b = 0; b < blocks; b++, k += KERN_K8_BLOCK, q++) {
         __m512i dot[SCORE_ROWS][2];
+#pragma GCC unroll 8
         for (int i = 0; i < n; i++)
             dot[i][0] = dot[i][1] = _mm512_set1_epi32(q[i * blocks].corr);
 #pragma GCC unroll 8
@@ -78,12 +82,14 @@ LANES void score_q8(const struct rows *r, int first, const int n, const unsigned
             }
         }
         __m512 f0 = widen(KERN_F16, k, 0xffff), f1 = widen(KERN_F16, k + 32, 0xffff);
+#pragma GCC unroll 8
         for (int i = 0; i < n; i++) {
             __m512 f = _mm512_set1_ps(q[i * blocks].scale);
             s[i][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][0]), _mm512_mul_ps(f0, f), s[i][0]);
             s[i][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][1]), _mm512_mul_ps(f1, f), s[i][1]);
         }
     }
+#pragma GCC unroll 8
     for (int i = 0; i < n; i++) {
         _mm512_store_ps(r->s + (first + i) * 32, s[i][0]);
         _mm512_store_ps(r->s + (first + i) * 32 + 16, s[i][1]);
@@ -117,8 +123,8 @@ static void score_1(const struct kern_kv *kv, const struct rows *r, int i, const
     score_rows(kv, r, i, 1, k);
 }
 
-/* Scores of row i into weights; keeps m, l and o in step. false: the page gives this row nothing. */
-static bool weigh(const struct kern_attn *op, struct rows *r, int i)
+/* Row i's scores as the softmax sees them: scaled, capped, what it may not see at -inf. */
+LANES __m512 mask_scores(const struct kern_attn *op, const struct rows *r, int i)
 {
     float *s = r->s + i * 32;
     uint32_t seen = (r->hi[i] == 32 ? 0xffffffffu : (1u << r->hi[i]) - 1) & ~((1u << r->lo[i]) - 1);
@@ -131,22 +137,46 @@ static bool weigh(const struct kern_attn *op, struct rows *r, int i)
     }
     a = _mm512_mask_blend_ps((__mmask16)seen, none, a);
     b = _mm512_mask_blend_ps((__mmask16)(seen >> 16), none, b);
-    float m = kern_max(max_lanes(_mm512_max_ps(a, b)), r->m[i]);
-    if (m == -INFINITY)
-        return false;
-    float f = _mm512_cvtss_f32(exp_lanes(_mm512_set1_ps(r->m[i] - m)));
-    a = exp_lanes(_mm512_sub_ps(a, _mm512_set1_ps(m)));
-    b = exp_lanes(_mm512_sub_ps(b, _mm512_set1_ps(m)));
     _mm512_store_ps(s, a);
     _mm512_store_ps(s + 16, b);
-    r->l[i] = fmaf(r->l[i], f, sum_lanes(_mm512_add_ps(a, b)));
-    r->m[i] = m;
-    if (f != 1) {
-        float *o = r->o + i * r->v_pad;
-        for (int d = 0; d < r->v_pad; d += 16)
-            _mm512_store_ps(o + d, _mm512_mul_ps(_mm512_load_ps(o + d), _mm512_set1_ps(f)));
+    return _mm512_max_ps(a, b);
+}
+
+/* Scores of rows i .. i+n (at most 16) into weights; keeps m, l and o in step. A row to which the page gives nothing
+ * gets an empty range. */
+static void weigh(const struct kern_attn *op, struct rows *r, int i, int n)
+{
+    __m512 v[16];
+    _Alignas(64) float top[16], factor[16];
+    for (int k = 0; k < n; k++)
+        v[k] = mask_scores(op, r, i + k);
+    for (int k = n; k < 16; k++)
+        v[k] = _mm512_set1_ps(-INFINITY);
+    __m512 old = _mm512_loadu_ps(r->m + i), m = _mm512_max_ps(fold_lanes(v, true), old);
+    __m512 f = exp_lanes(_mm512_sub_ps(old, m));
+    _mm512_store_ps(top, m);
+    _mm512_store_ps(factor, f);
+    for (int k = 0; k < n; k++) {
+        float *s = r->s + (i + k) * 32;
+        __m512 a = exp_lanes(_mm512_sub_ps(_mm512_load_ps(s), _mm512_set1_ps(top[k])));
+        __m512 b = exp_lanes(_mm512_sub_ps(_mm512_load_ps(s + 16), _mm512_set1_ps(top[k])));
+        _mm512_store_ps(s, a);
+        _mm512_store_ps(s + 16, b);
+        v[k] = _mm512_add_ps(a, b);
     }
-    return true;
+    __mmask16 some = _mm512_cmp_ps_mask(m, _mm512_set1_ps(-INFINITY), _CMP_NEQ_UQ) & tail_mask(n);
+    __m512 l = _mm512_fmadd_ps(_mm512_loadu_ps(r->l + i), f, fold_lanes(v, false));
+    _mm512_mask_storeu_ps(r->l + i, some, l);
+    _mm512_mask_storeu_ps(r->m + i, some, m);
+    for (int k = 0; k < n; k++) {
+        if (!(some >> k & 1)) {
+            r->hi[i + k] = r->lo[i + k];
+        } else if (factor[k] != 1) {
+            float *o = r->o + (i + k) * r->v_pad;
+            for (int d = 0; d < r->v_pad; d += 16)
+                _mm512_store_ps(o + d, _mm512_mul_ps(_mm512_load_ps(o + d), _mm512_set1_ps(factor[k])));
+        }
+    }
 }
 
 /* Rows first .. first+n, dimensions d .. d + 16 * wide, tokens lo .. hi. */
@@ -154,14 +184,14 @@ LANES void value_block(const struct kern_kv *kv, enum kern_type type, const stru
                        const unsigned char *v, int d, const int wide)
 {
     __m512 o[VALUE_ROWS][4];
-    __mmask16 mask[4];
     int blocks = kern_blocks32(kv->v_dim);
     size_t size = type == KERN_F32 ? 4 : 2;
-    for (int j = 0; j < wide; j++) {
-        mask[j] = tail_mask(kv->v_dim - d - 16 * j);
-        for (int i = 0; i < n; i++)
+    const __mmask16 mask = wide == 4 ? 0xffff : tail_mask(kv->v_dim - d);
+#pragma GCC unroll 6
+    for (int i = 0; i < n; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < wide; j++)
             o[i][j] = _mm512_load_ps(r->o + (first + i) * r->v_pad + d + 16 * j);
-    }
     for (int t = r->lo[first]; t < r->hi[first]; t++) {
         __m512 x[4], f[4];
 #pragma GCC unroll 4
@@ -171,7 +201,7 @@ LANES void value_block(const struct kern_kv *kv, enum kern_type type, const stru
                 x[j] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)code)));
                 f[j] = _mm512_set1_ps(_cvtsh_ss(kern_load16(v + (t * blocks + (d + 16 * j) / 32) * 2)));
             } else {
-                x[j] = widen(type, v + ((size_t)t * (size_t)kv->v_dim + (size_t)(d + 16 * j)) * size, mask[j]);
+                x[j] = widen(type, v + ((size_t)t * (size_t)kv->v_dim + (size_t)(d + 16 * j)) * size, mask);
             }
         }
 #pragma GCC unroll 6
@@ -182,8 +212,10 @@ LANES void value_block(const struct kern_kv *kv, enum kern_type type, const stru
                 o[i][j] = _mm512_fmadd_ps(type == KERN_Q8_0 ? _mm512_mul_ps(p, f[j]) : p, x[j], o[i][j]);
         }
     }
-    for (int j = 0; j < wide; j++)
-        for (int i = 0; i < n; i++)
+#pragma GCC unroll 6
+    for (int i = 0; i < n; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < wide; j++)
             _mm512_store_ps(r->o + (first + i) * r->v_pad + d + 16 * j, o[i][j]);
 }
 
@@ -201,7 +233,7 @@ LANES void value_wide(const struct kern_kv *kv, const struct rows *r, int first,
 LANES void value_rows(const struct kern_kv *kv, const struct rows *r, int first, const int n, const unsigned char *v)
 {
     int d = 0;
-    for (; d + 64 <= r->v_pad; d += 64)
+    for (; d + 64 <= kv->v_dim; d += 64)
         value_wide(kv, r, first, n, v, d, 4);
     for (; d < r->v_pad; d += 16)
         value_wide(kv, r, first, n, v, d, 1);
@@ -211,9 +243,13 @@ static void value_6(const struct kern_kv *kv, const struct rows *r, int i, const
 {
     value_rows(kv, r, i, 6, v);
 }
-static void value_3(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *v)
+static void value_4(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *v)
 {
-    value_rows(kv, r, i, 3, v);
+    value_rows(kv, r, i, 4, v);
+}
+static void value_2(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *v)
+{
+    value_rows(kv, r, i, 2, v);
 }
 static void value_1(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *v)
 {
@@ -230,14 +266,13 @@ static void page_step(const struct kern_attn *op, struct rows *r, int first, int
         (n == 8 ? score_8 : n == 4 ? score_4 : n == 2 ? score_2 : score_1)(kv, r, i, k);
         i += n;
     }
-    for (int i = first; i < end; i++)
-        if (!weigh(op, r, i))
-            r->hi[i] = r->lo[i];
+    for (int i = first; i < end; i += 16)
+        weigh(op, r, i, end - i < 16 ? end - i : 16);
     for (int i = first, n; i < end; i += n) {
         for (n = 1; n < VALUE_ROWS && i + n < end && r->lo[i + n] == r->lo[i] && r->hi[i + n] == r->hi[i]; n++)
             ;
-        n = n >= 6 ? 6 : n >= 3 ? 3 : 1;
-        (n == 6 ? value_6 : n == 3 ? value_3 : value_1)(kv, r, i, v);
+        n = n >= 6 ? 6 : n >= 4 ? 4 : n >= 2 ? 2 : 1;
+        (n == 6 ? value_6 : n == 4 ? value_4 : n == 2 ? value_2 : value_1)(kv, r, i, v);
     }
 }
 

@@ -27,8 +27,13 @@ static void nibbles_join(const uint8_t *q, unsigned char *p)
 
 static void fifth_split(const unsigned char *p, uint8_t *q)
 {
-    for (int i = 0; i < 32; i++)
-        q[i] |= (uint8_t)((p[i / 8] >> i % 8 & 1) << 4);
+    for (int b = 0; b < 4; b++) { /* eight bits into the low bits of eight bytes */
+        uint64_t spread = p[b] * 0x0101010101010101u & 0x8040201008040201u, v;
+        spread = ((spread + 0x7f7f7f7f7f7f7f7fu) >> 7 & 0x0101010101010101u) << 4;
+        memcpy(&v, q + 8 * b, 8);
+        v |= spread;
+        memcpy(q + 8 * b, &v, 8);
+    }
 }
 
 static void fifth_join(const uint8_t *q, unsigned char *p)

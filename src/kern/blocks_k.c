@@ -12,8 +12,10 @@ enum { N = 256 };
 /* Q2_K and Q3_K: low two bits. Half h of the block has 32 bytes; field f of byte l is value 128 h + 32 f + l. */
 static void pairs_split(const unsigned char *p, uint8_t *q)
 {
-    for (int i = 0; i < N; i++)
-        q[i] = p[i / 128 * 32 + i % 32] >> 2 * (i % 128 / 32) & 3;
+#pragma GCC unroll 8
+    for (int f = 0; f < 8; f++)
+        for (int i = 0; i < 32; i++)
+            q[32 * f + i] = p[f / 4 * 32 + i] >> 2 * (f % 4) & 3;
 }
 
 static void pairs_join(const uint8_t *q, unsigned char *p)
@@ -26,8 +28,12 @@ static void pairs_join(const uint8_t *q, unsigned char *p)
 /* Q4_K and Q5_K: low four bits. Byte 32 g + l holds values 64 g + l and 64 g + 32 + l. */
 static void nibbles_split(const unsigned char *p, uint8_t *q)
 {
-    for (int i = 0; i < N; i++)
-        q[i] = p[i / 64 * 32 + i % 32] >> 4 * (i % 64 / 32) & 15;
+    for (int g = 0; g < 4; g++, p += 32, q += 64) {
+        for (int i = 0; i < 32; i++) {
+            q[i] = p[i] & 15;
+            q[i + 32] = p[i] >> 4;
+        }
+    }
 }
 
 static void nibbles_join(const uint8_t *q, unsigned char *p)
@@ -73,8 +79,10 @@ void kern_split_q3_k(const unsigned char *src, int blocks, struct kern_codes *c)
 {
     (void)blocks;
     pairs_split(src + 32, c->q);
-    for (int i = 0; i < N; i++)
-        c->q[i] |= (uint8_t)((src[i % 32] >> i / 32 & 1) << 2);
+#pragma GCC unroll 8
+    for (int f = 0; f < 8; f++)
+        for (int i = 0; i < 32; i++)
+            c->q[32 * f + i] |= (uint8_t)((src[i] >> f & 1) << 2);
     const unsigned char *p = src + 96;
     for (int s = 0; s < 16; s++)
         c->sc[s] = (uint8_t)((p[s % 8] >> s / 8 * 4 & 15) | (p[8 + s % 4] >> s / 4 * 2 & 3) << 4);
@@ -97,27 +105,23 @@ void kern_split_q5_k(const unsigned char *src, int blocks, struct kern_codes *c)
     c->m[0] = kern_load16(src + 2);
     six_split(src + 4, c->sc, c->mn);
     nibbles_split(src + 48, c->q);
-    for (int i = 0; i < N; i++)
-        c->q[i] |= (uint8_t)((src[16 + i % 32] >> i / 32 & 1) << 4);
+#pragma GCC unroll 8
+    for (int f = 0; f < 8; f++)
+        for (int i = 0; i < 32; i++)
+            c->q[32 * f + i] |= (uint8_t)((src[16 + i] >> f & 1) << 4);
 }
 
-/* Where value i of a Q6_K block lies: low nibble at ql[lo] >> lo_shift, high pair at qh[hi] >> hi_shift. */
-struct six_place {
-    int lo, lo_shift, hi, hi_shift;
-};
-
-static struct six_place six_place(int i)
-{
-    int half = i / 128, quarter = i % 128 / 32, l = i % 32;
-    return (struct six_place){ half * 64 + quarter % 2 * 32 + l, quarter / 2 * 4, half * 32 + l, quarter * 2 };
-}
-
+/* Q6_K: quarter f of half h has its low nibbles in ql[64 h + 32 (f % 2) ..] (f / 2: the high ones) and its high pairs in
+ * field f of qh[32 h ..]. */
 void kern_split_q6_k(const unsigned char *src, int blocks, struct kern_codes *c)
 {
     (void)blocks;
-    for (int i = 0; i < N; i++) {
-        struct six_place p = six_place(i);
-        c->q[i] = (uint8_t)((src[p.lo] >> p.lo_shift & 15) | (src[128 + p.hi] >> p.hi_shift & 3) << 4);
+#pragma GCC unroll 8
+    for (int f = 0; f < 8; f++) {
+        const unsigned char *low = src + f / 4 * 64 + f % 2 * 32, *high = src + 128 + f / 4 * 32;
+        int low_shift = f % 4 / 2 * 4, high_shift = f % 4 * 2;
+        for (int i = 0; i < 32; i++)
+            c->q[32 * f + i] = (uint8_t)((low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4);
     }
     memcpy(c->sc, src + 192, 16);
     c->d[0] = kern_load16(src + 208);
@@ -130,8 +134,12 @@ void kern_split_iq4_xs(const unsigned char *src, int blocks, struct kern_codes *
     unsigned high = kern_load16(src + 2);
     for (int s = 0; s < 8; s++)
         c->sc[s] = (uint8_t)((src[4 + s / 2] >> s % 2 * 4 & 15) | (high >> 2 * s & 3) << 4);
-    for (int i = 0; i < N; i++)
-        c->q[i] = src[8 + i / 32 * 16 + i % 16] >> i % 32 / 16 * 4 & 15;
+    for (int s = 0; s < 8; s++) {
+        for (int i = 0; i < 16; i++) {
+            c->q[32 * s + i] = src[8 + 16 * s + i] & 15;
+            c->q[32 * s + 16 + i] = src[8 + 16 * s + i] >> 4;
+        }
+    }
 }
 
 /* ---- the other way */
@@ -286,10 +294,11 @@ void kern_quantize_q6_k(const float *src, unsigned char *dst)
     struct kern_codes c;
     quantize_scaled(src, 32, -128, 127, 0, &c);
     memset(dst, 0, 192);
-    for (int i = 0; i < N; i++) {
-        struct six_place p = six_place(i);
-        dst[p.lo] |= (unsigned char)((c.q[i] & 15) << p.lo_shift);
-        dst[128 + p.hi] |= (unsigned char)((c.q[i] >> 4) << p.hi_shift);
+    for (int f = 0; f < 8; f++) {
+        for (int i = 0; i < 32; i++) {
+            dst[f / 4 * 64 + f % 2 * 32 + i] |= (unsigned char)((c.q[32 * f + i] & 15) << f % 4 / 2 * 4);
+            dst[128 + f / 4 * 32 + i] |= (unsigned char)((c.q[32 * f + i] >> 4) << f % 4 * 2);
+        }
     }
     memcpy(dst + 192, c.sc, 16);
     kern_store16(dst + 208, c.d[0]);

@@ -4,6 +4,7 @@
 #include "kern/math.h"
 
 #include <immintrin.h>
+#include <stdbool.h>
 
 #define LANES static inline __attribute__((always_inline))
 
@@ -20,11 +21,7 @@ LANES __m512 exp_lanes(__m512 x)
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(KERN_EXP_C2));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    __m512i whole = _mm512_sub_epi32(_mm512_castps_si512(t), _mm512_castps_si512(magic));
-    __m512i half = _mm512_srai_epi32(whole, 1), bias = _mm512_set1_epi32(127);
-    __m512i a = _mm512_slli_epi32(_mm512_add_epi32(half, bias), 23);
-    __m512i b = _mm512_slli_epi32(_mm512_add_epi32(_mm512_sub_epi32(whole, half), bias), 23);
-    return _mm512_mul_ps(_mm512_mul_ps(p, _mm512_castsi512_ps(a)), _mm512_castsi512_ps(b));
+    return _mm512_scalef_ps(p, n); /* rounds once, as the two multiplications of the law do */
 }
 
 LANES __m512 tanh_lanes(__m512 x)
@@ -86,6 +83,33 @@ LANES double sum_doubles(__m512d lo, __m512d hi)
     __m256d a = _mm256_add_pd(_mm512_castpd512_pd256(v), _mm512_extractf64x4_pd(v, 1));
     __m128d b = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
     return _mm_cvtsd_f64(_mm_add_sd(b, _mm_unpackhi_pd(b, b)));
+}
+
+/* Lane k of the result: v[k] folded as sum_lanes or max_lanes fold it, all sixteen at once. */
+LANES __m512 fold_step(__m512 lo, __m512 hi, const bool max)
+{
+    return max ? _mm512_max_ps(lo, hi) : _mm512_add_ps(lo, hi);
+}
+LANES __m512d as_pairs(__m512 v) { return _mm512_castps_pd(v); }
+LANES __m512 as_floats(__m512d v) { return _mm512_castpd_ps(v); }
+
+LANES __m512 fold_lanes(const __m512 *v, const bool max)
+{
+    __m512 half[2];
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        __m512 four[2];
+#pragma GCC unroll 2
+        for (int k = 0; k < 2; k++) { /* rows r, r + 4, r + 8, r + 12 into the four quarters of a vector */
+            const __m512 *r = v + 2 * i + k;
+            __m512 x = fold_step(_mm512_shuffle_f32x4(r[0], r[4], 0x44), _mm512_shuffle_f32x4(r[0], r[4], 0xee), max);
+            __m512 y = fold_step(_mm512_shuffle_f32x4(r[8], r[12], 0x44), _mm512_shuffle_f32x4(r[8], r[12], 0xee), max);
+            four[k] = fold_step(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xdd), max);
+        }
+        __m512d p = as_pairs(four[0]), q = as_pairs(four[1]);
+        half[i] = fold_step(as_floats(_mm512_unpacklo_pd(p, q)), as_floats(_mm512_unpackhi_pd(p, q)), max);
+    }
+    return fold_step(_mm512_shuffle_ps(half[0], half[1], 0x88), _mm512_shuffle_ps(half[0], half[1], 0xdd), max);
 }
 
 LANES __mmask16 tail_mask(int left) { return left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1); }

@@ -4,6 +4,7 @@
  * that activations brought up from L2 are used twice. Row-blocks are bounded so that their activations stay in L2. */
 #include "base/assert.h"
 #include "kern/rungs.h"
+#include "kern/strip.h"
 #include "kern/tile.h"
 
 #include <immintrin.h>
@@ -12,11 +13,20 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-    GROUP = 12,              /* rows of x in registers: 12 sums, 12 accumulators, 32 registers */
-    BLOCK_ROWS = 20 * GROUP, /* rows of x in a row-block, at most */
+    GROUP = 6,               /* rows of x in registers, times two panels: 12 dot products, 12 sums */
+    BLOCK_ROWS = 40 * GROUP, /* rows of x in a row-block, at most */
     BLOCK_BYTES = 1 << 20,   /* of activations in a row-block: half of L2 */
-    SIDE = 2,                /* panels side by side */
-    CHUNK = 2,               /* units opened at once */
+    SIDE = 2,                /* panels side by side: a broadcast of x serves both */
+    CHUNK = 2,               /* units opened at once: with the activations they fill half of L1 */
+    STREAMS = 4,             /* panels read at a time when memory is the limit */
+};
+
+struct arg {
+    const struct kern_tile *t[SIDE];
+    int blocks;
+    size_t at;                       /* block of x where the tiles begin */
+    const struct kern_act *const *x; /* [rows] */
+    float *acc[SIDE];                /* [rows][16] */
 };
 
 INLINE __m512i four(const int8_t *q)
@@ -26,78 +36,89 @@ INLINE __m512i four(const int8_t *q)
     return _mm512_set1_epi32(v);
 }
 
-/* acc[r] += unit times x[r], for `rows` rows (a constant where this is inlined). */
-INLINE void product(const struct kern_tile *t, int blocks, const struct kern_act *const *x, size_t at, float *acc,
-                    const int rows, const bool sixteen, const bool min)
+/* One sub-block (h-th of block b): dot products of all rows with all panels, scaled and added to sum. */
+INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, const int side, const bool sixteen,
+                      const bool min, __m512 sum[GROUP][SIDE])
 {
-    __m512 sum[GROUP];
-    for (int r = 0; r < rows; r++)
-        sum[r] = _mm512_load_ps(acc + 16 * r);
     const int subs = sixteen ? 2 : 1, groups = 8 / subs;
-    for (int b = 0; b < blocks; b++) {
-#pragma GCC unroll 2
-        for (int h = 0; h < subs; h++) {
-            __m512i dot[GROUP];
-#pragma GCC unroll 12
-            for (int r = 0; r < rows; r++) {
-                const struct kern_act *a = x[r] + at + b;
-                dot[r] = min ? _mm512_setzero_si512() : _mm512_set1_epi32(sixteen ? a->corr16[h] : a->corr);
-            }
+    __m512i dot[GROUP][SIDE];
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+        const struct kern_act *x = a->x[r] + a->at + b;
+        dot[r][0] = min ? _mm512_setzero_si512() : _mm512_set1_epi32(sixteen ? x->corr16[h] : x->corr);
+        dot[r][side - 1] = dot[r][0];
+    }
 #pragma GCC unroll 8
-            for (int g = 0; g < groups; g++) {
-                __m512i w = _mm512_load_si512(t->q[b * 8 + h * groups + g]);
-#pragma GCC unroll 12
-                for (int r = 0; r < rows; r++)
-                    dot[r] = _mm512_dpbusd_epi32(dot[r], w, four(x[r][at + (size_t)b].q + 4 * (h * groups + g)));
-            }
-            __m512 scale = _mm512_load_ps(t->scale[b * subs + h]);
-#pragma GCC unroll 12
-            for (int r = 0; r < rows; r++) {
-                const struct kern_act *a = x[r] + at + b;
-                sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r]),
-                                         _mm512_mul_ps(scale, _mm512_set1_ps(a->scale)), sum[r]);
-                if (min)
-                    sum[r] = _mm512_fnmadd_ps(_mm512_load_ps(t->min[b * subs + h]),
-                                              _mm512_set1_ps(sixteen ? a->scale_sum16[h] : a->scale_sum), sum[r]);
-            }
+    for (int g = h * groups; g < (h + 1) * groups; g++) {
+        __m512i w0 = _mm512_load_si512(a->t[0]->q[b * 8 + g]), w1 = w0;
+        if (side == 2)
+            w1 = _mm512_load_si512(a->t[1]->q[b * 8 + g]);
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+            __m512i x = four(a->x[r][a->at + (size_t)b].q + 4 * g);
+            dot[r][0] = _mm512_dpbusd_epi32(dot[r][0], w0, x);
+            if (side == 2)
+                dot[r][1] = _mm512_dpbusd_epi32(dot[r][1], w1, x);
         }
     }
-    for (int r = 0; r < rows; r++)
-        _mm512_store_ps(acc + 16 * r, sum[r]);
+#pragma GCC unroll 2
+    for (int p = 0; p < side; p++) {
+        __m512 scale = _mm512_load_ps(a->t[p]->scale[b * subs + h]);
+        __m512 low = min ? _mm512_load_ps(a->t[p]->min[b * subs + h]) : scale;
+#pragma GCC unroll 6
+        for (int r = 0; r < rows; r++) {
+            const struct kern_act *x = a->x[r] + a->at + b;
+            sum[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r][p]),
+                                        _mm512_mul_ps(scale, _mm512_set1_ps(x->scale)), sum[r][p]);
+            if (min)
+                sum[r][p] = _mm512_fnmadd_ps(low, _mm512_set1_ps(sixteen ? x->scale_sum16[h] : x->scale_sum),
+                                             sum[r][p]);
+        }
+    }
 }
 
-typedef void product_fn(const struct kern_tile *t, int blocks, const struct kern_act *const *x, size_t at, float *acc);
-
-#define PRODUCT(rows, name, sixteen, min) \
-    static void product_##name##_##rows(const struct kern_tile *t, int blocks, const struct kern_act *const *x, \
-                                        size_t at, float *acc) \
-    { \
-        product(t, blocks, x, at, acc, rows, sixteen, min); \
+INLINE void product(const struct arg *a, const int rows, const int side, const bool sixteen, const bool min)
+{
+    __m512 sum[GROUP][SIDE];
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+        for (int p = 0; p < side; p++)
+            sum[r][p] = _mm512_load_ps(a->acc[p] + 16 * r);
+    for (int b = 0; b < a->blocks; b++) {
+        sub_block(a, b, 0, rows, side, sixteen, min, sum);
+        if (sixteen)
+            sub_block(a, b, 1, rows, side, sixteen, min, sum);
     }
-#define PRODUCTS(rows) \
-    PRODUCT(rows, 32, false, false) PRODUCT(rows, 32_min, false, true) \
-    PRODUCT(rows, 16, true, false) PRODUCT(rows, 16_min, true, true)
-PRODUCTS(1) PRODUCTS(2) PRODUCTS(3) PRODUCTS(4) PRODUCTS(6) PRODUCTS(8) PRODUCTS(12)
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+        for (int p = 0; p < side; p++)
+            _mm512_store_ps(a->acc[p] + 16 * r, sum[r][p]);
+}
 
-#define ROW(rows) { product_32_##rows, product_32_min_##rows, product_16_##rows, product_16_min_##rows }
-static const struct {
-    int rows;
-    product_fn *fn[PRODUCT_COUNT];
-} products[] = {
-    { 12, ROW(12) }, { 8, ROW(8) }, { 6, ROW(6) }, { 4, ROW(4) }, { 3, ROW(3) }, { 2, ROW(2) }, { 1, ROW(1) },
+typedef void product_fn(const struct arg *a);
+
+#define PRODUCT(name, rows, side, sixteen, min) \
+    static void name##_##rows##_##side(const struct arg *a) \
+    { \
+        product(a, rows, side, sixteen, min); \
+    }
+#define PRODUCTS(rows, side) \
+    PRODUCT(p32, rows, side, false, false) PRODUCT(p32_min, rows, side, false, true) \
+    PRODUCT(p16, rows, side, true, false) PRODUCT(p16_min, rows, side, true, true)
+PRODUCTS(6, 1) PRODUCTS(4, 1) PRODUCTS(3, 1) PRODUCTS(2, 1) PRODUCTS(1, 1)
+PRODUCTS(6, 2) PRODUCTS(4, 2) PRODUCTS(3, 2) PRODUCTS(2, 2) PRODUCTS(1, 2)
+
+#define ROW(r, s) { p32_##r##_##s, p32_min_##r##_##s, p16_##r##_##s, p16_min_##r##_##s }
+static product_fn *const products[GROUP + 1][SIDE][PRODUCT_COUNT] = {
+    [6] = { ROW(6, 1), ROW(6, 2) }, [4] = { ROW(4, 1), ROW(4, 2) }, [3] = { ROW(3, 1), ROW(3, 2) },
+    [2] = { ROW(2, 1), ROW(2, 2) }, [1] = { ROW(1, 1), ROW(1, 2) },
 };
 
-/* One tile against n rows. */
-static void rows_product(enum kern_product kind, const struct kern_tile *t, int blocks, const struct kern_act *const *x,
-                         size_t at, float *acc, int n)
+/* How many of the rows left to take at once: no lone row at the end if it can be helped. */
+static int rows_next(int left)
 {
-    for (int i = 0; n > 0; i++) {
-        for (int rows = products[i].rows; n >= rows; n -= rows) {
-            products[i].fn[kind](t, blocks, x, at, acc);
-            x += rows;
-            acc += 16 * rows;
-        }
-    }
+    static const signed char take[] = { 0, 1, 2, 3, 4, 3, 6, 4, 4, 6, 6 };
+    return left > 10 ? 6 : take[left];
 }
 
 static void store(const struct kern_matmul *op, int t0, int n, int panel, const float *acc)
@@ -121,7 +142,7 @@ static void row_block(const struct kern_matmul *op, int t0, int n, int panel, in
     enum kern_product kind = kern_product(l);
     const struct kern_act *x[BLOCK_ROWS];
     _Alignas(64) float acc[SIDE][BLOCK_ROWS * 16];
-    struct kern_tile tile[SIDE][CHUNK];
+    struct kern_tile tile[CHUNK][SIDE];
     size_t unit_bytes = kern_unit_bytes(l, KERN_UNIT_BLOCKS);
     for (int t = 0; t < n; t++)
         x[t] = kern_x_row(op, t0 + t);
@@ -130,18 +151,42 @@ static void row_block(const struct kern_matmul *op, int t0, int n, int panel, in
     int units = (w->cols + KERN_UNIT_COLS - 1) / KERN_UNIT_COLS;
     for (int u0 = 0; u0 < units; u0 += CHUNK) {
         int chunk = units - u0 < CHUNK ? units - u0 : CHUNK;
-        for (int p = 0; p < side; p++) {
-            const unsigned char *unit = w->data + (size_t)(panel + p) * w->panel_bytes + (size_t)u0 * unit_bytes;
-            for (int u = 0; u < chunk; u++)
-                kern_tile_open_avx512(w->type, unit + (size_t)u * unit_bytes, kern_unit_blocks(w->cols, u0 + u),
-                                      &tile[p][u]);
-        }
-        for (int t = 0; t < n; t += GROUP) {
-            int count = n - t < GROUP ? n - t : GROUP;
+        for (int u = 0; u < chunk; u++)
             for (int p = 0; p < side; p++)
-                for (int u = 0; u < chunk; u++)
-                    rows_product(kind, &tile[p][u], kern_unit_blocks(w->cols, u0 + u), x + t,
-                                 (size_t)(u0 + u) * KERN_UNIT_BLOCKS, acc[p] + 16 * t, count);
+                kern_tile_open_avx512(w->type, w->data + (size_t)(panel + p) * w->panel_bytes +
+                                      (size_t)(u0 + u) * unit_bytes, kern_unit_blocks(w->cols, u0 + u), &tile[u][p]);
+        for (int t = 0, rows; t < n; t += rows) {
+            rows = rows_next(n - t);
+            for (int u = 0; u < chunk; u++) {
+                struct arg a = { { &tile[u][0], &tile[u][1] }, kern_unit_blocks(w->cols, u0 + u),
+                                 (size_t)(u0 + u) * KERN_UNIT_BLOCKS, x + t, { acc[0] + 16 * t, acc[1] + 16 * t } };
+                products[rows][side - 1][kind](&a);
+            }
+        }
+    }
+    for (int p = 0; p < side; p++)
+        store(op, t0, n, panel + p, acc[p]);
+}
+
+/* Few rows of x: `side` panels unit by unit, each a stream of its own from memory. */
+static void few_rows(const struct kern_matmul *op, int t0, int n, int panel, int side)
+{
+    const struct kern_matrix *w = op->w;
+    const struct kern_layout *l = kern_layout(w->type);
+    const struct kern_act *x[KERN_STRIP_ROWS];
+    _Alignas(64) float acc[STREAMS][KERN_STRIP_ROWS * 16] = { { 0 } };
+    kern_strip_fn *fn = kern_strip_avx512(w->type, n);
+    struct kern_strip a = { .type = w->type, .x = x };
+    size_t unit_bytes = kern_unit_bytes(l, KERN_UNIT_BLOCKS);
+    for (int t = 0; t < n; t++)
+        x[t] = kern_x_row(op, t0 + t);
+    for (int u = 0; u * KERN_UNIT_COLS < w->cols; u++) {
+        a.at = (size_t)u * KERN_UNIT_BLOCKS;
+        a.blocks = kern_unit_blocks(w->cols, u);
+        for (int p = 0; p < side; p++) {
+            a.unit = w->data + (size_t)(panel + p) * w->panel_bytes + (size_t)u * unit_bytes;
+            a.acc = acc[p];
+            fn(&a);
         }
     }
     for (int p = 0; p < side; p++)
@@ -154,8 +199,13 @@ static void matmul(const struct kern_matmul *op, int panel_first, int panel_end)
         kern_fmul_avx512(op, panel_first, panel_end);
         return;
     }
+    if (op->n <= KERN_STRIP_ROWS) {
+        for (int p = panel_first; p < panel_end; p += STREAMS)
+            few_rows(op, 0, op->n, p, panel_end - p < STREAMS ? panel_end - p : STREAMS);
+        return;
+    }
     int fit = (int)(BLOCK_BYTES / (kern_q8_bytes(op->w->cols) * GROUP)) * GROUP;
-    int block = fit < 2 * GROUP ? 2 * GROUP : fit > BLOCK_ROWS ? BLOCK_ROWS : fit;
+    int block = fit < 4 * GROUP ? 4 * GROUP : fit > BLOCK_ROWS ? BLOCK_ROWS : fit;
     for (int t = 0; t < op->n; t += block) {
         int n = op->n - t < block ? op->n - t : block;
         for (int p = panel_first; p < panel_end; p += SIDE)

@@ -46,46 +46,77 @@ static void field_put(unsigned char *p, int shift, unsigned mask, unsigned v)
     *p = (unsigned char)((*p & ~(mask << shift)) | (v & mask) << shift);
 }
 
-static void code_put(const struct kern_layout *l, unsigned char *p, int row, int k, unsigned q)
+/* Four codes of one row at a time: a group is 4 bytes of a plane, and so a word. */
+static uint32_t word_get(const void *p)
 {
-    int g = k / 4, i = row * 4 + k % 4;
-    if (l->byte) {
-        p[g * 64 + i] = (unsigned char)q;
-        return;
-    }
-    if (l->nibble) {
-        field_put(p + g / 2 * 64 + i, g % 2 * 4, 15, q);
-        q >>= 4;
-        p += 256;
-    }
-    if (l->pair) {
-        field_put(p + g / 4 * 64 + i, g % 4 * 2, 3, q);
-        q >>= 2;
-        p += 128;
-    }
-    if (l->bit)
-        field_put(p + i, g, 1, q);
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
 }
 
-static unsigned code_get(const struct kern_layout *l, const unsigned char *p, int row, int k)
+static void word_put(void *p, uint32_t v)
 {
-    int g = k / 4, i = row * 4 + k % 4, have = 0;
+    memcpy(p, &v, 4);
+}
+
+/* `count` groups' bits low .. low + bits, side by side in each byte of one word. */
+static uint32_t plane_join(const uint8_t *q, int count, int low, int bits)
+{
+    uint32_t mask = ((1u << bits) - 1) * 0x01010101u, v = 0;
+    for (int g = 0; g < count; g++)
+        v |= (word_get(q + 4 * g) >> low & mask) << g * bits;
+    return v;
+}
+
+static void plane_split(uint32_t v, uint8_t *q, int count, int low, int bits)
+{
+    uint32_t mask = ((1u << bits) - 1) * 0x01010101u;
+    for (int g = 0; g < count; g++)
+        word_put(q + 4 * g, word_get(q + 4 * g) | (v >> g * bits & mask) << low);
+}
+
+/* The codes of one row of a block: q[32] <-> planes. */
+static void block_put(const struct kern_layout *l, unsigned char *p, int row, const uint8_t *q)
+{
+    int have = 0;
+    p += row * 4;
     if (l->byte)
-        return p[g * 64 + i];
-    unsigned q = 0;
+        for (int g = 0; g < 8; g++)
+            memcpy(p + g * 64, q + 4 * g, 4);
     if (l->nibble) {
-        q = field_get(p + g / 2 * 64 + i, g % 2 * 4, 15);
+        for (int i = 0; i < 4; i++, p += 64)
+            word_put(p, plane_join(q + 8 * i, 2, 0, 4));
         have = 4;
-        p += 256;
     }
     if (l->pair) {
-        q |= field_get(p + g / 4 * 64 + i, g % 4 * 2, 3) << have;
+        for (int i = 0; i < 2; i++, p += 64)
+            word_put(p, plane_join(q + 16 * i, 4, have, 2));
         have += 2;
-        p += 128;
     }
     if (l->bit)
-        q |= field_get(p + i, g, 1) << have;
-    return q;
+        word_put(p, plane_join(q, 8, have, 1));
+}
+
+static void block_get(const struct kern_layout *l, const unsigned char *p, int row, uint8_t *q)
+{
+    int have = 0;
+    memset(q, 0, 32);
+    p += row * 4;
+    if (l->byte)
+        for (int g = 0; g < 8; g++)
+            memcpy(q + 4 * g, p + g * 64, 4);
+    if (l->nibble) {
+        for (int i = 0; i < 4; i++, p += 64)
+            plane_split(word_get(p), q + 8 * i, 2, 0, 4);
+        have = 4;
+    }
+    if (l->pair) {
+        for (int i = 0; i < 2; i++, p += 64)
+            plane_split(word_get(p), q + 16 * i, 4, have, 2);
+        have += 2;
+    }
+    if (l->bit)
+        plane_split(word_get(p), q, 8, have, 1);
 }
 
 /* Sub-scales of the K forms. Each is a nibble, and for the 6-bit ones a pair. */
@@ -141,8 +172,8 @@ static void subs_get(enum kern_scale_form form, const unsigned char *p, int row,
 
 void kern_unit_put(const struct kern_layout *l, unsigned char *unit, int blocks, int row, const struct kern_codes *c)
 {
-    for (int k = 0; k < blocks * 32; k++)
-        code_put(l, unit + k / 32 * l->block_bytes, row, k % 32, c->q[k]);
+    for (int b = 0; b < blocks; b++)
+        block_put(l, unit + b * l->block_bytes, row, c->q + 32 * b);
     unsigned char *p = unit + blocks * l->block_bytes;
     if (l->form == SCALE_F16 || l->form == SCALE_F16_MIN || l->form == SCALE_E8M0) {
         for (int b = 0; b < blocks; b++) {
@@ -165,8 +196,8 @@ void kern_unit_put(const struct kern_layout *l, unsigned char *unit, int blocks,
 
 void kern_unit_get(const struct kern_layout *l, const unsigned char *unit, int blocks, int row, struct kern_codes *c)
 {
-    for (int k = 0; k < blocks * 32; k++)
-        c->q[k] = (uint8_t)code_get(l, unit + k / 32 * l->block_bytes, row, k % 32);
+    for (int b = 0; b < blocks; b++)
+        block_get(l, unit + b * l->block_bytes, row, c->q + 32 * b);
     const unsigned char *p = unit + blocks * l->block_bytes;
     if (l->form == SCALE_F16 || l->form == SCALE_F16_MIN || l->form == SCALE_E8M0) {
         for (int b = 0; b < blocks; b++) {
@@ -205,14 +236,23 @@ size_t kern_matrix_bytes(const struct kern_matrix *m)
     return (size_t)m->panels * m->panel_bytes;
 }
 
+/* Columns of up to 16 rows side by side; what is missing stays zero. Sources need not be aligned. */
+#define TURN(name, type) \
+    static void name(const unsigned char *src, size_t row_bytes, size_t cols, int rows, unsigned char *dst) \
+    { \
+        for (size_t c = 0; c < cols; c++, dst += KERN_PANEL_ROWS * sizeof(type)) { \
+            for (int r = 0; r < rows; r++) \
+                memcpy(dst + (size_t)r * sizeof(type), src + (size_t)r * row_bytes + c * sizeof(type), sizeof(type)); \
+        } \
+    }
+TURN(turn_16, uint16_t)
+TURN(turn_32, uint32_t)
+
 static void pack_float(struct kern_matrix *m, const unsigned char *src, int panel, unsigned char *dst)
 {
-    size_t size = (size_t)kern_type_info(m->type)->block_bytes, cols = (size_t)m->cols;
-    for (int r = 0; r < KERN_PANEL_ROWS && panel * KERN_PANEL_ROWS + r < m->rows; r++) {
-        const unsigned char *row = src + (size_t)(panel * KERN_PANEL_ROWS + r) * cols * size;
-        for (size_t c = 0; c < cols; c++)
-            memcpy(dst + (c * KERN_PANEL_ROWS + (size_t)r) * size, row + c * size, size);
-    }
+    size_t row_bytes = kern_row_bytes(m->type, (size_t)m->cols);
+    int first = panel * KERN_PANEL_ROWS, rows = m->rows - first < KERN_PANEL_ROWS ? m->rows - first : KERN_PANEL_ROWS;
+    (m->type == KERN_F32 ? turn_32 : turn_16)(src + (size_t)first * row_bytes, row_bytes, (size_t)m->cols, rows, dst);
 }
 
 static void pack_codes(struct kern_matrix *m, const unsigned char *src, int panel, unsigned char *dst)

@@ -1,0 +1,19 @@
+/* strip -- one unit of a panel against a few rows of x, without opening it in memory first. Private to kern/. */
+#ifndef KERN_STRIP_H
+#define KERN_STRIP_H
+#include "kern/pack.h"
+
+enum { KERN_STRIP_ROWS = 4 };
+
+struct kern_strip {
+    enum kern_type type;
+    const unsigned char *unit;
+    int blocks;                      /* in this unit */
+    size_t at;                       /* block of x where the unit begins */
+    const struct kern_act *const *x; /* [rows] */
+    float *acc;                      /* [rows][16] */
+};
+typedef void kern_strip_fn(const struct kern_strip *a);
+
+kern_strip_fn *kern_strip_avx512(enum kern_type type, int rows);
+#endif
