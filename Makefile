@@ -3,6 +3,8 @@
 #   make           build/tokenworks                    make run    fetch the default model and serve it
 #   make test      every test, one closing line        make deps   install what is missing (the only network use)
 #   make layers    prove the order of the floors       make tidy   the style rules a machine can hold
+#   make library   libtokenworks.a and its .pc         make fuzz T=gguf   libFuzzer, by hand
+#   make man       man pages from the option tables    make install PREFIX=/usr/local
 #   SANITIZE=address,undefined | thread                builds into build/<variant>/, seccomp filter left out
 
 # The floors, lowest first, and what each may include and link directly (what those reach is included).
@@ -27,7 +29,7 @@ DEPS_fleet  := net wire api
 DEPS_front  := net wire api trust ledger
 DEPS_plan   := base
 DEPS_train  := model
-DEPS_cmd    := $(FLOORS)
+DEPS_cmd    := $(filter-out plan,$(FLOORS))
 # Foreign libraries, by the floor whose door they enter through.
 LIBS_base   := -ljansson -lyaml -lseccomp -lpthread -lm
 LIBS_net    := -levent -levent_openssl -levent_pthreads -lcurl -lssl -lcrypto
@@ -35,6 +37,7 @@ LIBS_text   := -lpcre2-8 -lutf8proc
 LIBS_trust  := -lsodium -lcrypto
 LIBS_ledger := -lsqlite3
 LIBS_fleet  := -lnats
+LIBS_cmd    := -ledit
 LIBS_plan   := -lCbcSolver -lCbc -lCgl -lOsiClp -lClpSolver -lClp -lOsi -lCoinUtils -lm
 
 PROG := tokenworks
@@ -66,6 +69,10 @@ ISA_amx    := $(ISA_avx512) -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16
 endif
 isa_flags   = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 
+# Short lines; V=1 shows the commands.
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@echo "  $(1) $(2)")
+
 have  = $(wildcard src/$(1)/*.c)
 srcs  = $(sort $(wildcard src/$(1)/*.c))
 objs  = $(patsubst %.c,$(B)/%.o,$(call srcs,$(1)))
@@ -79,6 +86,8 @@ archives = $(foreach f,$(call under,$(1)),$(call lib,$(f)))
 libs  = $(foreach f,$(call under,$(1)),$(LIBS_$(f)))
 
 TESTS_C  := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/*/*_test.c)))
+# Programs that tests start: an engine without a model, for the front.
+TOOLS_C  := $(patsubst %.c,$(B)/%,$(sort $(wildcard tests/*/*_tool.c)))
 TESTS_SH := $(sort $(wildcard tests/*/*_test.sh tests/*/*_test.py))
 
 all: $(B)/$(PROG)
@@ -93,23 +102,31 @@ deps:
 	@mkdir -p $(B) && touch $(B)/.deps
 
 # ---- compile and link
+$(B)/src/plan/data.o: $(wildcard data/*/*.yaml)
 $(B)/%.o: %.c | $(B)/.deps
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(if $(filter src/kern/%,$<),$(call isa_flags,$<)) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(if $(filter src/kern/%,$<),$(call isa_flags,$<)) -c -o $@ $<
+$(B)/src/cmd/version.o: CPPFLAGS += -DTW_FLOORS='"$(strip $(FLOORS_HERE))"'
 $(B)/%.o: %.S | $(B)/.deps
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CPPFLAGS) -c -o $@ $<
+	$(call say,AS,$<)
+	$(Q)$(CC) $(ALL_CPPFLAGS) -c -o $@ $<
 
 $(B)/$(PROG): $(call objs,cmd) $(call archives,cmd)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(call libs,cmd)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(call libs,cmd) $(LIBS_cmd)
 
 define floor_rules
 $(call lib,$(1)): $(call objs,$(1))
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(Q)ar rcs $$@ $$^
 # A test links its own floor and the floors below: calling upwards does not link.
 $(B)/tests/$(1)/%_test: $(B)/tests/$(1)/%_test.o $(call archives,$(1))
-	$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(call libs,$(1))
+	$$(call say,LINK,$$@)
+	$$(Q)$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(call libs,$(1))
+$(B)/tests/$(1)/%_tool: $(B)/tests/$(1)/%_tool.o $(call archives,$(1))
+	$$(Q)$$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -o $$@ $$^ $$(call libs,$(1))
 # The floor links whole against what it may reach, and nothing else: no upward call, tested or not.
 layer-$(1): $(call archives,$(1))
 	@echo "int main(void) { return 0; }" | $$(CC) $$(ALL_CFLAGS) $$(ALL_LDFLAGS) -x c - -x none -o $(B)/layer_$(1) \
@@ -118,12 +135,54 @@ layer-$(1): $(call archives,$(1))
 endef
 $(foreach f,$(FLOORS_HERE),$(eval $(call floor_rules,$(f))))
 
+# ---- the embedding library: libtokenworks.a holds lib/ and all it stands on; tokenworks.pc says how to link it
+$(B)/libtokenworks.a: $(call archives,lib)
+	@rm -f $@
+	@(echo "create $@"; for a in $^; do echo "addlib $$a"; done; echo save; echo end) | ar -M
+$(B)/tokenworks.pc: Makefile
+	@mkdir -p $(B)
+	@printf '%s\n' 'prefix=$(abspath .)' 'Name: tokenworks' 'Description: language models inside your program' \
+	  'Version: $(VERSION)' 'Cflags: -I$(abspath include)' 'Libs: -L$(abspath $(B)) -ltokenworks' \
+	  'Libs.private: $(call libs,lib) $(SAN)' > $@
+library: $(B)/libtokenworks.a $(B)/tokenworks.pc
+
+# ---- man pages, from the option tables
+man: $(B)/$(PROG)
+	@mkdir -p $(B)/man/man1
+	@for c in $$(sed -n 's/^COMMAND(\(.*\))$$/\1/p' src/cmd/commands.def); do \
+	  $(B)/$(PROG) man $$c > $(B)/man/man1/tokenworks-$$c.1; done; echo "man pages in $(B)/man/man1"
+
+PREFIX ?= /usr/local
+install: all library man
+	install -D -m 755 $(B)/$(PROG) $(DESTDIR)$(PREFIX)/bin/$(PROG)
+	install -D -m 644 $(B)/libtokenworks.a $(DESTDIR)$(PREFIX)/lib/libtokenworks.a
+	install -D -m 644 include/tokenworks.h $(DESTDIR)$(PREFIX)/include/tokenworks.h
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 $(B)/man/man1/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	sed 's|^prefix=.*|prefix=$(PREFIX)|; s|^Cflags:.*|Cflags: -I$(PREFIX)/include|; \
+	  s|^Libs:.*|Libs: -L$(PREFIX)/lib -ltokenworks|' $(B)/tokenworks.pc > \
+	  $(DESTDIR)$(PREFIX)/lib/pkgconfig/tokenworks.pc
+
+# ---- the console: web/ bundled by esbuild, embedded in the program by front/console.c
+ESBUILD   := web/node_modules/.bin/esbuild
+$(B)/web/.done: $(wildcard web/src/*.ts) $(addprefix web/,console.css index.html icon.svg package-lock.json) | $(B)/.deps
+	@test -x $(ESBUILD) || { echo "the console needs esbuild: make deps installs it with node and npm" >&2; exit 1; }
+	@mkdir -p $(B)/web
+	@$(ESBUILD) web/src/main.ts --bundle --minify --format=esm --target=es2021 --log-level=warning \
+	  --outfile=$(B)/web/console.js
+	@$(ESBUILD) web/console.css --minify --log-level=warning --outfile=$(B)/web/console.css
+	@cp web/index.html web/icon.svg $(B)/web/
+	@touch $@
+$(B)/src/front/console.o: $(B)/web/.done
+$(B)/src/front/console.o: CPPFLAGS += -DCONSOLE_DIR='"$(B)/web"'
+
 # ---- prove it
-check: $(B)/$(PROG) $(TESTS_C) tidy layers
+check: $(B)/$(PROG) $(TESTS_C) $(TOOLS_C) library tidy layers
 	@B=$(B) SANITIZE=$(SANITIZE) tools/runtests $(TESTS_C) $(TESTS_SH)
 test:
 	@tools/deps test
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory -j$$(nproc) check
 unit: $(TESTS_C)
 	@B=$(B) tools/runtests $(TESTS_C)
 layers: $(foreach f,$(FLOORS_HERE),layer-$(f))
@@ -135,8 +194,19 @@ run: all
 	@tools/deps run
 	@$(B)/$(PROG) serve --model default
 
+# ---- make fuzz T=gguf [SECONDS=60]: libFuzzer on fuzz/<T>.c, starting from fuzz/corpus/<T>/
+SECONDS ?= 60
+fuzz:
+	@$(MAKE) --no-print-directory CC=clang VARIANT=fuzz SAN="-fsanitize=fuzzer-no-link,address,undefined" \
+	  SANITIZE= CPPFLAGS=-DTW_SANITIZED=1 build/fuzz/fuzz-$(T)
+	@mkdir -p build/fuzz/corpus-$(T)
+	build/fuzz/fuzz-$(T) -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=4096 build/fuzz/corpus-$(T) \
+	  $(wildcard fuzz/corpus/$(T))
+build/fuzz/fuzz-%: build/fuzz/fuzz/%.o $(call archives,cmd)
+	$(CC) -fsanitize=fuzzer,address,undefined -o $@ $^ $(call libs,cmd)
+
 clean:
 	rm -rf build
-.PHONY: all deps check test unit layers tidy run clean
+.PHONY: all deps check test unit library man install layers tidy run fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

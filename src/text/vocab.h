@@ -27,13 +27,20 @@ int vocab_size(const struct vocab *v);
 enum vocab_family vocab_family(const struct vocab *v);
 int vocab_bos(const struct vocab *v); /* -1: none */
 int vocab_eos(const struct vocab *v);
+int vocab_eot(const struct vocab *v); /* end of a turn, where the file names one; -1 */
+int vocab_sep(const struct vocab *v); /* WordPiece: [SEP]; -1: none */
+int vocab_unk(const struct vocab *v);
+int vocab_pad(const struct vocab *v);
+bool vocab_add_sep(const struct vocab *v); /* WordPiece: a text is BOS ([CLS]), its ids, then SEP */
+int vocab_token_len_max(const struct vocab *v); /* bytes: a text of n bytes has at least n / this tokens */
 bool vocab_add_bos(const struct vocab *v); /* the file asks for BOS before a text */
 bool vocab_add_eos(const struct vocab *v);
 /* true for eos, eot, eom and whatever else ends a turn (<|im_end|>, <|eot_id|>, <end_of_turn>, ...) */
 bool vocab_is_end(const struct vocab *v, int id);
 enum vocab_token_kind vocab_kind(const struct vocab *v, int id);
 int vocab_find(const struct vocab *v, const char *text, size_t n); /* exact token text as in the file; -1: none */
-/* The bytes a token stands for when printed (no space stripping); control tokens give "" unless special. */
+/* The bytes a token stands for when printed (no space stripping); control tokens give "" unless special.
+ * An id outside the vocabulary gives "". */
 void vocab_token_bytes(const struct vocab *v, int id, bool special, struct buf *out);
 /* The token's text as the file writes it (borrowed). */
 struct gguf_str vocab_token_text(const struct vocab *v, int id);
@@ -45,10 +52,19 @@ struct vocab_ids {
 void vocab_ids_release(struct vocab_ids *ids);
 void vocab_ids_push(struct vocab_ids *ids, int32_t id);
 
+enum { VOCAB_TEXT_MAX = 64 << 20 }; /* bytes in one call; more is ERR_LIMIT */
+
 /* Appends the ids of text, no BOS/EOS. special: the text of control and user-defined tokens inside the input
- * becomes those tokens; otherwise it is plain text (user-defined ones as the reference engine does). */
+ * becomes those tokens; otherwise it is plain text, but user-defined tokens are found all the same, as the
+ * reference engine does. Bytes that are not UTF-8: byte-level vocabularies cut them like a control character
+ * and keep them (decoding gives them back); SPM emits their byte tokens; WordPiece drops them.
+ * On failure out is as it was. */
 enum err_code vocab_encode(const struct vocab *v, const char *text, size_t n, bool special,
                            struct vocab_ids *out, struct err *e);
+
+/* The bytes of a finished run of ids, as they are (not repaired to UTF-8); the space an SPM or WordPiece
+ * vocabulary puts before the first word is left out. */
+void vocab_decode(const struct vocab *v, const int32_t *ids, size_t count, bool special, struct buf *out);
 
 /* Streaming detokenisation: bytes come out only when they complete UTF-8 characters. */
 struct vocab_stream {
@@ -56,7 +72,8 @@ struct vocab_stream {
     int held_len;
     bool started; /* SPM and WordPiece treat the first word's space differently */
 };
-/* Appends what can be shown now. special: show control tokens' text. */
+/* Appends what can be shown now; a byte that can be part of no character becomes U+FFFD.
+ * special: show control tokens' text. */
 void vocab_stream_push(struct vocab_stream *s, const struct vocab *v, int id, bool special, struct buf *out);
 /* At the end: an unfinished character becomes U+FFFD. */
 void vocab_stream_finish(struct vocab_stream *s, struct buf *out);

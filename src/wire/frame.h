@@ -10,7 +10,7 @@
  *          then LF, then body bytes; FRAME_MORE set when body bytes follow in further request frames (no head)
  * head     JSON {"status", "headers": {..}}: start of the response
  * data     response body bytes; with FRAME_TOKENS: u16 count, count x u32 token ids, then the bytes they are
- * usage    JSON counters {"prompt_tokens","cached_tokens","completion_tokens",...}; before the first data and before end
+ * usage    JSON counters {"prompt_tokens","cached_tokens","completion_tokens",...}; before first data, and before end
  * end      JSON {"finish": "...", "usage": {...}}: the exchange is over
  * error    JSON OpenAI error object with "status"; the exchange is over. After head was sent: the stream is cut.
  * cancel   empty: the other side no longer wants it
@@ -56,8 +56,9 @@ void frame_write(struct buf *out, const struct frame *f);
 long frame_parse(const char *data, size_t n, struct frame *out, struct err *e);
 
 /* Blocking helpers over a stream socket for processes that have a thread for it (the engine, tests).
- * frame_recv waits for one frame; in holds what was read beyond it. fds: up to FRAME_FDS_MAX received
- * descriptors go to fds[0..*fd_count) (NULL: any that arrive are closed). ERR_NOT_FOUND: the peer closed. */
+ * frame_recv waits for one frame and reads not a byte beyond it, so descriptors stay with their frame; in holds
+ * its bytes until the next call. fds: up to FRAME_FDS_MAX received descriptors go to fds[0..*fd_count) (NULL: any
+ * that arrive are closed). ERR_NOT_FOUND: the peer closed between two frames. One thread per direction. */
 enum err_code frame_recv(int socket, struct buf *in, struct frame *out, int *fds, int *fd_count, struct err *e);
 enum err_code frame_send(int socket, const struct frame *f, const int *fds, int fd_count, struct err *e);
 #endif

@@ -1,0 +1,76 @@
+/* api -- dialects as pure functions: request bytes -> job; tokens -> response bytes. No sockets, no threads.
+ *
+ * A job is one HTTP request: one or more prompts, each with n choices, numbered prompt * n + i. Whoever runs it
+ * (engine/, lib/) creates one sequence for each choice with seed params.seed + choice, feeds every token back
+ * through api_choice_token, and sends what is appended to `out`. One thread at a time per job.
+ *
+ * docs/api.md lists every field and what becomes of it. */
+#ifndef API_API_H
+#define API_API_H
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "infer/params.h"
+#include "text/template.h"
+#include "text/vocab.h"
+
+enum { API_PROMPTS_MAX = 128, API_CHOICES_MAX = 128, API_STOPS_MAX = 16, API_STOP_BYTES_MAX = 1024 };
+
+/* What the dialects need to know of the model that serves them; borrowed for the life of each job. */
+struct api_model {
+    const char *id;               /* as shown to clients */
+    const struct vocab *vocab;
+    const struct template *chat;  /* NULL: the file has no chat template, chat requests are 400 */
+    int ctx;                      /* positions a sequence may have */
+    int top_k_default;            /* and other defaults the file or configuration gives; 0 = ours */
+    const char *fingerprint;      /* system_fingerprint of responses; NULL: the id */
+};
+
+struct api_request {
+    const char *path;             /* "/v1/chat/completions" */
+    const char *body;             /* JSON */
+    size_t body_len;
+    const char *response_id;      /* from the request record, so that a resumed response has the same bytes */
+    int64_t created;              /* Unix seconds, likewise */
+    uint64_t seed;                /* used when the client gave none */
+    bool text_only;               /* the response is the answers' bare text as it comes, nothing round it (lib/) */
+};
+
+struct api_job; /* opaque; owned by the caller once parsed */
+
+/* An error a client sees: HTTP status and the OpenAI error object's fields. */
+struct api_error {
+    int status;                   /* 400, 404, 413 ... */
+    char type[40];                /* "invalid_request_error" */
+    char param[80];               /* the field at fault, or "" */
+    char code[60];                /* or "" */
+    char message[ERR_TEXT_MAX];
+};
+
+/* NULL and *error filled when refused. Fields that cannot change tokens are accepted (CONTRACTS.md, Fields);
+ * whatever else is unknown or unsupported is 400 naming it. A prompt longer than the context is 400 with both
+ * numbers. */
+struct api_job *api_job_parse(const struct api_model *m, const struct api_request *r, struct api_error *error);
+void api_job_free(struct api_job *j);
+void api_error_json(const struct api_error *e, struct buf *out); /* {"error":{...}} */
+
+int api_job_choices(const struct api_job *j);                   /* prompts x n */
+const struct vocab_ids *api_job_prompt(const struct api_job *j, int choice); /* borrowed */
+const struct infer_params *api_job_params(const struct api_job *j);          /* choice i samples with seed + i */
+bool api_job_stream(const struct api_job *j);
+/* 200; 5xx once a choice finished with INFER_FAILED or INFER_CANCELLED: the body (or the last event of a stream,
+ * whose head is long gone) is then an error object, so that nobody takes half an answer for a whole one. */
+int api_job_status(const struct api_job *j);
+const char *api_job_content_type(const struct api_job *j);      /* "application/json" or "text/event-stream" */
+
+struct api_usage {
+    int prompt_tokens, cached_tokens, completion_tokens;
+};
+
+/* Response bytes. For a stream each call appends whole events; otherwise everything is appended by api_job_end. */
+void api_job_begin(struct api_job *j, struct buf *out);
+/* true: a stop string was completed: end the sequence with INFER_STOP (its text is cut before the string). */
+bool api_choice_token(struct api_job *j, int choice, const struct infer_token *t, struct buf *out);
+void api_choice_finish(struct api_job *j, int choice, enum infer_finish why, struct buf *out);
+void api_job_end(struct api_job *j, const struct api_usage *u, struct buf *out);
+#endif

@@ -1,0 +1,157 @@
+/* fields -- every field of a request body and what becomes of it. The table is the law: what is not in it is
+ * refused by name, and what is in it as NOT_YET is refused unless its value asks for nothing. A feature that
+ * arrives moves its row from NOT_YET to READ and reads the field where it belongs.
+ *
+ * A null stands for an absent field everywhere, as OpenAI's own clients send it. */
+#include "api/job.h"
+
+#include <string.h>
+
+enum use {
+    READ,    /* obeyed; sampling.c, chat.c or completion.c checks its value */
+    STRING,  /* accepted, cannot change tokens: only its type is checked */
+    OBJECT,
+    BOOLEAN,
+    NOT_YET, /* known to clients, not done here: refused unless harmless */
+};
+
+static bool is_false(const json_t *v)
+{
+    return json_is_false(v);
+}
+
+static bool is_empty(const json_t *v)
+{
+    return (json_is_array(v) && !json_array_size(v)) || (json_is_object(v) && !json_object_size(v)) ||
+           (json_is_string(v) && !json_string_length(v));
+}
+
+static bool says(const json_t *v, const char *word)
+{
+    return json_is_string(v) && !strcmp(json_string_value(v), word);
+}
+
+static bool is_no_tool(const json_t *v)
+{
+    return says(v, "none") || says(v, "auto"); /* `tools` is empty or refused: both mean no call */
+}
+
+static bool is_text_format(const json_t *v)
+{
+    return json_is_object(v) && json_object_size(v) == 1 && says(json_object_get(v, "type"), "text");
+}
+
+static bool is_text_modality(const json_t *v)
+{
+    return json_is_array(v) && json_array_size(v) == 1 && says(json_array_get(v, 0), "text");
+}
+
+enum { BOTH = API_CHAT | API_COMPLETION };
+
+static const struct field {
+    const char *name;
+    int dialects;
+    enum use use;
+    bool (*harmless)(const json_t *v);
+} fields[] = {
+    { "model", BOTH, STRING, NULL }, /* the front has routed by it */
+    { "messages", API_CHAT, READ, NULL },
+    { "prompt", API_COMPLETION, READ, NULL },
+    { "stream", BOTH, READ, NULL },
+    { "stream_options", BOTH, READ, NULL },
+    { "stop", BOTH, READ, NULL },
+    { "max_tokens", BOTH, READ, NULL },
+    { "max_completion_tokens", API_CHAT, READ, NULL },
+    { "min_tokens", BOTH, READ, NULL },
+    { "ignore_eos", BOTH, READ, NULL },
+    { "temperature", BOTH, READ, NULL },
+    { "top_p", BOTH, READ, NULL },
+    { "top_k", BOTH, READ, NULL },
+    { "min_p", BOTH, READ, NULL },
+    { "seed", BOTH, READ, NULL },
+    { "logprobs", BOTH, READ, NULL },
+    { "top_logprobs", API_CHAT, READ, NULL },
+    { "logit_bias", BOTH, READ, NULL },
+    { "frequency_penalty", BOTH, READ, NULL },
+    { "presence_penalty", BOTH, READ, NULL },
+    { "repetition_penalty", BOTH, READ, NULL },
+    { "n", BOTH, READ, NULL },
+    { "best_of", API_COMPLETION, READ, NULL },
+    { "echo", API_COMPLETION, READ, NULL },
+    { "chat_template_kwargs", API_CHAT, READ, NULL },
+    { "enable_thinking", API_CHAT, READ, NULL },
+    { "reasoning_effort", API_CHAT, READ, NULL },
+    { "add_generation_prompt", API_CHAT, READ, NULL },
+    { "continue_final_message", API_CHAT, READ, NULL },
+    { "user", BOTH, STRING, NULL },
+    { "metadata", BOTH, OBJECT, NULL },
+    { "service_tier", BOTH, STRING, NULL },
+    { "safety_identifier", BOTH, STRING, NULL },
+    { "prompt_cache_key", BOTH, STRING, NULL },
+    { "parallel_tool_calls", API_CHAT, BOOLEAN, NULL },
+    { "store", BOTH, NOT_YET, is_false },
+    { "suffix", API_COMPLETION, NOT_YET, is_empty },
+    { "tools", API_CHAT, NOT_YET, is_empty },
+    { "tool_choice", API_CHAT, NOT_YET, is_no_tool },
+    { "response_format", BOTH, NOT_YET, is_text_format },
+    { "modalities", API_CHAT, NOT_YET, is_text_modality },
+    { "functions", API_CHAT, NOT_YET, is_empty },
+    { "function_call", API_CHAT, NOT_YET, is_no_tool },
+    { "audio", API_CHAT, NOT_YET, NULL },
+    { "prediction", API_CHAT, NOT_YET, NULL },
+    { "web_search_options", API_CHAT, NOT_YET, NULL },
+    { "verbosity", API_CHAT, NOT_YET, NULL },
+    { NULL, 0, READ, NULL },
+};
+
+static const struct field *find(const char *name, enum api_dialect dialect)
+{
+    for (const struct field *f = fields; f->name; f++)
+        if ((f->dialects & (int)dialect) && !strcmp(f->name, name))
+            return f;
+    return NULL;
+}
+
+static bool check_value(const struct field *f, const json_t *v, struct api_error *error)
+{
+    switch (f->use) {
+    case STRING:
+        return json_is_string(v) || api_refuse(error, 400, f->name, "invalid_type", "'%s' must be a string", f->name);
+    case OBJECT:
+        return json_is_object(v) || api_refuse(error, 400, f->name, "invalid_type", "'%s' must be an object", f->name);
+    case BOOLEAN:
+        return json_is_boolean(v) ||
+               api_refuse(error, 400, f->name, "invalid_type", "'%s' must be true or false", f->name);
+    case NOT_YET:
+        return (f->harmless && f->harmless(v)) ||
+               api_refuse(error, 400, f->name, "unsupported_parameter",
+                          "'%s' with this value is not supported yet; leave it out", f->name);
+    case READ:
+        break;
+    }
+    return true;
+}
+
+bool api_fields_check(const json_t *body, enum api_dialect dialect, const struct api_model *m,
+                      struct api_error *error)
+{
+    if (!json_is_object(body))
+        return api_refuse(error, 400, "", "invalid_type", "the request body must be a JSON object");
+    if (json_object_size(body) > API_BODY_FIELDS_MAX)
+        return api_refuse(error, 400, "", "invalid_value", "the request body has more than %d fields",
+                          API_BODY_FIELDS_MAX);
+    const char *name;
+    json_t *v;
+    json_object_foreach((json_t *)body, name, v) {
+        const struct field *f = find(name, dialect);
+        if (!f)
+            return api_refuse(error, 400, name, "unknown_parameter", "unknown parameter '%.100s': the server does "
+                              "not know this field for this route; leave it out", name);
+        if (!json_is_null(v) && !check_value(f, v, error))
+            return false;
+    }
+    if (dialect == API_CHAT && !m->chat)
+        return api_refuse(error, 400, "messages", "no_chat_template",
+                          "the model '%s' has no chat template; send its prompt to /v1/completions", m->id);
+    return true;
+}

@@ -1,0 +1,155 @@
+/* job -- from request bytes to a job: which dialect, which fields, which prompts; and what the caller may ask. */
+#include "api/job.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+
+#include <string.h>
+
+_Static_assert((int)STOP_STRINGS_MAX == (int)API_STOPS_MAX, "stop.h and api.h agree");
+_Static_assert((int)STOP_BYTES_MAX == (int)API_STOP_BYTES_MAX, "stop.h and api.h agree");
+
+bool api_prompt_encode(struct api_job *j, const char *text, size_t n, const char *param, struct vocab_ids *out,
+                       struct api_error *error)
+{
+    const struct vocab *v = j->model->vocab;
+    struct err e;
+    struct vocab_ids ids = { 0 };
+    int bos = vocab_bos(v);
+    if (vocab_encode(v, text, n, true, &ids, &e)) {
+        vocab_ids_release(&ids);
+        return api_refuse_err(error, param, &e);
+    }
+    bool has_bos = ids.count && ids.v[0] == bos;
+    if (bos >= 0 && !has_bos && (vocab_add_bos(v) || !ids.count))
+        vocab_ids_push(out, bos); /* an empty prompt starts from BOS even where the file asks for none */
+    for (size_t i = 0; i < ids.count; i++)
+        vocab_ids_push(out, ids.v[i]);
+    vocab_ids_release(&ids);
+    return out->count || api_refuse(error, 400, param, "invalid_value", "the prompt is empty and this model has no "
+                                    "token to begin with");
+}
+
+static bool check_lengths(const struct api_job *j, const char *param, struct api_error *error)
+{
+    for (int i = 0; i < j->prompt_count; i++)
+        if (j->prompts[i].count >= (size_t)j->model->ctx)
+            return api_refuse(error, 400, param, "context_length_exceeded", "the prompt has %zu tokens; the context "
+                              "of the model '%s' holds %d with the answer. Shorten the prompt", j->prompts[i].count, j->model->id,
+                              j->model->ctx);
+    if ((int64_t)j->prompt_count * j->n > API_CHOICES_MAX)
+        return api_refuse(error, 400, "n", "invalid_value", "%d prompts with 'n' %d make more than %d choices",
+                          j->prompt_count, j->n, API_CHOICES_MAX);
+    return true;
+}
+
+static void write_head(struct api_job *j)
+{
+    const struct api_model *m = j->model;
+    const char *print = m->fingerprint ? m->fingerprint : m->id;
+    bool chat = j->dialect == API_CHAT;
+    j->object = chat ? j->stream ? "chat.completion.chunk" : "chat.completion" : "text_completion";
+    buf_puts(&j->head, "{\"id\":");
+    jsonx_quote(j->id, strlen(j->id), &j->head);
+    buf_printf(&j->head, ",\"object\":\"%s\",\"created\":%lld,\"model\":", j->object, (long long)j->created);
+    jsonx_quote(m->id, strlen(m->id), &j->head);
+    buf_puts(&j->head, ",\"system_fingerprint\":");
+    jsonx_quote(print, strlen(print), &j->head);
+}
+
+static bool read_body(struct api_job *j, const json_t *body, const struct api_request *r, struct api_error *error)
+{
+    bool chat = j->dialect == API_CHAT;
+    if (!api_fields_check(body, j->dialect, j->model, error) || !api_sampling_read(j, body, r, error))
+        return false;
+    if (chat ? !api_chat_read(j, body, error) : !api_completion_read(j, body, error))
+        return false;
+    if (!check_lengths(j, chat ? "messages" : "prompt", error))
+        return false;
+    j->choices = mem_new((size_t)api_job_choices(j), sizeof *j->choices);
+    write_head(j);
+    return true;
+}
+
+struct api_job *api_job_parse(const struct api_model *m, const struct api_request *r, struct api_error *error)
+{
+    enum api_dialect dialect = !strcmp(r->path, "/v1/chat/completions") ? API_CHAT :
+                               !strcmp(r->path, "/v1/completions") ? API_COMPLETION : 0;
+    if (!dialect) {
+        api_refuse(error, 404, "", "unknown_url", "no such route: POST %.100s", r->path);
+        return NULL;
+    }
+    struct err e;
+    json_t *body = jsonx_parse(r->body, r->body_len, &e);
+    if (!body) {
+        api_refuse(error, 400, "", "invalid_json", "the request body is not valid: %s", e.text);
+        return NULL;
+    }
+    struct api_job *j = MEM_NEW(struct api_job);
+    j->dialect = dialect;
+    j->model = m;
+    j->id = mem_strdup(r->response_id);
+    j->created = r->created;
+    j->text_only = r->text_only;
+    bool ok = read_body(j, body, r, error);
+    json_decref(body);
+    if (!ok) {
+        api_job_free(j);
+        return NULL;
+    }
+    return j;
+}
+
+void api_job_free(struct api_job *j)
+{
+    if (!j)
+        return;
+    for (int i = 0; j->choices && i < api_job_choices(j); i++) {
+        buf_release(&j->choices[i].pending);
+        buf_release(&j->choices[i].text);
+        mem_free(j->choices[i].tokens);
+    }
+    for (int i = 0; i < j->prompt_count; i++) {
+        vocab_ids_release(&j->prompts[i]);
+        buf_release(&j->echo_text[i]);
+    }
+    mem_free(j->choices);
+    mem_free(j->prompts);
+    mem_free(j->echo_text);
+    mem_free(j->params.bias);
+    mem_free(j->id);
+    stop_set_release(&j->stops);
+    buf_release(&j->head);
+    mem_free(j);
+}
+
+int api_job_choices(const struct api_job *j)
+{
+    return j->prompt_count * j->n;
+}
+
+const struct vocab_ids *api_job_prompt(const struct api_job *j, int choice)
+{
+    ASSERT(choice >= 0 && choice < api_job_choices(j));
+    return &j->prompts[choice / j->n];
+}
+
+const struct infer_params *api_job_params(const struct api_job *j)
+{
+    return &j->params;
+}
+
+bool api_job_stream(const struct api_job *j)
+{
+    return j->stream;
+}
+
+int api_job_status(const struct api_job *j)
+{
+    return j->failed == INFER_RUNNING ? 200 : j->failed == INFER_CANCELLED ? 503 : 500;
+}
+
+const char *api_job_content_type(const struct api_job *j)
+{
+    return j->stream ? "text/event-stream" : "application/json";
+}

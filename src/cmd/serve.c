@@ -1,0 +1,223 @@
+/* serve -- tokenworks serve: the front and, behind it, an engine process per model. */
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/progress.h"
+#include "cmd/cmd.h"
+#include "cmd/model_path.h"
+#include "front/front.h"
+#include "net/tls.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct serve_options {
+    struct opt_strings models, allowed_hosts;
+    const char *listen, *state, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox;
+    const char *tls_cert, *tls_key, *tls_client_ca;
+    int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections;
+    bool log_json, log_requests;
+};
+
+#define FIELD(name) OPT_FIELD(struct serve_options, name)
+static const struct opt rows[] = {
+    { "model", 'm', OPT_STRINGS, "FILE|NAME", "a model; again for more, the first is `default`", FIELD(models), 0, 0 },
+    { "listen", 'l', OPT_STRING, "ADDR:PORT", "where to listen (127.0.0.1:8080)", FIELD(listen), 0, 0 },
+    { "threads", 't', OPT_INT, "N", "kernel threads (one per processor)", FIELD(threads), 1, 512 },
+    { "ctx", 'c', OPT_INT, "N", "positions a sequence may have (the model's limit)", FIELD(ctx), 1, 1 << 24 },
+    { "kv-memory", 0, OPT_SIZE, "SIZE", "memory for keys and values (from the memory plan)", FIELD(kv_memory), 0, 0 },
+    { "kv-type", 0, OPT_STRING, "TYPE", "how keys and values are stored: f16, q8_0", FIELD(kv_type), 0, 0 },
+    { "batch", 'b', OPT_INT, "N", "tokens in one step at most", FIELD(batch), 1, 1 << 16 },
+    { "isa", 0, OPT_STRING, "NAME", "highest rung of kernels: ref, avx2, avx512, amx", FIELD(isa), 0, 0 },
+    { "max-body", 0, OPT_SIZE, "SIZE", "largest request body (32M)", FIELD(max_body), 0, 0 },
+    { "connections", 0, OPT_INT, "N", "client connections at once (4096)", FIELD(connections), 1, 60000 },
+    { "state", 0, OPT_STRING, "DIR", "state and models ($TOKENWORKS_HOME, ~/.cache/tokenworks)", FIELD(state), 0, 0 },
+    { "drain-s", 0, OPT_INT, "N", "seconds running requests have after SIGTERM (30)", FIELD(drain_s), 0, 86400 },
+    { "api-key-file", 0, OPT_STRING, "FILE", "a line per key: its SHA-256 in hex, a name", FIELD(api_key_file), 0, 0 },
+    { "allowed-host", 0, OPT_STRINGS, "NAME", "a further Host to answer to (repeatable)", FIELD(allowed_hosts), 0, 0 },
+    { "cors-origin", 0, OPT_STRING, "ORIGIN", "the web origin whose pages may call (none)", FIELD(cors_origin), 0, 0 },
+    { "tls-cert", 0, OPT_STRING, "FILE", "PEM certificate and chain: serve HTTPS", FIELD(tls_cert), 0, 0 },
+    { "tls-key", 0, OPT_STRING, "FILE", "PEM key of that certificate", FIELD(tls_key), 0, 0 },
+    { "tls-client-ca", 0, OPT_STRING, "FILE", "clients need a certificate it signed", FIELD(tls_client_ca), 0, 0 },
+    { "log-json", 0, OPT_FLAG, NULL, "log lines as JSON objects", FIELD(log_json), 0, 0 },
+    { "log-requests", 0, OPT_FLAG, NULL, "a log line per request; never its content", FIELD(log_requests), 0, 0 },
+    { "sandbox", 0, OPT_STRING, "MODE", "how the engine is confined: enforce, best-effort, off", FIELD(sandbox), 0, 0 },
+    { "engine", 0, OPT_STRING, "PROGRAM", "another program as the engine, for tests", FIELD(engine), 0, 0 },
+    { 0 },
+};
+
+const struct opt_command cmd_serve_spec = {
+    "serve", "--model FILE|NAME [options]", "serve models over HTTP",
+    "Speaks the OpenAI API on --listen, with a console at /. An engine process per model does the work; when it\n"
+    "dies it is started again. SIGTERM or SIGINT: running requests finish, new ones are refused, then it exits.\n"
+    "Keys: --api-key-file, or one key in $TOKENWORKS_API_KEY. With neither, every local client may ask.",
+    rows,
+};
+
+/* "ADDR:PORT", "[::1]:8080", ":8080" or "ADDR"; the address is copied into out. */
+static enum err_code parse_listen(const char *text, char *address, size_t size, int *port, struct err *e)
+{
+    const char *colon = strrchr(text, ':'), *close = strrchr(text, ']');
+    int64_t number = 8080;
+    if (colon && close && colon < close)
+        colon = NULL;
+    if (colon && opt_parse_int(colon + 1, 0, 65535, &number, e))
+        return err_prefix(e, "--listen %s", text);
+    size_t n = colon ? (size_t)(colon - text) : strlen(text);
+    if (n >= 2 && text[0] == '[' && text[n - 1] == ']') {
+        text++;
+        n -= 2;
+    }
+    if (n >= size)
+        return err_set(e, ERR_INVALID, "--listen: the address is too long");
+    snprintf(address, size, "%.*s", n ? (int)n : 9, n ? text : "127.0.0.1");
+    *port = (int)number;
+    return ERR_OK;
+}
+
+static void set_int(json_t *o, const char *key, int64_t v)
+{
+    if (v > 0)
+        json_object_set_new(o, key, json_integer(v));
+}
+
+static void set_text(json_t *o, const char *key, const char *v)
+{
+    if (v)
+        json_object_set_new(o, key, json_string(v));
+}
+
+/* What the engine is told in its hello; what was not given is left to the engine's memory plan. */
+static json_t *engine_options(const struct serve_options *o)
+{
+    json_t *v = json_object();
+    set_int(v, "threads", o->threads);
+    set_int(v, "ctx", o->ctx);
+    set_int(v, "kv_memory", o->kv_memory);
+    set_int(v, "batch", o->batch);
+    set_text(v, "kv_type", o->kv_type);
+    set_text(v, "isa", o->isa);
+    set_text(v, "sandbox", o->sandbox);
+    set_int(v, "max_body", o->max_body);
+    json_object_set_new(v, "log_json", json_boolean(o->log_json));
+    return v;
+}
+
+/* ---- narration */
+
+struct narrator {
+    struct progress bar;
+    bool running;
+    char what[300];
+};
+
+static void narrate(void *arg, const char *model_id, double loading, bool ready)
+{
+    struct narrator *n = arg;
+    enum { PARTS = 1000 };
+    if (!n->running && !ready) {
+        snprintf(n->what, sizeof n->what, "loading %s", model_id);
+        progress_start(&n->bar, n->what, PARTS);
+        n->running = true;
+    }
+    if (n->running && !ready)
+        progress_update(&n->bar, (int64_t)(loading * PARTS));
+    if (ready) {
+        if (n->running)
+            progress_end(&n->bar);
+        n->running = false;
+        log_line(LOG_INFO, "front", "model ready: %s", model_id);
+    }
+}
+
+/* ---- the command */
+
+static enum err_code find_models(const struct serve_options *o, struct model_path *found, struct front_options *f,
+                                 struct err *e)
+{
+    static const char *const fallback[] = { "default" };
+    const char *const *names = o->models.count ? o->models.v : fallback;
+    int count = o->models.count ? o->models.count : 1;
+    if (count > FRONT_MODELS_MAX)
+        return err_set(e, ERR_LIMIT, "at most %d models can be served at once", FRONT_MODELS_MAX);
+    for (int i = 0; i < count; i++) {
+        enum err_code c = model_path_find(names[i], o->state, &found[i], e);
+        if (c)
+            return c;
+        for (int j = 0; j < i; j++)
+            if (!strcmp(found[j].id, found[i].id))
+                return err_set(e, ERR_INVALID, "two models are called %s; rename one of the files", found[i].id);
+        f->models[i].id = found[i].id;
+        f->models[i].path = found[i].path;
+        f->models[i].options = f->models[0].options;
+        f->model_count = i + 1;
+    }
+    return ERR_OK;
+}
+
+static enum err_code serve(const struct serve_options *o, struct front_options *f, struct err *e)
+{
+    struct tls *tls = NULL;
+    if (!o->tls_cert != !o->tls_key)
+        return err_set(e, ERR_INVALID, "--tls-cert and --tls-key go together");
+    if (o->tls_cert) {
+        struct tls_options t = { o->tls_cert, o->tls_key, o->tls_client_ca };
+        tls = tls_new(&t, e);
+        if (!tls)
+            return e->code;
+        f->http.tls = tls;
+    }
+    struct front *front = front_new(f, e);
+    enum err_code c = front ? ERR_OK : e->code;
+    if (front) {
+        bool v6 = strchr(f->http.address, ':') != NULL;
+        printf("listening on %s://%s%s%s:%d\n", tls ? "https" : "http", v6 ? "[" : "", f->http.address,
+                v6 ? "]" : "", front_port(front));
+        fflush(stdout); /* scripts read the port here */
+        c = front_run(front, e);
+    }
+    front_free(front);
+    tls_free(tls);
+    return c;
+}
+
+int cmd_serve(int argc, char **argv)
+{
+    struct serve_options o = { .listen = "127.0.0.1:8080", .max_body = 32 << 20, .drain_s = 30, .connections = 4096,
+                               .sandbox = "enforce" };
+    int positional;
+    enum opt_result r = opt_parse(&cmd_serve_spec, argc, argv, &o, &positional);
+    if (r != OPT_RUN)
+        return r == OPT_HELP_SHOWN ? 0 : 2;
+    if (positional) {
+        fprintf(stderr, "tokenworks serve: %s: the model is given with --model\n", argv[1]);
+        return 2;
+    }
+    log_set(LOG_INFO, o.log_json);
+    struct err e = { 0 };
+    struct model_path found[FRONT_MODELS_MAX] = { { NULL, NULL } };
+    struct narrator narrator = { .running = false };
+    const char *engine[] = { o.engine, "engine", NULL };
+    char address[256];
+    json_t *options = engine_options(&o);
+    struct front_options f = { .http = http_server_defaults, .models = { { .options = options } },
+                               .engine_argv = o.engine ? engine : NULL, .cors_origin = o.cors_origin,
+                               .key_file = o.api_key_file, .plain_key = getenv("TOKENWORKS_API_KEY"),
+                               .drain_ms = o.drain_s * 1000, .log_requests = o.log_requests, .narrate = narrate,
+                               .narrate_arg = &narrator };
+    for (int i = 0; i < o.allowed_hosts.count; i++)
+        f.allowed_hosts[f.allowed_host_count++] = o.allowed_hosts.v[i];
+    f.http.address = address;
+    f.http.body_max = (size_t)o.max_body;
+    f.http.connections_max = (int)o.connections;
+    enum err_code c = parse_listen(o.listen, address, sizeof address, &f.http.port, &e);
+    if (!c)
+        c = find_models(&o, found, &f, &e);
+    if (!c)
+        c = serve(&o, &f, &e);
+    for (int i = 0; i < FRONT_MODELS_MAX; i++)
+        model_path_release(&found[i]);
+    json_decref(options);
+    return c ? cmd_fail(&cmd_serve_spec, &e) : 0;
+}

@@ -1,0 +1,222 @@
+/* engine -- see engine.h. The calling thread becomes the step thread. */
+#include "engine/engine.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/sandbox.h"
+#include "engine/job.h"
+#include "engine/link.h"
+#include "engine/metric.h"
+#include "lib/runtime.h"
+#include "wire/frame.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define STATS_EVERY_NS ((int64_t)250000000)
+#define BODY_BYTES_MAX ((int64_t)1 << 30)
+
+struct engine {
+    int socket;
+    int model_fd;
+    char id[256];
+    struct runtime_options options;
+    int64_t body_max;
+    const char *sandbox_mode; /* "enforce", "best-effort" or "off" */
+    struct runtime *runtime;
+    struct sandbox_report sandbox;
+    int64_t progress_ns;
+};
+
+/* ---- hello */
+
+static enum err_code read_options(struct engine *g, const json_t *hello, struct err *e)
+{
+    const json_t *model = json_object_get(hello, "model"), *o = json_object_get(model, "options");
+    const char *id = "model", *isa = NULL, *kv_type = NULL, *sandbox = "enforce";
+    struct runtime_options *r = &g->options;
+    int64_t threads = 0, ctx = 0, kv = 0, batch = r->batch_rows, prefill = r->prefill_rows, running = r->running_max;
+    enum err_code c = jsonx_get_string(model, "id", &id, e);
+    c = c ? c : jsonx_get_int(o, "threads", 0, POOL_THREADS_MAX, &threads, e);
+    c = c ? c : jsonx_get_int(o, "ctx", 0, INT32_MAX, &ctx, e);
+    c = c ? c : jsonx_get_int(o, "kv_memory", 0, INT64_MAX, &kv, e);
+    c = c ? c : jsonx_get_int(o, "batch", 1, 65536, &batch, e);
+    c = c ? c : jsonx_get_int(o, "prefill", 1, 65536, &prefill, e);
+    c = c ? c : jsonx_get_int(o, "parallel", 1, 4096, &running, e);
+    c = c ? c : jsonx_get_int(o, "max_body", 1, BODY_BYTES_MAX, &g->body_max, e);
+    c = c ? c : jsonx_get_string(o, "isa", &isa, e);
+    c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
+    c = c ? c : jsonx_get_string(o, "sandbox", &sandbox, e);
+    if (c)
+        return c;
+    if (isa && !kern_isa_by_name(isa, &r->isa))
+        return err_set(e, ERR_INVALID, "--isa %.20s: choose ref, avx2, avx512 or amx", isa);
+    if (kv_type && !kern_type_by_name(kv_type, &r->kv_type))
+        return err_set(e, ERR_INVALID, "--kv-type %.20s: choose f16, bf16, q8_0 or f32", kv_type);
+    snprintf(g->id, sizeof g->id, "%s", id);
+    r->id = g->id;
+    r->threads = (int)threads;
+    r->ctx = (int)ctx;
+    r->kv_bytes = (size_t)kv;
+    r->batch_rows = (int)(batch > running ? batch : running);
+    r->prefill_rows = (int)(prefill < batch ? prefill : batch);
+    r->running_max = (int)running;
+    static const char *const modes[] = { "enforce", "best-effort", "off" };
+    for (size_t i = 0; i < MEM_COUNT(modes); i++)
+        if (!strcmp(sandbox, modes[i]))
+            g->sandbox_mode = modes[i];
+    if (!g->sandbox_mode)
+        return err_set(e, ERR_INVALID, "--sandbox %.20s: choose enforce, best-effort or off", sandbox);
+    return ERR_OK;
+}
+
+/* Waits for the front's hello: JSON, with the model's descriptor riding on it. */
+static enum err_code receive_hello(struct engine *g, struct err *e)
+{
+    struct buf in = { 0 };
+    struct frame f;
+    int fds[FRAME_FDS_MAX], fd_count = FRAME_FDS_MAX;
+    enum err_code c = frame_recv(g->socket, &in, &f, fds, &fd_count, e);
+    if (c)
+        return c;
+    json_t *hello = NULL;
+    if (f.kind != FRAME_HELLO || fd_count != 1)
+        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor");
+    else if (!(hello = jsonx_parse(f.payload, f.length, e)))
+        c = e->code;
+    else
+        c = read_options(g, hello, e);
+    g->model_fd = fd_count > 0 ? fds[0] : -1;
+    json_decref(hello);
+    buf_release(&in);
+    return c;
+}
+
+static void send_json(const struct engine *g, enum frame_kind kind, const struct buf *json)
+{
+    struct frame f = { .kind = kind, .payload = buf_str(json), .length = json->len };
+    if (frame_send(g->socket, &f, NULL, 0, NULL))
+        log_line(LOG_DEBUG, "engine", "the front is gone");
+}
+
+static void on_progress(void *arg, double fraction)
+{
+    struct engine *g = arg;
+    int64_t now = clock_mono_ns();
+    if (now - g->progress_ns < STATS_EVERY_NS && fraction < 1)
+        return;
+    g->progress_ns = now;
+    struct buf b = { 0 };
+    buf_printf(&b, "{\"loading\":%.3f}", fraction);
+    send_json(g, FRAME_STATS, &b);
+    buf_release(&b);
+}
+
+static void send_ready(const struct engine *g)
+{
+    struct buf b = { 0 };
+    buf_puts(&b, "{\"role\":\"engine\",\"version\":\"" TW_VERSION "\",\"ready\":true,\"sandbox\":");
+    jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
+    buf_puts(&b, ",\"model\":");
+    runtime_facts_json(g->runtime, &b);
+    buf_puts(&b, "}");
+    send_json(g, FRAME_HELLO, &b);
+    buf_release(&b);
+}
+
+static void send_failure(const struct engine *g, const struct err *e)
+{
+    struct buf b = { 0 };
+    buf_puts(&b, "{\"role\":\"engine\",\"ready\":false,\"error\":");
+    jsonx_quote(e->text, strlen(e->text), &b);
+    buf_puts(&b, "}");
+    send_json(g, FRAME_HELLO, &b);
+    buf_release(&b);
+}
+
+/* ---- the loop */
+
+/* false: the front closed the stream. */
+static bool handle(struct job_table *jobs, struct message *m)
+{
+    bool open = m->kind != MESSAGE_CLOSED;
+    if (m->kind == MESSAGE_JOB)
+        engine_job_start(jobs, m);
+    else if (m->kind == MESSAGE_CANCEL)
+        engine_job_cancel(jobs, m->id, m->attempt);
+    else if (m->kind == MESSAGE_CREDIT)
+        engine_job_credit(jobs, m->id, m->attempt, m->credit);
+    mem_free(m);
+    return open;
+}
+
+static void send_stats(struct link *link, struct metric *metric, const struct sched *sched, int64_t now)
+{
+    struct sched_stats stats;
+    sched_stats(sched, &stats);
+    struct buf b = { 0 };
+    engine_metric_json(metric, &stats, now, &b);
+    engine_link_send(link, &(struct frame){ .kind = FRAME_STATS, .payload = buf_str(&b), .length = b.len });
+    buf_release(&b);
+}
+
+static void serve(struct engine *g)
+{
+    struct metric metric = { 0 };
+    struct sched *sched = g->runtime->sched;
+    struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .body_max = (size_t)g->body_max,
+                                                           .model = &g->runtime->api });
+    struct job_table *jobs = engine_job_table_new(sched, link, &metric);
+    int64_t stats_ns = 0;
+    int rows = 0;
+    for (bool open = true; open;) {
+        /* Work waits for nobody; an idle engine sleeps until a message or the next stats are due. */
+        struct message *m = engine_link_receive(link, rows ? 0 : STATS_EVERY_NS / 1000000);
+        for (; m && open; m = open ? engine_link_receive(link, 0) : NULL)
+            open = handle(jobs, m);
+        rows = open ? sched_step(sched) : 0;
+        if (rows)
+            engine_metric_observe(&metric, METRIC_STEP_ROWS, rows);
+        engine_job_flush_all(jobs);
+        int64_t now = clock_mono_ns();
+        if (now - stats_ns >= STATS_EVERY_NS) {
+            send_stats(link, &metric, sched, now);
+            stats_ns = now;
+        }
+    }
+    engine_job_table_free(jobs);
+    engine_link_stop(link);
+}
+
+static enum err_code lock_in(struct engine *g, struct err *e)
+{
+    if (!strcmp(g->sandbox_mode, "off"))
+        return ERR_OK;
+    struct sandbox_profile profile = { .name = "engine", .threads = true };
+    profile.best_effort = !strcmp(g->sandbox_mode, "best-effort");
+    return sandbox_enter(&profile, &g->sandbox, e);
+}
+
+enum err_code engine_run(int socket, struct err *e)
+{
+    struct engine g = { .socket = socket, .model_fd = -1, .options = runtime_defaults(), .body_max = 32 << 20 };
+    g.options.progress = on_progress;
+    g.options.progress_arg = &g;
+    enum err_code c = receive_hello(&g, e);
+    if (!c)
+        c = lock_in(&g, e);
+    if (!c)
+        c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
+    if (g.model_fd >= 0)
+        close(g.model_fd);
+    if (c) {
+        send_failure(&g, e);
+        return c;
+    }
+    send_ready(&g);
+    serve(&g);
+    runtime_close(g.runtime);
+    return ERR_OK;
+}

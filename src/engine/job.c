@@ -1,0 +1,310 @@
+/* job -- see job.h. */
+#include "engine/job.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct choice {
+    struct job *job;
+    struct sched_seq *seq; /* NULL once finished */
+    int64_t last_ns;       /* of its previous token */
+};
+
+struct job {
+    struct job *next;
+    struct job_table *table;
+    uint64_t id, seq;        /* exchange, and the next frame of it */
+    uint32_t attempt;
+    struct api_job *api;
+    struct choice *choices;  /* [count] */
+    int count, open;         /* open: choices not finished */
+    struct api_usage usage;
+    struct buf out;
+    bool head_sent, begun, cancelled, credited;
+    int64_t credit;          /* data frames that may still be sent, when credited */
+    int64_t received_ns, started_ns;
+    enum infer_finish last_finish;
+};
+
+struct job_table {
+    struct sched *sched;
+    struct link *link;
+    struct metric *metric;
+    struct job *jobs;
+    int count;
+};
+
+struct job_table *engine_job_table_new(struct sched *s, struct link *l, struct metric *m)
+{
+    struct job_table *t = MEM_NEW(struct job_table);
+    *t = (struct job_table){ .sched = s, .link = l, .metric = m };
+    return t;
+}
+
+int engine_job_count(const struct job_table *t)
+{
+    return t->count;
+}
+
+/* ---- frames */
+
+static void send_frame(struct job *j, enum frame_kind kind, const char *payload, size_t n)
+{
+    engine_link_send(j->table->link, &(struct frame){ .kind = kind, .id = j->id, .attempt = j->attempt, .seq = j->seq++,
+                                               .payload = payload, .length = n });
+}
+
+static void send_head(struct job *j)
+{
+    struct buf b = { 0 };
+    buf_printf(&b, "{\"status\":200,\"headers\":{\"content-type\":\"%s\"}}", api_job_content_type(j->api));
+    send_frame(j, FRAME_HEAD, buf_str(&b), b.len);
+    buf_release(&b);
+    j->head_sent = true;
+}
+
+static void usage_json(const struct job *j, struct buf *b)
+{
+    buf_printf(b, "{\"prompt_tokens\":%d,\"cached_tokens\":%d,\"completion_tokens\":%d}", j->usage.prompt_tokens,
+               j->usage.cached_tokens, j->usage.completion_tokens);
+}
+
+static void send_usage(struct job *j)
+{
+    struct buf b = { 0 };
+    usage_json(j, &b);
+    send_frame(j, FRAME_USAGE, buf_str(&b), b.len);
+    buf_release(&b);
+}
+
+static const char *finish_name(enum infer_finish why)
+{
+    static const char *const names[] = { "running", "stop", "length", "cancelled", "failed" };
+    return names[why];
+}
+
+static void send_end(struct job *j)
+{
+    struct buf b = { 0 };
+    int64_t now = clock_mono_ns();
+    buf_printf(&b, "{\"finish\":\"%s\",\"usage\":", finish_name(j->cancelled ? INFER_CANCELLED : j->last_finish));
+    usage_json(j, &b);
+    buf_printf(&b, ",\"queue_ms\":%.3f,\"total_ms\":%.3f}",
+               j->started_ns ? (double)(j->started_ns - j->received_ns) / 1e6 : 0.0,
+               (double)(now - j->received_ns) / 1e6);
+    send_frame(j, FRAME_END, buf_str(&b), b.len);
+    buf_release(&b);
+}
+
+/* Data frames of at most FRAME_PAYLOAD_MAX. */
+static void send_out(struct job *j)
+{
+    if (j->out.len && !j->head_sent)
+        send_head(j);
+    for (size_t at = 0; at < j->out.len;) {
+        size_t n = j->out.len - at < FRAME_PAYLOAD_MAX ? j->out.len - at : FRAME_PAYLOAD_MAX;
+        send_frame(j, FRAME_DATA, j->out.data + at, n);
+        at += n;
+        j->credit--;
+    }
+    buf_clear(&j->out);
+}
+
+/* ---- what the scheduler tells */
+
+static void on_start(void *user, int cached_tokens)
+{
+    struct choice *c = user;
+    struct job *j = c->job;
+    int index = (int)(c - j->choices);
+    int64_t now = clock_mono_ns();
+    /* A prompt is counted once however many choices it has; so are its cached tokens. */
+    bool first_of_prompt = index == 0 || api_job_prompt(j->api, index) != api_job_prompt(j->api, index - 1);
+    if (first_of_prompt)
+        j->usage.cached_tokens += cached_tokens;
+    c->last_ns = now;
+    if (j->begun)
+        return;
+    j->begun = true;
+    j->started_ns = now;
+    engine_metric_observe(j->table->metric, METRIC_QUEUE, (double)(now - j->received_ns) / 1e9);
+    send_usage(j);
+    if (api_job_stream(j->api))
+        send_head(j);
+    api_job_begin(j->api, &j->out);
+}
+
+static bool on_token(void *user, const struct infer_token *t)
+{
+    struct choice *c = user;
+    struct job *j = c->job;
+    int64_t now = clock_mono_ns();
+    bool first = j->usage.completion_tokens++ == 0;
+    engine_metric_observe(j->table->metric, first ? METRIC_TTFT : METRIC_ITL,
+                   (double)(now - (first ? j->received_ns : c->last_ns)) / 1e9);
+    c->last_ns = now;
+    return api_choice_token(j->api, (int)(c - j->choices), t, &j->out);
+}
+
+static void on_finish(void *user, enum infer_finish why)
+{
+    struct choice *c = user;
+    struct job *j = c->job;
+    c->seq = NULL;
+    j->open--;
+    j->last_finish = why;
+    if (j->cancelled)
+        return;
+    api_choice_finish(j->api, (int)(c - j->choices), why, &j->out);
+    if (!j->open)
+        api_job_end(j->api, &j->usage, &j->out);
+}
+
+static const struct sched_events events = { .token = on_token, .finish = on_finish, .start = on_start };
+
+/* ---- life */
+
+static void free_job(struct job *j)
+{
+    ASSERT(j->open == 0);
+    api_job_free(j->api);
+    buf_release(&j->out);
+    mem_free(j->choices);
+    mem_free(j);
+}
+
+static struct job **find(struct job_table *t, uint64_t id, uint32_t attempt)
+{
+    struct job **at = &t->jobs;
+    while (*at && ((*at)->id != id || (*at)->attempt != attempt))
+        at = &(*at)->next;
+    return at;
+}
+
+static void cancel_choices(struct job *j)
+{
+    j->cancelled = true;
+    for (int i = 0; i < j->count; i++)
+        if (j->choices[i].seq)
+            sched_cancel(j->table->sched, j->choices[i].seq);
+}
+
+/* Adds every choice; false with a sentence when the queue is full (the ones added are taken back). */
+static bool add_choices(struct job *j, const struct message *m, struct err *e)
+{
+    const struct infer_params *params = api_job_params(j->api);
+    for (int i = 0; i < j->count; i++) {
+        const struct vocab_ids *prompt = api_job_prompt(j->api, i);
+        bool same = i && prompt == api_job_prompt(j->api, i - 1);
+        int leader = i;
+        while (same && leader && api_job_prompt(j->api, leader - 1) == prompt)
+            leader--;
+        if (!same)
+            j->usage.prompt_tokens += (int)prompt->count;
+        struct sched_spec spec = {
+            .prompt = prompt->v,
+            .prompt_count = (int)prompt->count,
+            .params = params,
+            .seed = params->seed + (uint64_t)i,
+            .space = m->space,
+            .priority = m->priority,
+            .after = leader < i ? j->choices[leader].seq : NULL,
+            .events = &events,
+            .user = &j->choices[i],
+        };
+        j->choices[i].job = j;
+        if (sched_add(j->table->sched, &spec, &j->choices[i].seq, e))
+            return false;
+        j->open++;
+    }
+    return true;
+}
+
+void engine_job_start(struct job_table *t, const struct message *m)
+{
+    struct job *j = MEM_NEW(struct job);
+    *j = (struct job){ .table = t, .id = m->id, .attempt = m->attempt, .api = m->job, .received_ns = m->received_ns };
+    j->count = api_job_choices(m->job);
+    j->choices = mem_new((size_t)j->count, sizeof *j->choices);
+    struct err e = { 0 };
+    t->metric->requests++;
+    if (!add_choices(j, m, &e)) {
+        cancel_choices(j);
+        struct api_error error = { .status = e.code == ERR_BUSY ? 503 : 400, .type = "server_error" };
+        snprintf(error.message, sizeof error.message, "%s", e.text);
+        engine_link_send_error(t->link, m->id, m->attempt, &error);
+        t->metric->rejected++;
+        free_job(j);
+        return;
+    }
+    j->next = t->jobs;
+    t->jobs = j;
+    t->count++;
+}
+
+void engine_job_cancel(struct job_table *t, uint64_t id, uint32_t attempt)
+{
+    struct job *j = *find(t, id, attempt);
+    if (!j || j->cancelled)
+        return; /* it ended while the cancel was on its way */
+    cancel_choices(j);
+    buf_clear(&j->out);
+    t->metric->cancelled++;
+}
+
+static void set_paused(struct job *j, bool paused)
+{
+    for (int i = 0; i < j->count; i++)
+        if (j->choices[i].seq)
+            sched_pause(j->table->sched, j->choices[i].seq, paused);
+}
+
+void engine_job_credit(struct job_table *t, uint64_t id, uint32_t attempt, uint32_t credit)
+{
+    struct job *j = *find(t, id, attempt);
+    if (!j)
+        return;
+    j->credit = (j->credited ? j->credit : 0) + credit;
+    j->credited = true;
+    set_paused(j, j->credit <= 0);
+}
+
+void engine_job_flush_all(struct job_table *t)
+{
+    for (struct job **at = &t->jobs; *at;) {
+        struct job *j = *at;
+        if (!j->cancelled)
+            send_out(j);
+        if (j->open) {
+            if (j->credited && j->credit <= 0)
+                set_paused(j, true);
+            at = &j->next;
+            continue;
+        }
+        send_end(j);
+        if (!j->cancelled)
+            engine_metric_observe(t->metric, METRIC_E2E, (double)(clock_mono_ns() - j->received_ns) / 1e9);
+        *at = j->next;
+        t->count--;
+        free_job(j);
+    }
+}
+
+void engine_job_table_free(struct job_table *t)
+{
+    if (!t)
+        return;
+    for (struct job *j = t->jobs; j; j = j->next)
+        cancel_choices(j);
+    while (t->jobs) {
+        struct job *j = t->jobs;
+        t->jobs = j->next;
+        free_job(j);
+    }
+    mem_free(t);
+}

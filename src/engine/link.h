@@ -1,0 +1,44 @@
+/* link -- the engine's end of the socketpair: a reader and a writer thread round two bounded queues.
+ *
+ * The reader puts request parts together, turns each request into a job (tokens counted, template rendered: the
+ * slow part of a request, kept off the step thread) and hands it to the step thread's inbox. The writer sends
+ * what the step thread hands it. A request that is no job is answered from the reader directly.
+ *
+ * Threads: engine_link_receive is the step thread's; engine_link_send may be called by any. */
+#ifndef ENGINE_LINK_H
+#define ENGINE_LINK_H
+#include "api/api.h"
+#include "wire/frame.h"
+
+enum { LINK_REQUESTS_MAX = 4096, LINK_INBOX_MAX = 8192, LINK_OUTBOX_MAX = 65536 };
+
+enum message_kind { MESSAGE_JOB, MESSAGE_CANCEL, MESSAGE_CREDIT, MESSAGE_CLOSED };
+
+struct message {
+    enum message_kind kind;
+    uint64_t id;
+    uint32_t attempt;
+    struct api_job *job;   /* MESSAGE_JOB: taken over by the receiver */
+    uint64_t space;        /* prefix name space of the tenant */
+    int priority;
+    uint32_t credit;       /* MESSAGE_CREDIT */
+    int64_t received_ns;
+};
+
+struct link;
+
+struct link_options {
+    int socket;
+    size_t body_max;               /* a longer body is answered 413 */
+    const struct api_model *model; /* borrowed */
+};
+struct link *engine_link_start(const struct link_options *o);
+void engine_link_stop(struct link *l); /* after MESSAGE_CLOSED, or to end: closes the queues and joins */
+
+/* The next message (mem_free it), or NULL after wait_ms (0: at once). */
+struct message *engine_link_receive(struct link *l, int64_t wait_ms);
+/* Copies the payload. */
+void engine_link_send(struct link *l, const struct frame *f);
+/* An OpenAI error object that ends exchange `id`. */
+void engine_link_send_error(struct link *l, uint64_t id, uint32_t attempt, const struct api_error *e);
+#endif

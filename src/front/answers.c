@@ -1,0 +1,90 @@
+/* answers -- what the front knows by itself: health, the models, and the figures the console shows. */
+#include "base/clock.h"
+#include "front/front_impl.h"
+
+#include <string.h>
+
+static void reply_json(struct front *f, struct http_exchange *x, int status, json_t *v)
+{
+    struct buf b = { 0 };
+    jsonx_dump(v, &b);
+    json_decref(v);
+    front_reply_json(f, x, status, &b);
+    buf_release(&b);
+}
+
+/* 200 when every engine is ready; else 503 with how far loading has come. */
+void answer_health(struct front *f, struct http_exchange *x, const struct route *r)
+{
+    double progress = 1;
+    bool ready = true, failed = false;
+    for (int i = 0; i < f->options.model_count; i++) {
+        ready = ready && link_state(f->links[i]) == LINK_READY;
+        failed = failed || link_state(f->links[i]) == LINK_DOWN;
+        if (link_state(f->links[i]) != LINK_READY && link_loading(f->links[i]) < progress)
+            progress = link_loading(f->links[i]);
+    }
+    if (f->draining)
+        reply_json(f, x, 503, json_pack("{s:s}", "status", "draining"));
+    else if (ready)
+        reply_json(f, x, 200, json_pack("{s:s}", "status", "ok"));
+    else if (failed)
+        reply_json(f, x, 503, json_pack("{s:s}", "status", "restarting"));
+    else
+        reply_json(f, x, 503, json_pack("{s:s, s:i}", "status", "loading", "percent", (int)(100 * progress)));
+}
+
+static json_t *model_object(const struct front *f, const struct link *k)
+{
+    json_t *v = json_pack("{s:s, s:s, s:I, s:s}", "id", link_model_id(k), "object", "model", "created",
+                          (json_int_t)f->started_s, "owned_by", "tokenworks");
+    if (link_facts(k))
+        json_object_set(v, "meta", (json_t *)(uintptr_t)link_facts(k)); /* jansson counts references in place */
+    return v;
+}
+
+void answer_models(struct front *f, struct http_exchange *x, const struct route *r)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < f->options.model_count; i++)
+        json_array_append_new(list, model_object(f, f->links[i]));
+    reply_json(f, x, 200, json_pack("{s:s, s:o}", "object", "list", "data", list));
+}
+
+void answer_model(struct front *f, struct http_exchange *x, const struct route *r)
+{
+    struct http_slice path = http_request_head(x)->path;
+    char name[256] = "";
+    size_t skip = strlen("/v1/models/");
+    if (path.n - skip < sizeof name)
+        memcpy(name, path.p + skip, path.n - skip);
+    struct link *k = name[0] ? front_find_model(f, name) : NULL;
+    if (k) {
+        reply_json(f, x, 200, model_object(f, k));
+        return;
+    }
+    front_reply_error(f, x, &(struct error){ .status = 404, .message = "no model of this name is served here",
+                                             .type = "invalid_request_error", .param = "model",
+                                             .code = "model_not_found" }, NULL);
+}
+
+/* What the console draws: the models with their facts and latest figures. */
+void answer_stats(struct front *f, struct http_exchange *x, const struct route *r)
+{
+    static const char *const states[] = {
+        [LINK_DOWN] = "restarting", [LINK_LOADING] = "loading", [LINK_READY] = "ready",
+    };
+    json_t *models = json_array();
+    for (int i = 0; i < f->options.model_count; i++) {
+        const struct link *k = f->links[i];
+        json_t *v = json_pack("{s:s, s:s, s:f, s:I}", "id", link_model_id(k), "state", states[link_state(k)], "loading",
+                              link_loading(k), "restarts", (json_int_t)link_restarts(k));
+        json_object_set(v, "facts", (json_t *)(uintptr_t)link_facts(k));
+        json_object_set(v, "stats", (json_t *)(uintptr_t)link_stats(k));
+        json_array_append_new(models, v);
+    }
+    reply_json(f, x, 200,
+               json_pack("{s:s, s:I, s:i, s:b, s:o}", "version", TW_VERSION, "uptime_s",
+                         (json_int_t)(clock_wall_s() - f->started_s), "in_flight", f->relay_count, "draining",
+                         f->draining, "models", models));
+}

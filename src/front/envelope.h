@@ -1,0 +1,25 @@
+/* envelope -- what the front reads of a request body: the few top-level fields that route it, and not its messages.
+ *
+ * A scanner over the JSON text in place: it checks the grammar (RFC 8259) and remembers nothing but the fields below,
+ * so no prompt is ever copied, parsed into memory or logged here. The engine parses the body in full. */
+#ifndef FRONT_ENVELOPE_H
+#define FRONT_ENVELOPE_H
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { ENVELOPE_MODEL_MAX = 256, ENVELOPE_DEPTH_MAX = 128, ENVELOPE_KEY_MAX = 64 };
+
+struct envelope {
+    char model[ENVELOPE_MODEL_MAX]; /* "" when absent */
+    bool stream;
+    int64_t max_tokens; /* of max_tokens, max_completion_tokens or max_output_tokens; 0 when absent */
+    int64_t priority;   /* 0 when absent */
+};
+
+/* ERR_INVALID with a sentence when the body is no JSON object or one of the fields has the wrong type or comes
+ * twice; *param (may be NULL) then names the field or is "". */
+enum err_code envelope_scan(const char *body, size_t n, struct envelope *out, const char **param, struct err *e);
+#endif

@@ -1,0 +1,120 @@
+/* front -- see front.h: how the process starts, drains and ends. */
+#include "front/front.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "front/front_impl.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FIRST_START_TRIES = 3, DRAIN_POLL_MS = 20, DRAIN_FLUSH_MS = 1000 };
+
+/* While draining: done when no engine works for a client and every reply is with the system. */
+static void drain_poll(void *arg)
+{
+    struct front *f = arg;
+    int64_t now = clock_mono_ns();
+    if ((!f->relay_count && !http_server_busy(f->server)) || now > f->drain_until_ns + DRAIN_FLUSH_MS * 1000000LL) {
+        loop_stop(f->loop);
+        return;
+    }
+    if (f->relay_count && now > f->drain_until_ns) {
+        log_line(LOG_WARN, "front", "%d requests were not done in time and are cut", f->relay_count);
+        relay_cut_all(f, "the server is shutting down");
+    }
+    loop_timer_set(f->drain_timer, DRAIN_POLL_MS);
+}
+
+static void asked_to_stop(void *arg)
+{
+    struct front *f = arg;
+    if (f->draining) { /* asked twice: at once */
+        loop_stop(f->loop);
+        return;
+    }
+    f->draining = true;
+    f->drain_until_ns = clock_mono_ns() + f->options.drain_ms * 1000000LL;
+    log_line(LOG_INFO, "front", "shutting down: %d requests may finish within %lld s", f->relay_count,
+             (long long)(f->options.drain_ms / 1000));
+    http_server_drain(f->server);
+    drain_poll(f);
+}
+
+static void link_changed(void *arg, struct link *k)
+{
+    struct front *f = arg;
+    bool ready = link_state(k) == LINK_READY;
+    f->ever_ready = f->ever_ready || ready;
+    if (f->options.narrate && link_state(k) != LINK_DOWN)
+        f->options.narrate(f->options.narrate_arg, link_model_id(k), link_loading(k), ready);
+    if (link_state(k) == LINK_DOWN && !f->ever_ready &&
+        (link_refused(k) || link_failures(k) >= FIRST_START_TRIES)) {
+        f->result = err_set(&f->error, ERR_IO, "%s", link_fault(k));
+        loop_stop(f->loop);
+    }
+}
+
+static void error_json(int status, const char *sentence, struct buf *out, void *front)
+{
+    struct front *f = front;
+    int other = 0;
+    while (route_name(other + 1))
+        other++;
+    metrics_count(f, other, status);
+    error_body(DIALECT_OPENAI, &(struct error){ .status = status, .message = sentence }, out);
+}
+
+struct front *front_new(const struct front_options *o, struct err *e)
+{
+    static const struct http_handler handler = { routes_head, routes_request, relay_drained, relay_gone, error_json };
+    struct front *f = MEM_NEW(struct front);
+    f->options = *o;
+    f->started_s = clock_wall_s();
+    f->keys = keys_load(o->key_file, o->plain_key, e);
+    f->loop = f->keys ? loop_new(e) : NULL;
+    f->server = f->loop ? http_server_new(f->loop, &o->http, &handler, f, e) : NULL;
+    if (!f->server) {
+        front_free(f);
+        return NULL;
+    }
+    for (int i = 0; i < o->model_count; i++) {
+        struct link_spec spec = { o->models[i].id, o->models[i].path, o->models[i].options, o->engine_argv };
+        f->links[i] = link_new(f->loop, &spec, link_changed, f);
+    }
+    f->drain_timer = loop_timer_new(f->loop, drain_poll, f);
+    loop_on_signal(f->loop, SIGTERM, asked_to_stop, f);
+    loop_on_signal(f->loop, SIGINT, asked_to_stop, f);
+    return f;
+}
+
+int front_port(const struct front *f)
+{
+    return http_server_port(f->server);
+}
+
+enum err_code front_run(struct front *f, struct err *e)
+{
+    for (int i = 0; i < f->options.model_count && !f->result; i++)
+        link_start(f->links[i]);
+    if (!f->result)
+        loop_run(f->loop);
+    if (f->result)
+        *e = f->error;
+    return f->result;
+}
+
+void front_free(struct front *f)
+{
+    if (!f)
+        return;
+    http_server_free(f->server); /* open exchanges are cancelled, so no call is left on a link */
+    for (int i = 0; i < f->options.model_count; i++)
+        link_free(f->links[i]);
+    loop_timer_free(f->drain_timer);
+    loop_free(f->loop);
+    keys_free(f->keys);
+    mem_free(f);
+}

@@ -1,0 +1,42 @@
+/* front -- the process that talks to clients: sockets, keys, routes, the relay to the engines, figures, the console.
+ *
+ * Reading order: front.c (life: start, drain, end), routes.c (who may ask what), relay.c (one request to an engine
+ * and its reply back), link.c and spawn.c (the engine process), answers.c, metrics.c, console.c (what the front answers
+ * itself), envelope.c, keys.c, error.c. One thread, one loop; it never reads a message, only envelopes. */
+#ifndef FRONT_FRONT_H
+#define FRONT_FRONT_H
+#include "base/json.h"
+#include "net/http_server.h"
+
+enum { FRONT_MODELS_MAX = 16, FRONT_HOSTS_MAX = 32 };
+
+struct front_model {
+    const char *id;
+    const char *path;
+    const json_t *options;  /* hello's model.options; borrowed */
+};
+
+struct front_options {
+    struct http_server_options http;
+    struct front_model models[FRONT_MODELS_MAX]; /* the first one is `default` */
+    int model_count;
+    const char *const *engine_argv; /* NULL: this program's own `engine` */
+    const char *allowed_hosts[FRONT_HOSTS_MAX]; /* beside the listen address */
+    int allowed_host_count;
+    const char *cors_origin;        /* NULL: no CORS */
+    const char *key_file;           /* NULL: none */
+    const char *plain_key;          /* NULL: none */
+    int64_t drain_ms;
+    bool log_requests;
+    /* What happened to an engine, for the narration; may be NULL. loading is 0..1. */
+    void (*narrate)(void *arg, const char *model_id, double loading, bool ready);
+    void *narrate_arg;
+};
+
+struct front;
+struct front *front_new(const struct front_options *o, struct err *e);
+int front_port(const struct front *f);
+/* Until SIGTERM or SIGINT has been obeyed (ERR_OK), or a model was refused before it ever ran (an error). */
+enum err_code front_run(struct front *f, struct err *e);
+void front_free(struct front *f);
+#endif

@@ -1,0 +1,81 @@
+/* front_impl -- what the files of front/ share. Nobody else includes this. */
+#ifndef FRONT_FRONT_IMPL_H
+#define FRONT_FRONT_IMPL_H
+#include "front/error.h"
+#include "front/front.h"
+#include "front/keys.h"
+#include "front/link.h"
+
+struct front;
+struct relay;
+
+enum method_bit { M_GET = 1, M_POST = 2 };
+
+struct route {
+    const char *path;           /* ending in '*': everything that begins so */
+    unsigned methods;           /* method_bit; HEAD goes where GET goes */
+    void (*answer)(struct front *f, struct http_exchange *x, const struct route *r);
+    const char *id_prefix;      /* of response ids, for relayed ones */
+    enum dialect dialect;
+    bool open;                  /* asks for no key */
+};
+
+enum { METRIC_ROUTES_MAX = 32, METRIC_STATUS_FIRST = 100, METRIC_STATUS_END = 600, METRIC_BUCKETS = 12 };
+
+struct metrics {
+    int64_t requests[METRIC_ROUTES_MAX][METRIC_STATUS_END - METRIC_STATUS_FIRST]; /* by route index, status */
+    int64_t seconds_buckets[METRIC_BUCKETS + 1];
+    double seconds_sum;
+    int64_t cancelled;
+};
+
+struct front {
+    struct front_options options;
+    struct loop *loop;
+    struct http_server *server;
+    struct keys *keys;
+    struct link *links[FRONT_MODELS_MAX]; /* [options.model_count] */
+    struct relay *relays;                 /* in flight */
+    int relay_count;
+    bool draining, ever_ready;
+    struct loop_timer *drain_timer;
+    int64_t drain_until_ns;
+    struct metrics metrics;
+    int64_t started_s;
+    enum err_code result;
+    struct err error;
+};
+
+/* routes.c */
+void routes_head(struct http_exchange *x, void *front);
+void routes_request(struct http_exchange *x, void *front);
+const struct route *route_of(const struct http_exchange *x);          /* never NULL: the last one fits all */
+const char *route_name(int index);                                    /* NULL past the end */
+void front_reply_error(struct front *f, struct http_exchange *x, const struct error *e, const char *headers);
+void front_reply_json(struct front *f, struct http_exchange *x, int status, const struct buf *body);
+void front_reply_begin(struct front *f, struct http_exchange *x, const struct http_reply *r); /* CORS, counted */
+void front_reply_bytes(struct front *f, struct http_exchange *x, const struct http_reply *r, const void *data,
+                       size_t n);
+void front_note(struct front *f, const struct http_exchange *x, int status, double seconds); /* the request line */
+struct link *front_find_model(struct front *f, const char *name);     /* "" and "default": the first; NULL: unknown */
+
+/* answers.c, metrics.c, console.c, relay.c: the `answer` functions of the table */
+void answer_health(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_models(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_model(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_stats(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_metrics(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_console(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_unknown(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_relay(struct front *f, struct http_exchange *x, const struct route *r);
+
+/* metrics.c */
+void metrics_count(struct front *f, int route_index, int status);
+void metrics_seconds(struct front *f, double seconds);
+void metrics_render(const struct front *f, struct buf *out);
+
+/* relay.c */
+void relay_gone(struct http_exchange *x, void *front);
+void relay_drained(struct http_exchange *x, void *front);
+void relay_cut_all(struct front *f, const char *why);  /* the drain's time is over */
+#endif

@@ -1,0 +1,356 @@
+/* link -- see link.h. An id is (serial << 16 | slot), so a frame finds its call without a search and a late frame
+ * of a closed call finds none. */
+#include "front/link.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "front/spawn.h"
+#include "net/stream.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    PAUSE_MS_FIRST = 250,
+    PAUSE_MS_MAX = 30 * 1000,
+    STABLE_MS = 60 * 1000,  /* ready for so long, the next death is the first again */
+    SLOT_BITS = 16,
+    READY_RETRY_S = 1,
+    LOADING_RETRY_S = 5,
+};
+
+struct link {
+    struct loop *loop;
+    struct link_spec spec;
+    link_changed_fn changed;
+    void *arg;
+    enum link_state state;
+    int pid;                /* -1: none, or reaped */
+    struct stream *stream;
+    struct loop_timer *again;
+    int64_t pause_ms, ready_ns;
+    int failures;
+    int64_t restarts;
+    double loading;
+    bool refused;
+    char fault[ERR_TEXT_MAX];
+    json_t *facts, *stats;
+    struct link_call **calls; /* [slots] */
+    int slots, free_hint;
+    uint64_t serial;
+};
+
+static void spawn(void *arg);
+
+static void go_down(struct link *k, const char *why)
+{
+    bool was_ready = k->state == LINK_READY;
+    if (!k->fault[0])
+        snprintf(k->fault, sizeof k->fault, "%s", why);
+    stream_free(k->stream);
+    k->stream = NULL;
+    k->state = LINK_DOWN;
+    json_decref(k->stats);
+    k->stats = NULL;
+    if (k->pid > 0) {
+        char end[80];
+        spawn_end(&k->pid, 200, end, sizeof end);
+        if (!k->refused)
+            log_line(LOG_ERROR, "front", "the engine of %s is gone: %s; %s", k->spec.model_id, k->fault, end);
+    }
+    if (was_ready && clock_mono_ns() - k->ready_ns > STABLE_MS * 1000000LL)
+        k->pause_ms = 0;
+    k->pause_ms = k->pause_ms ? 2 * k->pause_ms : PAUSE_MS_FIRST;
+    if (k->pause_ms > PAUSE_MS_MAX)
+        k->pause_ms = PAUSE_MS_MAX;
+    k->failures++;
+    loop_timer_set(k->again, k->pause_ms);
+    for (int i = 0; i < k->slots; i++) {
+        struct link_call *c = k->calls[i];
+        k->calls[i] = NULL;
+        if (c)
+            c->lost(c, k->fault);
+    }
+    k->changed(k->arg, k);
+}
+
+/* ---- frames from the engine */
+
+static json_t *parse_object(const struct frame *f)
+{
+    json_t *v = jsonx_parse(f->payload, f->length, NULL);
+    if (json_is_object(v))
+        return v;
+    json_decref(v);
+    return NULL;
+}
+
+/* The engine says why it cannot serve this model; it exits by itself. */
+static void take_fault(struct link *k, const char *why)
+{
+    snprintf(k->fault, sizeof k->fault, "%s", why ? why : "the engine cannot serve this model");
+    k->refused = true;
+}
+
+static bool take_hello(struct link *k, const struct frame *f)
+{
+    json_t *v = parse_object(f);
+    if (!v || k->state != LINK_LOADING) {
+        json_decref(v);
+        return false;
+    }
+    if (!json_is_true(json_object_get(v, "ready"))) {
+        take_fault(k, json_string_value(json_object_get(v, "error")));
+        json_decref(v);
+        return true;
+    }
+    json_decref(k->facts);
+    k->facts = json_incref(json_object_get(v, "model"));
+    json_decref(v);
+    k->state = LINK_READY;
+    k->ready_ns = clock_mono_ns();
+    k->failures = 0;
+    k->fault[0] = '\0';
+    k->loading = 1;
+    k->changed(k->arg, k);
+    return true;
+}
+
+static bool take_stats(struct link *k, const struct frame *f)
+{
+    json_t *v = parse_object(f);
+    if (!v)
+        return false;
+    const json_t *loading = json_object_get(v, "loading");
+    if (k->state == LINK_LOADING && json_is_number(loading)) {
+        k->loading = json_number_value(loading);
+        json_decref(v);
+        k->changed(k->arg, k);
+        return true;
+    }
+    json_decref(k->stats);
+    k->stats = v;
+    return true;
+}
+
+static bool take_frame(struct link *k, const struct frame *f)
+{
+    if (f->id == 0) {
+        if (f->kind == FRAME_HELLO)
+            return take_hello(k, f);
+        return f->kind == FRAME_STATS && take_stats(k, f);
+    }
+    uint64_t slot = f->id & ((1u << SLOT_BITS) - 1);
+    struct link_call *c = slot < (uint64_t)k->slots ? k->calls[slot] : NULL;
+    if (!c || c->id != f->id || f->attempt)
+        return true; /* of a call that was cancelled */
+    if (f->seq != c->seq_in++)
+        return false;
+    if (f->kind == FRAME_END || f->kind == FRAME_ERROR)
+        link_call_close(k, c);
+    c->frame(c, f);
+    return true;
+}
+
+static long stream_data(void *arg, const char *data, size_t n)
+{
+    struct link *k = arg;
+    size_t at = 0;
+    for (;;) { /* every turn takes a frame */
+        struct frame f;
+        struct err e = { .text = "a frame was out of order" };
+        long took = frame_parse(data + at, n - at, &f, &e);
+        if (took == 0)
+            return (long)at;
+        if (took < 0 || !take_frame(k, &f)) {
+            char why[ERR_TEXT_MAX + 40];
+            snprintf(why, sizeof why, "it broke the frame protocol: %s", e.text);
+            go_down(k, why);
+            return -1;
+        }
+        at += (size_t)took;
+    }
+}
+
+static void stream_closed(void *arg, const char *why)
+{
+    go_down(arg, why);
+}
+
+/* ---- starting */
+
+static enum err_code greet(struct link *k, int socket, struct err *e)
+{
+    int fd = open(k->spec.model_path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_errno(e, "%s: cannot open the model", k->spec.model_path);
+    json_t *hello = json_pack("{s:s, s:s, s:{s:s, s:O*}}", "role", "front", "version", TW_VERSION, "model", "id",
+                              k->spec.model_id, "options", k->spec.options);
+    struct buf b = { 0 };
+    jsonx_dump(hello, &b);
+    json_decref(hello);
+    struct frame f = { .kind = FRAME_HELLO, .payload = buf_str(&b), .length = b.len };
+    enum err_code c = frame_send(socket, &f, &fd, 1, e);
+    buf_release(&b);
+    close(fd);
+    return c;
+}
+
+static void spawn(void *arg)
+{
+    struct link *k = arg;
+    static const struct stream_events events = { stream_data, stream_closed };
+    struct err e = { 0 };
+    int socket = -1;
+    k->fault[0] = '\0';
+    k->refused = false;
+    k->loading = 0;
+    k->state = LINK_LOADING;
+    if (k->failures || k->restarts)
+        k->restarts++;
+    if (spawn_engine(k->spec.argv, &k->pid, &socket, &e) || greet(k, socket, &e)) {
+        if (socket >= 0)
+            close(socket);
+        go_down(k, e.text);
+        return;
+    }
+    k->stream = stream_new(k->loop, socket, FRAME_HEADER_BYTES + FRAME_PAYLOAD_MAX, &events, k);
+    k->changed(k->arg, k);
+}
+
+struct link *link_new(struct loop *l, const struct link_spec *spec, link_changed_fn changed, void *arg)
+{
+    struct link *k = MEM_NEW(struct link);
+    *k = (struct link){ .loop = l, .spec = *spec, .changed = changed, .arg = arg, .pid = -1 };
+    k->spec.model_id = mem_strdup(spec->model_id);
+    k->spec.model_path = mem_strdup(spec->model_path);
+    k->again = loop_timer_new(l, spawn, k);
+    return k;
+}
+
+void link_free(struct link *k)
+{
+    enum { GRACE_MS = 3000 };
+    if (!k)
+        return;
+    for (int i = 0; i < k->slots; i++)
+        ASSERT(!k->calls[i]); /* whoever opened a call closes it first */
+    stream_free(k->stream); /* the engine sees the end of its input and exits */
+    if (k->pid > 0)
+        spawn_end(&k->pid, GRACE_MS, NULL, 0);
+    loop_timer_free(k->again);
+    json_decref(k->facts);
+    json_decref(k->stats);
+    mem_free(k->calls);
+    mem_free((void *)(uintptr_t)k->spec.model_id);
+    mem_free((void *)(uintptr_t)k->spec.model_path);
+    mem_free(k);
+}
+
+void link_start(struct link *k)
+{
+    ASSERT(k->state == LINK_DOWN && !k->stream);
+    spawn(k);
+}
+
+/* ---- calls */
+
+bool link_call_open(struct link *k, struct link_call *c)
+{
+    if (k->state != LINK_READY || stream_pending(k->stream) > LINK_PENDING_MAX)
+        return false;
+    int slot = -1;
+    for (int n = 0; n < k->slots && slot < 0; n++, k->free_hint++)
+        if (!k->calls[k->free_hint % k->slots])
+            slot = k->free_hint % k->slots;
+    k->free_hint = k->slots ? k->free_hint % k->slots : 0;
+    if (slot < 0) {
+        if (k->slots == LINK_CALLS_MAX)
+            return false;
+        int grown = k->slots ? 2 * k->slots : 64;
+        k->calls = mem_grow(k->calls, (size_t)grown, sizeof(struct link_call *));
+        for (int i = k->slots; i < grown; i++)
+            k->calls[i] = NULL;
+        slot = k->slots;
+        k->slots = grown;
+    }
+    c->id = ++k->serial << SLOT_BITS | (uint64_t)slot;
+    c->seq_in = c->seq_out = 0;
+    k->calls[slot] = c;
+    return true;
+}
+
+void link_call_send(struct link *k, struct link_call *c, enum frame_kind kind, uint16_t flags, const void *payload,
+                    size_t n)
+{
+    struct buf b = { 0 };
+    struct frame f = { .kind = kind, .flags = flags, .id = c->id, .seq = c->seq_out++, .payload = payload,
+                       .length = n };
+    frame_write(&b, &f);
+    stream_write(k->stream, b.data, b.len);
+    buf_release(&b);
+}
+
+void link_call_close(struct link *k, struct link_call *c)
+{
+    int slot = (int)(c->id & ((1u << SLOT_BITS) - 1));
+    if (slot < k->slots && k->calls[slot] == c)
+        k->calls[slot] = NULL;
+}
+
+/* ---- what others ask */
+
+enum link_state link_state(const struct link *k)
+{
+    return k->state;
+}
+
+const char *link_model_id(const struct link *k)
+{
+    return k->spec.model_id;
+}
+
+double link_loading(const struct link *k)
+{
+    return k->loading;
+}
+
+const char *link_fault(const struct link *k)
+{
+    return k->fault;
+}
+
+bool link_refused(const struct link *k)
+{
+    return k->refused;
+}
+
+int link_failures(const struct link *k)
+{
+    return k->failures;
+}
+
+int64_t link_restarts(const struct link *k)
+{
+    return k->restarts;
+}
+
+int64_t link_retry_s(const struct link *k)
+{
+    return k->state == LINK_READY ? READY_RETRY_S : LOADING_RETRY_S;
+}
+
+const json_t *link_facts(const struct link *k)
+{
+    return k->facts;
+}
+
+const json_t *link_stats(const struct link *k)
+{
+    return k->stats;
+}

@@ -1,0 +1,52 @@
+/* link -- one engine process and the socket to it: started, greeted, listened to, started again when it dies.
+ *
+ *   DOWN --spawn--> LOADING --its hello--> READY --dies--> DOWN (again after a pause that doubles up to 30 s)
+ *                      `--hello that is not ready, or dies--> DOWN
+ *
+ * Owned by the front's loop thread. An exchange with the engine is a link_call inside somebody's struct. */
+#ifndef FRONT_LINK_H
+#define FRONT_LINK_H
+#include "base/json.h"
+#include "net/loop.h"
+#include "wire/frame.h"
+
+enum link_state { LINK_DOWN, LINK_LOADING, LINK_READY };
+enum { LINK_CALLS_MAX = 65536, LINK_PENDING_MAX = 256 << 20 };
+
+struct link;
+struct link_call {
+    uint64_t id, seq_out, seq_in;
+    void (*frame)(struct link_call *c, const struct frame *f); /* end and error close the call before this runs */
+    void (*lost)(struct link_call *c, const char *why);        /* the engine died; the call is closed */
+    void *arg;
+};
+
+struct link_spec {
+    const char *model_id;
+    const char *model_path;
+    const json_t *options;     /* for hello's model.options; borrowed for the link's life */
+    const char *const *argv;   /* the engine program; NULL: this program's own `engine` */
+};
+
+typedef void (*link_changed_fn)(void *arg, struct link *k); /* its state or its loading */
+struct link *link_new(struct loop *l, const struct link_spec *spec, link_changed_fn changed, void *arg);
+void link_free(struct link *k);  /* closes the socket, waits a moment for the process, then kills it */
+void link_start(struct link *k); /* the first spawn; from then on it looks after itself */
+
+enum link_state link_state(const struct link *k);
+const char *link_model_id(const struct link *k);
+double link_loading(const struct link *k);       /* 0..1 while loading */
+const char *link_fault(const struct link *k);    /* why it is down; "" when it is not */
+bool link_refused(const struct link *k);         /* the engine itself said that it cannot serve this model */
+int link_failures(const struct link *k);         /* starts since the last one that became ready */
+int64_t link_restarts(const struct link *k);
+int64_t link_retry_s(const struct link *k);      /* what to put into Retry-After */
+const json_t *link_facts(const struct link *k);  /* hello's model object, or NULL */
+const json_t *link_stats(const struct link *k);  /* the latest stats frame, or NULL */
+
+/* Opens a call; false when the engine is not ready or has too much to read already. */
+bool link_call_open(struct link *k, struct link_call *c);
+void link_call_send(struct link *k, struct link_call *c, enum frame_kind kind, uint16_t flags, const void *payload,
+                    size_t n);
+void link_call_close(struct link *k, struct link_call *c); /* nothing more is heard of it; closing twice is fine */
+#endif

@@ -1,0 +1,346 @@
+/* relay -- one request carried to an engine, and its reply carried back as it comes.
+ *
+ *   answer_relay --request frames--> WAITING --head--> STREAMING --end--> over
+ *                                       `--error, engine lost--> error reply      `--error, lost--> error event, closed
+ *   The client hangs up in any state: relay_gone sends cancel at once.
+ *
+ * Back-pressure (invariant I1): the engine may send at most WINDOW data frames that the client has not taken. Credit is
+ * given back half a window at a time, and only while fewer than PENDING_LOW bytes wait for the client. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "front/envelope.h"
+#include "front/front_impl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    WINDOW = 64,
+    PENDING_LOW = 128 * 1024,
+    PENDING_MAX = 80 << 20,   /* WINDOW of the largest frames and some: an engine that ignores credit */
+    RESPONSE_ID_BYTES = 18,
+    HEADERS_MAX = 16,
+};
+
+struct relay {
+    struct link_call call;
+    struct front *front;
+    struct link *link;
+    struct http_exchange *x;
+    const struct route *route;
+    struct relay *prev, *next;
+    bool begun, events;       /* head was relayed; as an event stream */
+    int used;                 /* data frames since credit was last given */
+    int status;
+    int64_t started_ns;
+};
+
+static void relay_free(struct relay *r)
+{
+    struct front *f = r->front;
+    link_call_close(r->link, &r->call);
+    if (r->prev)
+        r->prev->next = r->next;
+    else
+        f->relays = r->next;
+    if (r->next)
+        r->next->prev = r->prev;
+    f->relay_count--;
+    double seconds = (double)(clock_mono_ns() - r->started_ns) / 1e9;
+    metrics_seconds(f, seconds);
+    mem_free(r);
+}
+
+/* Ends the exchange with the client and forgets it. The exchange is invalid afterwards. */
+static void finish(struct relay *r)
+{
+    struct http_exchange *x = r->x;
+    front_note(r->front, x, r->status, (double)(clock_mono_ns() - r->started_ns) / 1e9);
+    http_exchange_set_user(x, NULL);
+    relay_free(r);
+    http_reply_end(x);
+}
+
+static void fail(struct relay *r, const struct error *e, int64_t retry_s)
+{
+    struct http_exchange *x = r->x;
+    struct front *f = r->front;
+    http_exchange_set_user(x, NULL);
+    front_note(f, x, r->begun ? r->status : e->status, (double)(clock_mono_ns() - r->started_ns) / 1e9);
+    if (!r->begun) {
+        char retry[40] = "";
+        if (retry_s > 0)
+            snprintf(retry, sizeof retry, "Retry-After: %lld\r\n", (long long)retry_s);
+        relay_free(r);
+        front_reply_error(f, x, e, retry);
+        return;
+    }
+    bool events = r->events;
+    if (events) {
+        struct buf b = { 0 };
+        error_event(r->route->dialect, e, &b);
+        http_reply_data(x, b.data, b.len);
+        buf_release(&b);
+    }
+    relay_free(r);
+    if (events)
+        http_reply_end(x);
+    else
+        http_reply_cut(x);
+}
+
+/* ---- engine to client */
+
+static int64_t header_length(const json_t *headers)
+{
+    const char *text = json_string_value(json_object_get(headers, "content-length"));
+    int64_t n = json_integer_value(json_object_get(headers, "content-length"));
+    for (const char *p = text; p && *p >= '0' && *p <= '9' && n < 1LL << 50; p++)
+        n = n * 10 + (*p - '0');
+    return n > 0 ? n : -1;
+}
+
+/* Fields a reply's owner sets itself; an engine that sends them is not obeyed. */
+static bool is_ours(const char *name)
+{
+    static const char *const ours[] = { "content-length", "content-type", "transfer-encoding", "connection", "date" };
+    for (size_t i = 0; i < MEM_COUNT(ours); i++)
+        if (!strcmp(name, ours[i]))
+            return true;
+    return !strncmp(name, "access-control-", 15);
+}
+
+static bool take_head(struct relay *r, const struct frame *f)
+{
+    json_t *v = jsonx_parse(f->payload, f->length, NULL);
+    int64_t status = json_integer_value(json_object_get(v, "status"));
+    if (r->begun || status < 200 || status > 599) {
+        json_decref(v);
+        return false;
+    }
+    json_t *headers = json_object_get(v, "headers"), *value;
+    const char *name, *type = json_string_value(json_object_get(headers, "content-type"));
+    struct buf lines = { .max = 16 * 1024 };
+    int count = 0;
+    json_object_foreach(headers, name, value)
+        if (json_is_string(value) && !is_ours(name) && ++count <= HEADERS_MAX)
+            http_field_write(&lines, name, json_string_value(value)); /* what is no field is left out */
+    r->events = type && !strncmp(type, "text/event-stream", 17);
+    if (r->events)
+        buf_puts(&lines, "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n");
+    r->begun = true;
+    r->status = (int)status;
+    struct http_reply reply = { .status = (int)status, .content_type = type ? type : "application/json",
+                                .headers = buf_str(&lines), .length = header_length(headers) };
+    front_reply_begin(r->front, r->x, &reply);
+    buf_release(&lines);
+    json_decref(v);
+    return true;
+}
+
+static void give_credit(struct relay *r)
+{
+    if (r->used < WINDOW / 2 || http_reply_pending(r->x) > PENDING_LOW)
+        return;
+    unsigned char le[4] = { (unsigned char)r->used, (unsigned char)(r->used >> 8), 0, 0 };
+    link_call_send(r->link, &r->call, FRAME_CREDIT, 0, le, sizeof le);
+    r->used = 0;
+}
+
+static bool take_data(struct relay *r, const struct frame *f)
+{
+    const char *p = f->payload;
+    size_t n = f->length;
+    if (f->flags & FRAME_TOKENS) { /* u16 count, count x u32 ids, then the bytes they are */
+        size_t skip = n < 2 ? SIZE_MAX : 2 + 4 * ((size_t)(unsigned char)p[0] | (size_t)(unsigned char)p[1] << 8);
+        if (skip > n)
+            return false;
+        p += skip;
+        n -= skip;
+    }
+    if (!r->begun || http_reply_pending(r->x) > PENDING_MAX)
+        return false;
+    http_reply_data(r->x, p, n);
+    r->used++;
+    give_credit(r);
+    return true;
+}
+
+static void take_error(struct relay *r, const struct frame *f)
+{
+    json_t *v = jsonx_parse(f->payload, f->length, NULL);
+    json_t *o = json_object_get(v, "error");
+    int64_t status = json_integer_value(json_object_get(v, "status"));
+    int64_t retry_s = json_integer_value(json_object_get(v, "retry_after"));
+    const char *message = json_string_value(json_object_get(o, "message"));
+    struct error e = {
+        .status = status >= 400 && status <= 599 ? (int)status : 500,
+        .message = message ? message : "the engine failed",
+        .type = json_string_value(json_object_get(o, "type")),
+        .param = json_string_value(json_object_get(o, "param")),
+        .code = json_string_value(json_object_get(o, "code")),
+    };
+    if (retry_s <= 0 && (e.status == 429 || e.status == 503))
+        retry_s = 1;
+    fail(r, &e, retry_s);
+    json_decref(v);
+}
+
+static void call_frame(struct link_call *c, const struct frame *f)
+{
+    struct relay *r = c->arg;
+    bool ok = true;
+    switch (f->kind) {
+    case FRAME_HEAD: ok = take_head(r, f); break;
+    case FRAME_DATA: ok = take_data(r, f); break;
+    case FRAME_USAGE: break; /* for whoever bills; nothing here does */
+    case FRAME_ERROR: take_error(r, f); return;
+    case FRAME_END:
+        if (r->begun) {
+            finish(r);
+            return;
+        }
+        ok = false;
+        break;
+    default: ok = false;
+    }
+    if (ok)
+        return;
+    log_line(LOG_ERROR, "front", "the engine of %s sent a %d frame that does not fit its exchange",
+             link_model_id(r->link), (int)f->kind);
+    if (f->kind != FRAME_END)
+        link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
+    struct error e = { .status = 502, .message = "the engine's reply was malformed" };
+    fail(r, &e, 0);
+}
+
+static void call_lost(struct link_call *c, const char *why)
+{
+    struct relay *r = c->arg;
+    struct error e = { .status = 503, .code = "engine_restarting",
+                       .message = "the engine stopped while it worked on this request; it is being started again" };
+    fail(r, &e, link_retry_s(r->link));
+}
+
+/* ---- client to engine */
+
+static void make_response_id(const char *prefix, char *out, size_t size)
+{
+    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    uint8_t random[RESPONSE_ID_BYTES];
+    rng_system(random, sizeof random);
+    size_t n = (size_t)snprintf(out, size, "%s", prefix);
+    for (size_t i = 0; i < sizeof random && n + 1 < size; i++)
+        out[n++] = digits[random[i] % (sizeof digits - 1)];
+    out[n] = '\0';
+}
+
+static int64_t deadline_ms(const struct http_head *h)
+{
+    const struct http_field *f = http_head_field(h, "tw-deadline-ms");
+    int64_t v = 0;
+    for (size_t i = 0; f && i < f->value.n && i < 9 && f->value.p[i] >= '0' && f->value.p[i] <= '9'; i++)
+        v = v * 10 + (f->value.p[i] - '0');
+    return v;
+}
+
+static void send_request(struct relay *r, const struct envelope *env)
+{
+    const struct http_head *h = http_request_head(r->x);
+    struct http_slice body = http_request_body(r->x);
+    const char *tenant = keys_count(r->front->keys) ? keys_check(r->front->keys, h) : "";
+    char id[64];
+    make_response_id(r->route->id_prefix, id, sizeof id);
+    json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I}", "method", h->method.p, h->method.n, "path",
+                             h->path.p, h->path.n, "tenant", tenant ? tenant : "", "created",
+                             (json_int_t)clock_wall_s(), "response_id", id, "deadline_ms",
+                             (json_int_t)deadline_ms(h), "priority", (json_int_t)env->priority);
+    struct buf b = { 0 };
+    jsonx_dump(head, &b);
+    json_decref(head);
+    buf_putc(&b, '\n');
+    size_t first = FRAME_PAYLOAD_MAX - b.len < body.n ? FRAME_PAYLOAD_MAX - b.len : body.n;
+    buf_append(&b, body.p, first);
+    link_call_send(r->link, &r->call, FRAME_REQUEST, first < body.n ? FRAME_MORE : 0, b.data, b.len);
+    buf_release(&b);
+    for (size_t at = first; at < body.n;) {
+        size_t n = body.n - at < FRAME_PAYLOAD_MAX ? body.n - at : FRAME_PAYLOAD_MAX;
+        link_call_send(r->link, &r->call, FRAME_REQUEST, at + n < body.n ? FRAME_MORE : 0, body.p + at, n);
+        at += n;
+    }
+    static const unsigned char window[4] = { WINDOW, 0, 0, 0 };
+    link_call_send(r->link, &r->call, FRAME_CREDIT, 0, window, sizeof window);
+}
+
+void answer_relay(struct front *f, struct http_exchange *x, const struct route *route)
+{
+    struct http_slice body = http_request_body(x);
+    struct envelope env = { .model = "" };
+    struct err e = { 0 };
+    const char *param = "";
+    if (http_slice_is(http_request_head(x)->method, "POST") && envelope_scan(body.p, body.n, &env, &param, &e)) {
+        front_reply_error(f, x, &(struct error){ .status = 400, .message = e.text, .param = param }, NULL);
+        return;
+    }
+    struct link *link = front_find_model(f, env.model);
+    if (!link) {
+        char sentence[ENVELOPE_MODEL_MAX + 80];
+        snprintf(sentence, sizeof sentence, "The model '%s' does not exist here; GET /v1/models lists those that do.",
+                 env.model);
+        front_reply_error(f, x, &(struct error){ .status = 404, .message = sentence, .type = "invalid_request_error",
+                                                 .param = "model", .code = "model_not_found" }, NULL);
+        return;
+    }
+    struct relay *r = MEM_NEW(struct relay);
+    *r = (struct relay){ .call = { .frame = call_frame, .lost = call_lost, .arg = r }, .front = f, .link = link, .x = x,
+                         .route = route, .next = f->relays, .started_ns = clock_mono_ns() };
+    if (r->next)
+        r->next->prev = r;
+    f->relays = r;
+    f->relay_count++;
+    http_exchange_set_user(x, r);
+    if (!link_call_open(link, &r->call)) {
+        bool loading = link_state(link) == LINK_LOADING;
+        struct error busy = { .status = 503, .code = loading ? "model_loading" : "engine_unavailable",
+                              .message = loading ? "the model is still loading; try again in a moment"
+                                                 : "the engine cannot take this request now; try again in a moment" };
+        fail(r, &busy, link_retry_s(link));
+        return;
+    }
+    send_request(r, &env);
+    http_request_forget_body(x);
+}
+
+void relay_gone(struct http_exchange *x, void *front)
+{
+    struct relay *r = http_exchange_user(x);
+    if (!r)
+        return; /* it left before its request was whole */
+    struct front *f = r->front;
+    if (link_state(r->link) == LINK_READY)
+        link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
+    f->metrics.cancelled++;
+    front_note(f, x, 499, (double)(clock_mono_ns() - r->started_ns) / 1e9);
+    http_exchange_set_user(x, NULL);
+    relay_free(r);
+}
+
+void relay_drained(struct http_exchange *x, void *front)
+{
+    struct relay *r = http_exchange_user(x);
+    if (r && r->begun)
+        give_credit(r);
+}
+
+void relay_cut_all(struct front *f, const char *why)
+{
+    struct error e = { .status = 503, .message = why, .code = "shutting_down" };
+    while (f->relays) {
+        struct relay *r = f->relays;
+        if (link_state(r->link) == LINK_READY)
+            link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
+        fail(r, &e, 1);
+    }
+}

@@ -1,0 +1,168 @@
+/* runtime -- see runtime.h. */
+#include "lib/runtime.h"
+
+#include "base/mem.h"
+#include "gguf/gguf.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    BATCH_ROWS = 512,     /* one step's rows: past this the products gain nothing */
+    PREFILL_ROWS = 128,   /* a prompt's share of a step while others decode */
+    RUNNING_MAX = 64,
+    WAITING_MAX = 1024,
+    TEMPLATE_BYTES_MAX = 1 << 20,
+};
+
+/* MemAvailable of /proc/meminfo, or 0 when it cannot be read. Asked for before a sandbox closes /proc. */
+static size_t memory_available(void)
+{
+    FILE *f = fopen("/proc/meminfo", "re");
+    if (!f)
+        return 0;
+    char line[128];
+    unsigned long long kib = 0;
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %llu", &kib) == 1)
+            break;
+    fclose(f);
+    return (size_t)kib << 10;
+}
+
+struct runtime_options runtime_defaults(void)
+{
+    return (struct runtime_options){
+        .kv_type = KERN_F16,
+        .isa = KERN_ISA_COUNT,
+        .batch_rows = BATCH_ROWS,
+        .prefill_rows = PREFILL_ROWS,
+        .running_max = RUNNING_MAX,
+        .waiting_max = WAITING_MAX,
+        .memory_free = memory_available(),
+    };
+}
+
+/* Enough for 64 full contexts, within a quarter of what is free; sched_new cuts the context to what fits. */
+static size_t default_kv_bytes(size_t page_bytes, int ctx, size_t memory_free)
+{
+    size_t one = page_bytes * (size_t)((ctx + KERN_PAGE_TOKENS - 1) / KERN_PAGE_TOKENS);
+    size_t quarter = memory_free / 4;
+    return quarter && quarter < 64 * one ? quarter : 64 * one;
+}
+
+static void collect_end_tokens(struct runtime *r)
+{
+    for (int id = 0; id < vocab_size(r->vocab) && r->end_count < RUNTIME_END_TOKENS_MAX; id++)
+        if (vocab_is_end(r->vocab, id))
+            r->end_tokens[r->end_count++] = id;
+}
+
+static enum err_code load_chat_template(struct runtime *r, const struct gguf_file *f, struct err *e)
+{
+    char *text = NULL;
+    enum err_code c = gguf_get_string_or_null(f, "tokenizer.chat_template", &text, e);
+    if (c || !text)
+        return c;
+    size_t n = strlen(text);
+    if (n > TEMPLATE_BYTES_MAX)
+        c = err_set(e, ERR_LIMIT, "the chat template has %zu bytes, at most %d are read", n, TEMPLATE_BYTES_MAX);
+    else if (!(r->chat = template_parse(text, n, e)))
+        c = err_prefix(e, "chat template of the model");
+    mem_free(text);
+    return c;
+}
+
+static enum err_code load_model(struct runtime *r, const struct gguf_file *f, const struct runtime_options *o,
+                                struct err *e)
+{
+    struct model_load_options mo = {
+        .kern = &r->kern,
+        .kv_type = o->kv_type,
+        .ctx = o->ctx,
+        .progress = o->progress,
+        .progress_arg = o->progress_arg,
+    };
+    enum err_code c = model_measure(f, &mo, o->batch_rows, o->running_max, &r->needs, e);
+    if (!c)
+        c = model_load(f, &mo, r->pool, &r->model, e);
+    if (!c && model_facts(r->model)->vocab != vocab_size(r->vocab))
+        c = err_set(e, ERR_CORRUPT, "the model has %d output rows and its tokenizer %d tokens",
+                    model_facts(r->model)->vocab, vocab_size(r->vocab));
+    if (!c && !model_facts(r->model)->causal)
+        c = err_set(e, ERR_UNSUPPORTED, "'%s' is an encoder; it cannot generate text", model_facts(r->model)->arch);
+    return c;
+}
+
+static enum err_code start_sched(struct runtime *r, const struct runtime_options *o, struct err *e)
+{
+    collect_end_tokens(r);
+    struct sched_options so = {
+        .batch_rows = o->batch_rows,
+        .prefill_rows = o->prefill_rows,
+        .running_max = o->running_max,
+        .waiting_max = o->waiting_max,
+        .kv_bytes = o->kv_bytes ? o->kv_bytes : default_kv_bytes(model_kv_page_bytes(r->model), model_ctx(r->model),
+                                                                 o->memory_free),
+        .end_tokens = r->end_tokens,
+        .end_count = r->end_count,
+    };
+    return sched_new(r->model, r->pool, &so, &r->sched, e);
+}
+
+enum err_code runtime_open(int fd, const char *name, const struct runtime_options *o, struct runtime **out,
+                           struct err *e)
+{
+    struct runtime *r = MEM_NEW(struct runtime);
+    struct gguf_file *f = NULL;
+    kern_table_fill(&r->kern, kern_isa_detect(o->isa));
+    r->pool = pool_new(o->threads ? o->threads : pool_default_threads());
+    r->id = mem_strdup(o->id ? o->id : name);
+    enum err_code c = gguf_open_fd(fd, name, &f, e);
+    if (!c)
+        c = vocab_new(f, NULL, &r->vocab, e);
+    if (!c)
+        c = load_chat_template(r, f, e);
+    if (!c)
+        c = load_model(r, f, o, e);
+    gguf_close(f);
+    if (!c)
+        c = start_sched(r, o, e);
+    if (c) {
+        runtime_close(r);
+        return c;
+    }
+    r->api = (struct api_model){ .id = r->id, .vocab = r->vocab, .chat = r->chat, .ctx = sched_ctx(r->sched) };
+    *out = r;
+    return ERR_OK;
+}
+
+void runtime_close(struct runtime *r)
+{
+    if (!r)
+        return;
+    sched_free(r->sched);
+    model_free(r->model);
+    template_free(r->chat);
+    vocab_free(r->vocab);
+    pool_free(r->pool);
+    mem_free(r->id);
+    mem_free(r);
+}
+
+void runtime_facts_json(const struct runtime *r, struct buf *out)
+{
+    const struct model_facts *f = model_facts(r->model);
+    struct sched_stats s;
+    sched_stats(r->sched, &s);
+    json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:i, s:s, s:i, s:b}",
+                          "id", r->id, "arch", f->arch, "name", f->name, "type", f->type_name,
+                          "ctx", sched_ctx(r->sched), "ctx_train", f->ctx_train, "vocab", f->vocab,
+                          "layers", f->layers, "dim", f->dim, "params", (json_int_t)f->params,
+                          "weight_bytes", (json_int_t)f->weight_bytes,
+                          "kv_bytes", (json_int_t)((size_t)s.kv_pages * model_kv_page_bytes(r->model)),
+                          "kv_tokens", s.kv_pages * KERN_PAGE_TOKENS, "isa", r->kern.name,
+                          "threads", pool_threads(r->pool), "chat", r->chat != NULL);
+    jsonx_dump(j, out);
+    json_decref(j);
+}

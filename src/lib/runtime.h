@@ -1,0 +1,50 @@
+/* runtime -- one loaded model ready to run: weights, tokenizer, chat template, scheduler. What the engine process
+ * and the embedding library share.
+ *
+ * Owner: the thread that opened it is the step thread of its scheduler; vocab, chat template and facts are
+ * immutable and may be read by any thread. */
+#ifndef LIB_RUNTIME_H
+#define LIB_RUNTIME_H
+#include "api/api.h"
+#include "kern/kern.h"
+#include "model/model.h"
+#include "sched/sched.h"
+
+enum { RUNTIME_END_TOKENS_MAX = 32 };
+
+struct runtime_options {
+    const char *id;          /* the model's name for clients; copied */
+    int threads;             /* 0: the processors this process may use */
+    int ctx;                 /* 0: what the model was trained for, or what the KV memory holds */
+    size_t kv_bytes;         /* 0: a quarter of memory_free, at most 64 contexts */
+    size_t memory_free;      /* what the system could give when runtime_defaults was called */
+    enum kern_type kv_type;  /* KERN_F16 unless told */
+    enum kern_isa isa;       /* the best rung allowed; KERN_ISA_COUNT: no cap */
+    int batch_rows, prefill_rows, running_max, waiting_max; /* 0: the defaults of runtime.c */
+    void (*progress)(void *arg, double fraction);
+    void *progress_arg;
+};
+
+struct runtime {
+    struct kern_table kern;
+    struct pool *pool;
+    struct model *model;
+    struct vocab *vocab;
+    struct template *chat;   /* NULL: the file has none */
+    struct sched *sched;
+    struct api_model api;
+    char *id;
+    int32_t end_tokens[RUNTIME_END_TOKENS_MAX];
+    int end_count;
+    struct model_needs needs;
+};
+
+/* Options with every default spelled out; fill what you want to change. */
+struct runtime_options runtime_defaults(void);
+/* fd stays the caller's. name is for messages. */
+enum err_code runtime_open(int fd, const char *name, const struct runtime_options *o, struct runtime **out,
+                           struct err *e);
+void runtime_close(struct runtime *r);
+/* {"id","arch","name","type","ctx",...}: what hello frames, /v1/models and `inspect` say alike. Appended. */
+void runtime_facts_json(const struct runtime *r, struct buf *out);
+#endif

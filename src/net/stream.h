@@ -1,0 +1,22 @@
+/* stream -- a socket of our own (a socketpair to an engine) on the loop: bytes in by callback, bytes out buffered.
+ *
+ * Belongs to the loop's thread. Callbacks may free the stream. */
+#ifndef NET_STREAM_H
+#define NET_STREAM_H
+#include "net/loop.h"
+
+#include <stddef.h>
+
+struct stream;
+struct stream_events {
+    /* All bytes not yet consumed; returns how many it takes now, or -1: the stream was freed inside the call. */
+    long (*data)(void *arg, const char *data, size_t n);
+    void (*closed)(void *arg, const char *why); /* the other side closed or failed; free the stream in here or later */
+};
+
+/* Owns fd and makes it non-blocking. in_max: unconsumed input beyond it closes the stream. */
+struct stream *stream_new(struct loop *l, int fd, size_t in_max, const struct stream_events *events, void *arg);
+void stream_free(struct stream *s);
+void stream_write(struct stream *s, const void *data, size_t n); /* copied; sent as the socket takes it */
+size_t stream_pending(const struct stream *s);                   /* bytes written and not yet sent */
+#endif

@@ -1,0 +1,178 @@
+/* optimise -- see optimise.h.
+ *
+ * CBC's own heuristics were slow to find a good plan of the full size (21 % off after 160 s). So: solve the
+ * relaxation; then only the plans that round each of its values down or up (a neighbourhood of a few dozen
+ * whole numbers); often that is within the gap of the relaxation's bound already. Only else the whole
+ * programme, started from there. */
+#include "plan/optimise.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "plan/model.h"
+
+#include <math.h>
+
+/* A value this close to a whole one is that whole one; this share of the time goes to the neighbourhood. */
+#define WHOLE 1e-6
+#define NEAR_SHARE 0.4
+
+struct run {
+    const struct optimise_options *o;
+    struct model *m;
+    struct lp *lp;
+    int64_t began_ns;
+    double bound;      /* best lower bound so far, of the whole programme */
+    double *best;      /* best point so far; owned */
+    double objective;
+    bool near_phase;   /* the solver's bound is of the neighbourhood only */
+};
+
+static void on_progress(void *arg, const struct lp_progress *p)
+{
+    struct run *r = arg;
+    double usd = model_money(r->m), bound = r->near_phase ? r->bound : fmax(r->bound, p->bound);
+    double incumbent = fmin(r->objective, p->incumbent);
+    struct lp_progress out = { (double)(clock_mono_ns() - r->began_ns) / 1e9,
+                               incumbent < LP_INFINITY ? incumbent * usd : LP_INFINITY,
+                               bound > -LP_INFINITY ? bound * usd : -LP_INFINITY };
+    if (r->o->progress)
+        r->o->progress(r->o->arg, &out);
+}
+
+static double left_s(const struct run *r)
+{
+    return r->o->seconds > 0 ? r->o->seconds - (double)(clock_mono_ns() - r->began_ns) / 1e9 : 0;
+}
+
+static bool enough(const struct run *r)
+{
+    bool late = r->o->seconds > 0 && left_s(r) <= 0;
+    return late || (r->o->stop && *r->o->stop) || lp_gap(r->objective, r->bound) <= r->o->gap;
+}
+
+static void keep(struct run *r, struct lp_result *found)
+{
+    if (found->x && found->objective < r->objective) {
+        mem_free(r->best);
+        r->best = found->x;
+        found->x = NULL;
+        r->objective = found->objective;
+    }
+    lp_result_release(found);
+}
+
+static struct lp_options solver_options(struct run *r)
+{
+    return (struct lp_options){ .gap = r->o->gap, .threads = r->o->threads, .start = r->best, .stop = r->o->stop,
+                                .progress = on_progress, .arg = r };
+}
+
+static enum err_code relax(struct run *r, double **point, struct err *e)
+{
+    struct lp_options o = solver_options(r);
+    struct lp_result found;
+    o.continuous = true;
+    o.seconds = fmax(0, left_s(r));
+    enum err_code c = lp_solve(r->lp, &o, &found, e);
+    if (!c && found.status == LP_OPTIMAL)
+        r->bound = found.objective;
+    *point = found.x;
+    return c;
+}
+
+/* Whole columns may only be the floor or the ceiling of the relaxation's value. */
+static enum err_code search_near(struct run *r, const double *point, struct err *e)
+{
+    int n = lp_cols(r->lp);
+    double *lower = mem_new((size_t)n, sizeof *lower), *upper = mem_new((size_t)n, sizeof *upper);
+    for (int c = 0; c < n; c++) {
+        lp_get_bounds(r->lp, c, &lower[c], &upper[c]);
+        if (lp_is_integer(r->lp, c))
+            lp_set_bounds(r->lp, c, fmax(lower[c], floor(point[c] + WHOLE)), fmin(upper[c], ceil(point[c] - WHOLE)));
+    }
+    struct lp_options o = solver_options(r);
+    struct lp_result found;
+    o.gap = r->o->gap / 4;
+    o.start = NULL; /* what is best so far may lie outside */
+    o.seconds = r->o->seconds > 0 ? fmax(1, NEAR_SHARE * left_s(r)) : 60;
+    r->near_phase = true;
+    enum err_code code = lp_solve(r->lp, &o, &found, e);
+    r->near_phase = false;
+    keep(r, &found);
+    for (int c = 0; c < n; c++)
+        lp_set_bounds(r->lp, c, lower[c], upper[c]);
+    mem_free(lower);
+    mem_free(upper);
+    return code;
+}
+
+static enum err_code search_all(struct run *r, struct err *e)
+{
+    struct lp_options o = solver_options(r);
+    struct lp_result found;
+    o.seconds = fmax(0, left_s(r));
+    enum err_code c = lp_solve(r->lp, &o, &found, e);
+    if (!c && found.bound > -LP_INFINITY / 2)
+        r->bound = fmax(r->bound, found.bound);
+    keep(r, &found);
+    return c;
+}
+
+static double value_of_start(const struct run *r)
+{
+    struct decision d;
+    struct cost cost;
+    model_read(r->m, r->best, &d);
+    cost_of(&d, &cost);
+    decision_release(&d);
+    return cost.npv / model_money(r->m);
+}
+
+enum err_code optimise(const struct scenario *s, const struct optimise_options *o, struct optimise_result *out,
+                       struct err *e)
+{
+    struct run r = { .o = o, .m = model_new(s), .began_ns = clock_mono_ns(), .bound = -LP_INFINITY };
+    double *point = NULL;
+    *out = (struct optimise_result){ 0 };
+    r.lp = model_lp(r.m);
+    r.best = model_start(r.m);
+    r.objective = value_of_start(&r);
+    enum err_code c = relax(&r, &point, e);
+    if (!c && point && !enough(&r))
+        c = search_near(&r, point, e);
+    if (!c && !enough(&r))
+        c = search_all(&r, e);
+    if (!c) {
+        double usd = model_money(r.m);
+        model_read(r.m, r.best, &out->decision);
+        out->npv = r.objective * usd;
+        out->bound = fmin(r.bound, r.objective) * usd;
+        out->gap = lp_gap(r.objective, r.bound);
+        out->proven = out->gap <= o->gap + 1e-9;
+        out->stopped = !out->proven;
+        out->columns = lp_cols(r.lp);
+        out->rows = lp_rows(r.lp);
+        out->integers = lp_integers(r.lp);
+        out->seconds = (double)(clock_mono_ns() - r.began_ns) / 1e9;
+    }
+    mem_free(point);
+    mem_free(r.best);
+    model_free(r.m);
+    return c;
+}
+
+enum err_code optimise_flows(const struct scenario *s, const struct decision *units, double *npv, struct err *e)
+{
+    struct model *m = model_new(s);
+    struct lp_options o = { .seconds = 60 };
+    struct lp_result r;
+    model_pin(m, units);
+    enum err_code c = lp_solve(model_lp(m), &o, &r, e);
+    if (!c && !r.x)
+        c = err_set(e, ERR_INVALID, "with this figure the plan breaks a rule");
+    else if (!c)
+        *npv = r.objective * model_money(m);
+    lp_result_release(&r);
+    model_free(m);
+    return c;
+}

@@ -1,0 +1,403 @@
+/* sched -- see sched.h. Lists are doubly linked through the sequences, so every move is O(1). */
+#include "sched/sched.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "infer/sample.h"
+#include "infer/seq.h"
+
+enum { CTX_MIN = 64 };
+
+enum state { WAITING, RUNNING };
+
+struct sched_seq {
+    struct seq seq;
+    struct infer_params params; /* its bias list is borrowed */
+    uint64_t seed;
+    int priority;
+    uint64_t arrival;         /* smaller is older */
+    struct sched_seq *after;  /* NULL once that one's prompt is computed */
+    struct sched_seq *prev, *next;
+    enum state state;
+    bool started, paused, failed;
+    int rows;                 /* in the step being made */
+    const struct sched_events *events;
+    void *user;
+};
+
+struct list {
+    struct sched_seq *head, *tail; /* WAITING: the order of admission; RUNNING: oldest arrival first */
+    int count;
+};
+
+struct sched {
+    const struct model *model;
+    struct pool *pool;
+    struct sched_options o;
+    int ctx;
+    struct kv_pool *kv;
+    struct model_work *work;
+    struct list waiting, running;
+    uint64_t arrivals;
+    /* the step being made; sized once */
+    int32_t *tokens;              /* [batch_rows] */
+    struct model_run *runs;       /* [running_max] */
+    struct sched_seq **members;   /* [running_max] the sequence of each run */
+    int32_t *logit_rows;          /* [running_max] */
+    struct sched_seq **drawing;   /* [running_max] the sequence of each logit row */
+    struct infer_token *drawn;    /* [running_max] */
+    struct sample_scratch **scratch; /* [threads] */
+    int rows, run_count, draw_count;
+    const float *logits;
+    struct sched_stats stats;
+};
+
+/* ---- lists */
+
+static bool goes_before(const struct sched_seq *a, const struct sched_seq *b)
+{
+    return a->priority != b->priority ? a->priority > b->priority : a->arrival < b->arrival;
+}
+
+/* From the tail: new sequences are the youngest, so this is one comparison nearly always. */
+static void list_insert(struct list *l, struct sched_seq *q)
+{
+    struct sched_seq *p = l->tail;
+    while (p && goes_before(q, p))
+        p = p->prev;
+    q->prev = p;
+    q->next = p ? p->next : l->head;
+    *(p ? &p->next : &l->head) = q;
+    *(q->next ? &q->next->prev : &l->tail) = q;
+    l->count++;
+}
+
+static void list_remove(struct list *l, struct sched_seq *q)
+{
+    *(q->prev ? &q->prev->next : &l->head) = q->next;
+    *(q->next ? &q->next->prev : &l->tail) = q->prev;
+    q->prev = q->next = NULL;
+    l->count--;
+}
+
+static struct list *list_of(struct sched *s, const struct sched_seq *q)
+{
+    return q->state == RUNNING ? &s->running : &s->waiting;
+}
+
+/* ---- life */
+
+enum err_code sched_new(const struct model *m, struct pool *pool, const struct sched_options *o,
+                        struct sched **out, struct err *e)
+{
+    ASSERT(o->batch_rows >= o->running_max && o->prefill_rows >= 1 && o->running_max >= 1);
+    size_t page_bytes = model_kv_page_bytes(m);
+    size_t pages = o->kv_bytes / page_bytes;
+    if (pages * KERN_PAGE_TOKENS < CTX_MIN)
+        return err_set(e, ERR_LIMIT, "%zu bytes of KV memory hold %zu tokens; give at least %zu (--kv-memory)",
+                       o->kv_bytes, pages * KERN_PAGE_TOKENS, page_bytes * CTX_MIN / KERN_PAGE_TOKENS);
+    size_t useful = (size_t)(model_ctx(m) + KERN_PAGE_TOKENS - 1) / KERN_PAGE_TOKENS * (size_t)o->running_max;
+    if (pages > useful)
+        pages = useful; /* more could never be held at once; the rest would only remember prefixes */
+    struct sched *s = MEM_NEW(struct sched);
+    s->model = m;
+    s->pool = pool;
+    s->o = *o;
+    s->ctx = model_ctx(m) < (int)pages * KERN_PAGE_TOKENS ? model_ctx(m) : (int)pages * KERN_PAGE_TOKENS;
+    s->kv = kv_pool_new(page_bytes, (int)pages);
+    kv_exclude_from_dumps(s->kv);
+    s->work = model_work_new(m, pool, o->batch_rows, o->running_max);
+    s->tokens = mem_new((size_t)o->batch_rows, sizeof *s->tokens);
+    s->runs = mem_new((size_t)o->running_max, sizeof *s->runs);
+    s->members = mem_new((size_t)o->running_max, sizeof *s->members);
+    s->logit_rows = mem_new((size_t)o->running_max, sizeof *s->logit_rows);
+    s->drawing = mem_new((size_t)o->running_max, sizeof *s->drawing);
+    s->drawn = mem_new((size_t)o->running_max, sizeof *s->drawn);
+    s->scratch = mem_new((size_t)pool_threads(pool), sizeof *s->scratch);
+    for (int i = 0; i < pool_threads(pool); i++)
+        s->scratch[i] = sample_scratch_new(model_facts(m)->vocab);
+    *out = s;
+    return ERR_OK;
+}
+
+/* Takes q off its list, tells its owner, frees it. Those that waited for it need not any more. */
+static void finish(struct sched *s, struct sched_seq *q, enum infer_finish why)
+{
+    list_remove(list_of(s, q), q);
+    for (struct sched_seq *w = s->waiting.head; w; w = w->next)
+        if (w->after == q)
+            w->after = NULL;
+    seq_release(&q->seq);
+    q->events->finish(q->user, why);
+    mem_free(q);
+}
+
+void sched_free(struct sched *s)
+{
+    if (!s)
+        return;
+    while (s->running.head)
+        finish(s, s->running.head, INFER_CANCELLED);
+    while (s->waiting.head)
+        finish(s, s->waiting.head, INFER_CANCELLED);
+    for (int i = 0; i < pool_threads(s->pool); i++)
+        sample_scratch_free(s->scratch[i]);
+    model_work_free(s->work);
+    kv_pool_free(s->kv);
+    mem_free(s->tokens);
+    mem_free(s->runs);
+    mem_free(s->members);
+    mem_free(s->logit_rows);
+    mem_free(s->drawing);
+    mem_free(s->drawn);
+    mem_free(s->scratch);
+    mem_free(s);
+}
+
+int sched_ctx(const struct sched *s)
+{
+    return s->ctx;
+}
+
+enum err_code sched_add(struct sched *s, const struct sched_spec *spec, struct sched_seq **out, struct err *e)
+{
+    if (s->waiting.count >= s->o.waiting_max)
+        return err_set(e, ERR_BUSY, "%d requests are waiting already; try again later", s->waiting.count);
+    if (spec->prompt_count < 1 || spec->prompt_count >= s->ctx)
+        return err_set(e, ERR_LIMIT, "the prompt has %d tokens; the context holds %d and one must be left to answer",
+                       spec->prompt_count, s->ctx);
+    struct sched_seq *q = MEM_NEW(struct sched_seq);
+    int room = s->ctx - spec->prompt_count;
+    int want = spec->params->max_tokens;
+    seq_init(&q->seq, s->kv, spec->space, spec->prompt, spec->prompt_count,
+             spec->prompt_count + (want > 0 && want < room ? want : room));
+    q->params = *spec->params;
+    q->seed = spec->seed;
+    q->priority = spec->priority;
+    q->arrival = s->arrivals++;
+    q->after = spec->after && spec->after->seq.computed < spec->after->seq.prompt ? spec->after : NULL;
+    q->events = spec->events;
+    q->user = spec->user;
+    q->state = WAITING;
+    list_insert(&s->waiting, q);
+    *out = q;
+    return ERR_OK;
+}
+
+void sched_cancel(struct sched *s, struct sched_seq *q)
+{
+    finish(s, q, INFER_CANCELLED);
+}
+
+void sched_pause(struct sched *s, struct sched_seq *q, bool paused)
+{
+    q->paused = paused;
+}
+
+/* ---- planning a step */
+
+static void park(struct sched *s, struct sched_seq *q)
+{
+    list_remove(&s->running, q);
+    seq_drop_pages(&q->seq);
+    q->state = WAITING;
+    q->rows = 0;
+    list_insert(&s->waiting, q); /* it keeps its arrival, so it is the first of its priority again */
+    s->stats.parked++;
+}
+
+/* Pages for q up to end, parking younger sequences for them. false: q itself is the youngest, or what is
+ * younger is already in this step. */
+static bool make_room(struct sched *s, struct sched_seq *q, int end)
+{
+    while (!seq_reserve(&q->seq, end)) {
+        struct sched_seq *victim = s->running.tail;
+        if (victim == q || victim->rows)
+            return false;
+        park(s, victim);
+    }
+    return true;
+}
+
+static void plan_rows(struct sched *s, struct sched_seq *q, int rows)
+{
+    struct seq *seq = &q->seq;
+    struct model_run *run = &s->runs[s->run_count];
+    for (int i = 0; i < rows; i++)
+        s->tokens[s->rows + i] = seq->tokens[seq->computed + i];
+    *run = (struct model_run){ .rows = rows, .pos_first = seq->computed, .pages = seq->page_at };
+    s->members[s->run_count++] = q;
+    s->rows += rows;
+    q->rows = rows;
+    if (seq->computed + rows == seq->count) {
+        s->logit_rows[s->draw_count] = s->rows - 1;
+        s->drawing[s->draw_count++] = q;
+    }
+}
+
+/* A decoding sequence has one token to compute. Oldest first, so that parking hits the youngest. */
+static void plan_decodes(struct sched *s)
+{
+    for (struct sched_seq *q = s->running.head, *next; q; q = next) {
+        struct seq *seq = &q->seq;
+        bool decodes = seq->count - seq->computed == 1 && !q->paused;
+        bool placed = decodes && make_room(s, q, seq->count);
+        next = q->next; /* after make_room: it may have parked what was next */
+        if (placed)
+            plan_rows(s, q, 1);
+        else if (decodes)
+            park(s, q);
+    }
+}
+
+/* Prompts (and what was parked) in chunks, oldest first, within what is left of the budget. */
+static void plan_prefills(struct sched *s, int budget)
+{
+    for (struct sched_seq *q = s->running.head, *next; q && budget > 0; q = next) {
+        struct seq *seq = &q->seq;
+        int rows = seq->count - seq->computed;
+        bool wants = !q->rows && !q->paused && rows > 0;
+        rows = rows < budget ? rows : budget;
+        bool placed = wants && make_room(s, q, seq->computed + rows);
+        next = q->next;
+        if (placed) {
+            plan_rows(s, q, rows);
+            budget -= rows;
+        } else if (wants) {
+            park(s, q);
+        }
+    }
+}
+
+/* Waiting sequences join while there are places, and pages for all their tokens and one more page for each that
+ * runs already: admitting what would be parked at once helps nobody. The first always fits when nothing runs. */
+static void admit(struct sched *s)
+{
+    for (struct sched_seq *q = s->waiting.head, *next; q && s->running.count < s->o.running_max; q = next) {
+        next = q->next;
+        if (q->after || q->paused)
+            continue;
+        seq_adopt_prefix(&q->seq);
+        int available = kv_pages_free(s->kv) + kv_pages_idle(s->kv);
+        int held_back = s->running.count;
+        if (s->running.count && seq_pages_missing(&q->seq, q->seq.count) + held_back > available) {
+            seq_drop_pages(&q->seq);
+            return; /* those behind it wait as well: first come, first served within a priority */
+        }
+        list_remove(&s->waiting, q);
+        q->state = RUNNING;
+        list_insert(&s->running, q);
+        if (!q->started) {
+            q->started = true;
+            s->stats.prompt_tokens += q->seq.prompt;
+            s->stats.cached_tokens += q->seq.cached_tokens;
+            q->events->start(q->user, q->seq.cached_tokens);
+        }
+    }
+}
+
+static void plan(struct sched *s)
+{
+    s->rows = s->run_count = s->draw_count = 0;
+    for (struct sched_seq *q = s->running.head; q; q = q->next)
+        q->rows = 0;
+    admit(s);
+    plan_decodes(s);
+    int budget = s->rows && s->o.prefill_rows < s->o.batch_rows - s->rows ? s->o.prefill_rows
+                                                                          : s->o.batch_rows - s->rows;
+    plan_prefills(s, budget);
+}
+
+/* ---- after the forward pass */
+
+static void sample_rows(struct team *t, void *arg)
+{
+    struct sched *s = arg;
+    int vocab = model_facts(s->model)->vocab;
+    for (int i; (i = team_next(t, s->draw_count)) >= 0;) {
+        const struct sched_seq *q = s->drawing[i];
+        struct sample_input in = {
+            .logits = s->logits + (size_t)i * (size_t)vocab,
+            .vocab = vocab,
+            .history = q->seq.tokens,
+            .prompt_count = q->seq.prompt,
+            .history_count = q->seq.count,
+            .params = &q->params,
+            .seed = q->seed,
+            .end_tokens = s->o.end_tokens,
+            .end_count = s->o.end_count,
+        };
+        sample_token(&in, s->scratch[t->rank], &s->drawn[i]);
+    }
+}
+
+static bool is_end(const struct sched *s, int32_t id)
+{
+    for (int i = 0; i < s->o.end_count; i++)
+        if (s->o.end_tokens[i] == id)
+            return true;
+    return false;
+}
+
+static void deliver(struct sched *s, struct sched_seq *q, const struct infer_token *t)
+{
+    if (is_end(s, t->id) && !q->params.ignore_eos) {
+        finish(s, q, INFER_STOP);
+        return;
+    }
+    seq_append(&q->seq, t->id);
+    s->stats.completion_tokens++;
+    bool stop = q->events->token(q->user, t);
+    if (stop)
+        finish(s, q, INFER_STOP);
+    else if (q->seq.count == q->seq.token_max)
+        finish(s, q, INFER_LENGTH);
+}
+
+int sched_step(struct sched *s)
+{
+    int64_t started = clock_mono_ns();
+    plan(s);
+    if (!s->rows)
+        return 0;
+    struct model_batch batch = {
+        .rows = s->rows,
+        .tokens = s->tokens,
+        .runs = s->runs,
+        .run_count = s->run_count,
+        .logit_rows = s->logit_rows,
+        .logit_count = s->draw_count,
+    };
+    s->logits = model_forward(s->model, s->work, &batch);
+    for (int i = 0; i < s->run_count; i++) {
+        struct sched_seq *q = s->members[i];
+        seq_computed(&q->seq, q->seq.computed + q->rows);
+        for (struct sched_seq *w = s->waiting.head; w && q->seq.computed >= q->seq.prompt; w = w->next)
+            if (w->after == q)
+                w->after = NULL;
+    }
+    if (s->draw_count)
+        pool_run(s->pool, sample_rows, s);
+    for (int i = 0; i < s->draw_count; i++)
+        deliver(s, s->drawing[i], &s->drawn[i]);
+    s->stats.steps++;
+    s->stats.rows += s->rows;
+    s->stats.step_ns += clock_mono_ns() - started;
+    return s->rows;
+}
+
+void sched_stats(const struct sched *s, struct sched_stats *out)
+{
+    *out = s->stats;
+    out->running = s->running.count;
+    out->waiting = s->waiting.count;
+    out->kv_pages = kv_pages(s->kv);
+    out->kv_pages_idle = kv_pages_idle(s->kv);
+    out->kv_pages_used = out->kv_pages - kv_pages_free(s->kv) - out->kv_pages_idle;
+}
+
+void sched_forget_prefixes(struct sched *s)
+{
+    kv_tree_forget_idle(s->kv);
+}

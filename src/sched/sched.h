@@ -1,0 +1,74 @@
+/* sched -- which sequences run in the next step: admission, continuous batching, chunked prefill, parking.
+ *
+ *                 sched_add                admit (pages for the whole prompt are there or evictable)
+ *        nothing ----------> WAITING --------------------------------------------> RUNNING --finish--> gone
+ *                               ^                                                     |
+ *                               +------------------- park (KV pages ran out) ---------+
+ *
+ * A step takes one row of every running sequence that decodes, then fills up with chunks of prompts, oldest
+ * first. Nothing is ever failed for memory: when a page is missing the youngest sequence of the lowest priority
+ * is parked and later computed again; the oldest of the highest priority always proceeds, and fits, because
+ * sched_new refuses a context larger than the pool.
+ *
+ * Owner: the step thread calls everything here; callbacks run inside sched_step and sched_cancel. */
+#ifndef SCHED_SCHED_H
+#define SCHED_SCHED_H
+#include "infer/kv.h"
+#include "infer/params.h"
+#include "model/model.h"
+
+struct sched;
+struct sched_seq;
+
+struct sched_options {
+    int batch_rows;      /* rows in a step, prompts and decodes together */
+    int prefill_rows;    /* of these, for prompts while others decode: what bounds the others' ITL */
+    int running_max;     /* sequences in a step */
+    int waiting_max;     /* sched_add refuses past this */
+    size_t kv_bytes;     /* memory for pages */
+    const int32_t *end_tokens; /* [end_count], borrowed */
+    int end_count;
+};
+
+struct sched_events {
+    /* A token was drawn. true: end the sequence with INFER_STOP (a stop string was completed). */
+    bool (*token)(void *user, const struct infer_token *t);
+    /* The sequence is over; its handle is invalid when this returns. */
+    void (*finish)(void *user, enum infer_finish why);
+    /* It left the queue for the first time: prompt tokens found in the prefix tree. */
+    void (*start)(void *user, int cached_tokens);
+};
+
+struct sched_spec {
+    const int32_t *prompt;   /* copied; 1 <= prompt_count < ctx */
+    int prompt_count;
+    const struct infer_params *params; /* borrowed until finish */
+    uint64_t seed;
+    uint64_t space;          /* prefix name space: tenants do not see each other's */
+    int priority;            /* larger goes first */
+    struct sched_seq *after; /* start when this one's prompt is computed (choices of one prompt), or NULL */
+    const struct sched_events *events;
+    void *user;
+};
+
+/* ctx is cut to what kv_bytes holds; ERR_LIMIT with both numbers when not even 64 tokens fit. */
+enum err_code sched_new(const struct model *m, struct pool *pool, const struct sched_options *o,
+                        struct sched **out, struct err *e);
+void sched_free(struct sched *s); /* running sequences end with INFER_CANCELLED */
+int sched_ctx(const struct sched *s);
+
+/* ERR_BUSY when the queue is full. */
+enum err_code sched_add(struct sched *s, const struct sched_spec *spec, struct sched_seq **out, struct err *e);
+void sched_cancel(struct sched *s, struct sched_seq *q);      /* finish(INFER_CANCELLED) is called */
+void sched_pause(struct sched *s, struct sched_seq *q, bool paused); /* keeps its pages, takes no step */
+
+/* One step. Returns the rows computed; 0 when there is nothing to do. */
+int sched_step(struct sched *s);
+
+struct sched_stats {
+    int running, waiting, kv_pages, kv_pages_used, kv_pages_idle;
+    int64_t steps, rows, prompt_tokens, cached_tokens, completion_tokens, parked, step_ns;
+};
+void sched_stats(const struct sched *s, struct sched_stats *out);
+void sched_forget_prefixes(struct sched *s); /* evicts idle pages */
+#endif

@@ -1,0 +1,24 @@
+// openai_client -- what an application does with the official npm client; exits non-zero when it cannot.
+const OpenAI = require("openai");
+const assert = require("node:assert");
+
+async function main() {
+  const client = new OpenAI({ maxRetries: 0 });
+  const model = (await client.models.list()).data[0].id;
+  const ask = {
+    model, temperature: 0, max_tokens: 40,
+    messages: [{ role: "user", content: "Who wrote the play Romeo and Juliet?" }],
+  };
+  const answer = await client.chat.completions.create(ask);
+  assert.match(answer.choices[0].message.content, /Shakespeare/);
+  let text = "";
+  for await (const chunk of await client.chat.completions.create({ ...ask, stream: true }))
+    text += chunk.choices[0]?.delta?.content ?? "";
+  assert.strictEqual(text, answer.choices[0].message.content);
+  await assert.rejects(client.chat.completions.create({ ...ask, model: "no-such-model" }), OpenAI.NotFoundError);
+  await assert.rejects(client.chat.completions.create({ ...ask, temperature: 99 }), OpenAI.BadRequestError);
+  const runner = client.chat.completions.stream(ask);
+  const last = await runner.finalChatCompletion();
+  assert.strictEqual(last.choices[0].message.content, text);
+}
+main().then(() => console.log("ok"), (e) => { console.error(e); process.exit(1); });

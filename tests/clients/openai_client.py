@@ -1,0 +1,37 @@
+"""openai_client -- what an application does with the official Python client; exits non-zero when it cannot."""
+import openai
+
+client = openai.OpenAI(max_retries=0)
+model = client.models.list().data[0].id
+assert client.models.retrieve(model).id == model
+ask = dict(model=model, messages=[{"role": "user", "content": "Who wrote the play Romeo and Juliet?"}], temperature=0,
+           max_tokens=40)
+
+answer = client.chat.completions.create(**ask)
+assert "Shakespeare" in answer.choices[0].message.content, answer
+assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+text, usage = "", None
+for chunk in client.chat.completions.create(**ask, stream=True, stream_options={"include_usage": True}):
+    usage = chunk.usage or usage
+    text += chunk.choices[0].delta.content or "" if chunk.choices else ""
+assert text == answer.choices[0].message.content, (text, answer)
+assert usage.completion_tokens == answer.usage.completion_tokens
+
+detail = client.chat.completions.create(**{**ask, "max_tokens": 2}, logprobs=True, top_logprobs=3, n=2, seed=5)
+assert len(detail.choices) == 2 and len(detail.choices[0].logprobs.content[0].top_logprobs) == 3
+
+completion = client.completions.create(model=model, prompt="The capital of France is", max_tokens=5, temperature=0)
+assert "Paris" in completion.choices[0].text, completion
+
+for kind, fields in [(openai.NotFoundError, {"model": "no-such-model"}), (openai.BadRequestError, {"temperature": 99}),
+                     (openai.BadRequestError, {"extra_body": {"unheard_of": 1}})]:
+    try:
+        client.chat.completions.create(**{**ask, **fields})
+        raise SystemExit(f"no {kind.__name__} for {fields}")
+    except kind as e:
+        assert e.body["message"], e
+
+with client.chat.completions.with_streaming_response.create(**ask, stream=True) as r:
+    assert r.headers["content-type"].startswith("text/event-stream")
+print("ok")

@@ -1,0 +1,27 @@
+/* main -- the console: chat in the middle, the engine at the side, the colour scheme as chosen. */
+import { startChat } from "./chat";
+import { find } from "./dom";
+import { startPanel } from "./panel";
+
+const THEME = "tokenworks-theme", THEMES = ["auto", "light", "dark"];
+
+function applyTheme(name: string): void {
+  if (name === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = name;
+  find("theme").textContent = `Theme: ${name}`;
+}
+
+function startTheme(): void {
+  let at = Math.max(0, THEMES.indexOf(localStorage.getItem(THEME) ?? "auto"));
+  applyTheme(THEMES[at] ?? "auto");
+  find("theme").addEventListener("click", () => {
+    at = (at + 1) % THEMES.length;
+    const name = THEMES[at] ?? "auto";
+    localStorage.setItem(THEME, name);
+    applyTheme(name);
+  });
+}
+
+startTheme();
+startPanel();
+startChat();
