@@ -63,7 +63,8 @@ struct run {
     int out_fd;
 };
 
-static enum err_code parse_ids(const struct buf *text, const char *name, int vocab, int32_t **out, int *n, struct err *e)
+static enum err_code parse_ids(const struct buf *text, const char *name, int vocab, int32_t **out, int *n,
+                               struct err *e)
 {
     const char *p = buf_str(text);
     int32_t *ids = mem_new(text->len / 2 + 1, sizeof *ids);

@@ -1,9 +1,9 @@
 /* attention -- the attention block of a layer: h -> q, k, v -> pages -> heads -> y.
  *
- *   q, k, v = W h + b         [phase 1, panels]
- *   norm and rotate q and k, store k and v in their pages        [phase 2, rows]
- *   heads over pages          [phase 3, items: a few queries of one run against one key/value head]
- *   y = W_o heads + b_o       [phase 4 rows to int8 where W_o wants it, phase 5 panels]
+ *   phase 1  q, k, v = W h + b; row work: norm and rotate q and k, store k and v in their pages
+ *   phase 2  heads over pages, an item being a few queries of one run against one key/value head; row work: the int8
+ *            form of the heads where W_o wants it
+ *   put off  y = W_o heads + b_o
  * Attention: Vaswani et al., 2017; grouped heads: Ainslie et al., 2023. */
 #include "model/step.h"
 
@@ -19,13 +19,20 @@ static void norm_row(const struct step *s, float *x, const float *weight, int he
         s->kern->rms_norm(x + h * len, x + h * len, weight, len, s->d->eps);
 }
 
-static void place_row(const struct step *s, const struct layer *l, enum norm_span span, int r)
+struct placing {
+    const struct layer *l;
+    enum norm_span span;
+};
+
+static void place_row(const struct step *s, const void *arg, int r)
 {
+    const struct placing *p = arg;
+    const struct layer *l = p->l;
     const struct model_dims *d = s->d;
     struct model_work *w = s->w;
     float *q = w->q + (size_t)r * w->q_stride, *k = w->k + (size_t)r * w->k_stride;
-    norm_row(s, q, l->q_norm, d->heads, d->k_dim, span);
-    norm_row(s, k, l->k_norm, d->kv_heads, d->k_dim, span);
+    norm_row(s, q, l->q_norm, d->heads, d->k_dim, p->span);
+    norm_row(s, k, l->k_norm, d->kv_heads, d->k_dim, p->span);
     if (l->rope >= 0) {
         const struct rope *rope = &s->m->ropes[l->rope];
         const float *cs = w->cos_sin + ((size_t)l->rope * (size_t)w->rows_max + (size_t)r) * (size_t)d->rope.n_rot;
@@ -69,29 +76,40 @@ static void attend(const struct step *s, const struct layer *l, int item)
     s->kern->attn(&op, item % d->kv_heads, w->scratch + (size_t)s->team->rank * w->scratch_bytes);
 }
 
+static void quantize_heads(const struct step *s, const void *arg, int r)
+{
+    const struct layer *l = arg;
+    step_quantize_row(s, &l->o, s->w->attn, s->w->o_stride, r);
+}
+
+static bool multiply_heads(struct step *s)
+{
+    struct model_work *w = s->w;
+    const struct layer *l = s->deferred_layer;
+    const struct product out = { &l->o, l->o_bias, w->y, w->d_stride };
+    struct operand heads = step_operand(s, w->attn, w->o_stride, l->o.cols);
+    return step_products(s, &out, 1, &heads, s->b->rows);
+}
+
 void step_attention(struct step *s, const struct layer *l, enum norm_span span)
 {
     struct model_work *w = s->w;
+    int rows = s->b->rows, items = w->run_items[s->b->run_count];
     const struct product qkv[] = {
         { &l->q, l->q_bias, w->q, w->q_stride },
         { &l->k, l->k_bias, w->k, w->k_stride },
         { &l->v, l->v_bias, w->v, w->v_stride },
     };
+    const struct placing placing = { l, span };
     struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
-    step_products(s, qkv, 3, &h);
-    team_barrier(s->team);
-    for (int r = s->row_first; r < s->row_end; r++)
-        place_row(s, l, span, r);
-    team_barrier(s->team);
-    for (int item; (item = team_next(s->team, w->run_items[s->b->run_count])) >= 0;)
+    bool last = step_products(s, qkv, 3, &h, rows);
+    step_finish(s, last, rows, place_row, &placing);
+    last = false;
+    for (int item; (item = team_next(s->team, items)) >= 0;) {
         attend(s, l, item);
-    team_barrier(s->team);
-    if (!kern_type_is_float(l->o.type)) {
-        step_quantize_rows(s, &l->o, w->attn, w->o_stride);
-        team_barrier(s->team);
+        last |= step_chunk_done(s, items, rows);
     }
-    const struct product out = { &l->o, l->o_bias, w->y, w->d_stride };
-    struct operand heads = step_operand(s, w->attn, w->o_stride, l->o.cols);
-    step_products(s, &out, 1, &heads);
-    team_barrier(s->team);
+    step_finish(s, last, rows, kern_type_is_float(l->o.type) ? NULL : quantize_heads, l);
+    s->deferred = multiply_heads;
+    s->deferred_layer = l;
 }

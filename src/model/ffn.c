@@ -20,6 +20,21 @@ static void gate_chunk(const struct step *s, const struct product *gate, const s
         step_activate(s, act, gate->y + (size_t)r * gate->y_stride + col, up->y + (size_t)r * up->y_stride + col, n);
 }
 
+static void quantize_gate(const struct step *s, const void *arg, int r)
+{
+    const struct layer *l = arg;
+    step_quantize_row(s, &l->down, s->w->gate, s->w->f_stride, r);
+}
+
+static bool multiply_down(struct step *s)
+{
+    struct model_work *w = s->w;
+    const struct layer *l = s->deferred_layer;
+    const struct product down = { &l->down, l->down_bias, w->y, w->d_stride };
+    struct operand f = step_operand(s, w->gate, w->f_stride, l->down.cols);
+    return step_products(s, &down, 1, &f, s->b->rows);
+}
+
 void step_ffn(struct step *s, const struct layer *l, enum activation act)
 {
     struct model_work *w = s->w;
@@ -27,20 +42,16 @@ void step_ffn(struct step *s, const struct layer *l, enum activation act)
     const struct product up = { &l->up, l->up_bias, w->up, w->f_stride };
     struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
     struct cut cut = step_cut(s, l->gate.panels, h.n, h.q8 ? h.q8_stride : h.f_stride * sizeof(float));
-    int chunks = (l->gate.panels + cut.panels - 1) / cut.panels;
-    for (int at; (at = team_next(s->team, chunks * cut.row_blocks)) >= 0;) {
+    int chunks = (l->gate.panels + cut.panels - 1) / cut.panels * cut.row_blocks;
+    bool last = false;
+    for (int at; (at = team_next(s->team, chunks)) >= 0;) {
         int block = at % cut.row_blocks, first = at / cut.row_blocks * cut.panels;
         gate_chunk(s, &gate, &up, &h, act, (const int[]){
             first, min_int(first + cut.panels, l->gate.panels), (int)((long)h.n * block / cut.row_blocks),
             (int)((long)h.n * (block + 1) / cut.row_blocks) });
+        last |= step_chunk_done(s, chunks, h.n);
     }
-    team_barrier(s->team);
-    if (!kern_type_is_float(l->down.type)) {
-        step_quantize_rows(s, &l->down, w->gate, w->f_stride);
-        team_barrier(s->team);
-    }
-    const struct product down = { &l->down, l->down_bias, w->y, w->d_stride };
-    struct operand f = step_operand(s, w->gate, w->f_stride, l->down.cols);
-    step_products(s, &down, 1, &f);
-    team_barrier(s->team);
+    step_finish(s, last, h.n, kern_type_is_float(l->down.type) ? NULL : quantize_gate, l);
+    s->deferred = multiply_down;
+    s->deferred_layer = l;
 }

@@ -10,15 +10,15 @@
 
 void step_add(struct step *s, const float *post_norm)
 {
-    s->pending = true;
     s->post_norm = post_norm;
 }
 
-void step_settle_row(const struct step *s, int row)
+/* x += y for one row, y completed and normed first where that is wanted. */
+static void settle_row(const struct step *s, int row)
 {
-    if (!s->pending)
-        return;
     float *x = s->w->x + (size_t)row * s->w->d_stride, *y = s->w->y + (size_t)row * s->w->d_stride;
+    if (s->complete_row)
+        s->complete_row(s, row);
     if (s->post_norm)
         s->kern->rms_norm(y, y, s->post_norm, s->d->dim, s->d->eps);
     if (s->d->residual_scale == 1.0f)
@@ -43,16 +43,37 @@ static void quantize_h(const struct step *s, int r)
         s->kern->quantize_q8(s->w->h + (size_t)r * s->w->d_stride, s->w->q8 + (size_t)r * kern_q8_bytes(dim), dim);
 }
 
+static void start_row(const struct step *s, const void *weight, int r)
+{
+    size_t at = (size_t)r * s->w->d_stride;
+    norm_row(s, s->w->h + at, s->w->x + at, weight);
+    quantize_h(s, r);
+}
+
+static void settle_and_start_row(const struct step *s, const void *weight, int r)
+{
+    settle_row(s, r);
+    start_row(s, weight, r);
+}
+
+static void settled(struct step *s)
+{
+    s->deferred = NULL;
+    s->complete_row = NULL;
+    s->post_norm = NULL;
+}
+
 void step_norm(struct step *s, const float *weight)
 {
-    struct model_work *w = s->w;
-    for (int r = s->row_first; r < s->row_end; r++) {
-        size_t at = (size_t)r * w->d_stride;
-        step_settle_row(s, r);
-        norm_row(s, w->h + at, w->x + at, weight);
-        quantize_h(s, r);
+    int rows = s->b->rows, first, end;
+    if (s->deferred) {
+        step_finish(s, s->deferred(s), rows, settle_and_start_row, weight);
+        settled(s);
+        return;
     }
-    s->pending = false;
+    team_slice(s->team, rows, &first, &end); /* the first of a step: each thread embedded these rows */
+    for (int r = first; r < end; r++)
+        start_row(s, weight, r);
     team_barrier(s->team);
 }
 
@@ -61,7 +82,9 @@ static void embed(struct step *s)
 {
     struct model_work *w = s->w;
     size_t n_rot = (size_t)s->d->rope.n_rot, rows_max = (size_t)w->rows_max;
-    for (int r = s->row_first; r < s->row_end; r++) {
+    int first, end;
+    team_slice(s->team, s->b->rows, &first, &end);
+    for (int r = first; r < end; r++) {
         float *x = w->x + (size_t)r * w->d_stride;
         kern_matrix_row(&s->m->token_embd, s->b->tokens[r], x);
         if (s->d->embed_scale != 1.0f)
@@ -89,22 +112,30 @@ static void logits_chunk(const struct step *s, const struct operand *h, int firs
     }
 }
 
-/* The last norm and the output matrix, for the wanted rows only; they lie one after another in h. */
+/* Wanted row j: settled, normed, and laid at place j of h. */
+static void wanted_row(const struct step *s, const void *arg, int j)
+{
+    (void)arg;
+    int r = s->b->logit_rows[j];
+    settle_row(s, r);
+    norm_row(s, s->w->h + (size_t)j * s->w->d_stride, s->w->x + (size_t)r * s->w->d_stride, s->m->output_norm);
+    quantize_h(s, j);
+}
+
+/* The last norm and the output matrix, for the wanted rows only. */
 static void output(struct step *s)
 {
     struct model_work *w = s->w;
-    int first, end, n = s->b->logit_count;
-    team_slice(s->team, n, &first, &end);
-    for (int j = first; j < end; j++) {
-        int r = s->b->logit_rows[j];
-        step_settle_row(s, r);
-        norm_row(s, w->h + (size_t)j * w->d_stride, w->x + (size_t)r * w->d_stride, s->m->output_norm);
-        quantize_h(s, j);
+    int n = s->b->logit_count, panels = s->m->output.panels;
+    bool last = s->deferred(s);
+    if (s->b->rows != n) { /* the product counted its chunks for other rows than these */
+        step_finish(s, last, s->b->rows, NULL, NULL);
+        last = s->team->rank == 0;
     }
-    team_barrier(s->team);
+    step_finish(s, last, n, wanted_row, NULL);
+    settled(s);
     struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
     h.n = n;
-    int panels = s->m->output.panels;
     struct cut cut = step_cut(s, panels, 1, 0);
     for (int at; (at = team_next(s->team, (panels + cut.panels - 1) / cut.panels)) >= 0;) {
         int p = at * cut.panels;
@@ -122,14 +153,11 @@ static void run_step(struct team *t, void *arg)
 {
     const struct forward *f = arg;
     struct step s = { .team = t, .m = f->m, .kern = f->m->kern, .d = &f->m->d, .w = f->w, .b = f->b };
-    team_slice(t, f->b->rows, &s.row_first, &s.row_end);
     embed(&s);
     for (int i = 0; i < f->m->d.layers; i++)
         f->m->arch->layer(&s, &f->m->layers[i]);
-    if (f->b->logit_count) {
-        team_barrier(t); /* experts leave y to the thread that owns the row; logit rows are shared out anew */
-        output(&s);
-    }
+    if (f->b->logit_count)
+        output(&s); /* else nobody wants what the last block put off */
 }
 
 /* Rows to runs, runs to attention items. */

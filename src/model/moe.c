@@ -27,8 +27,9 @@ static void choose(const float *scores, int experts, int used, int32_t *ids)
     }
 }
 
-static void route_row(const struct step *s, int r)
+static void route_row(const struct step *s, const void *arg, int r)
 {
+    (void)arg;
     int experts = s->d->experts, used = s->d->experts_used;
     const float *scores = s->w->router + (size_t)r * (size_t)experts;
     int32_t *ids = s->w->expert_ids + (size_t)r * (size_t)used;
@@ -40,7 +41,7 @@ static void route_row(const struct step *s, int r)
 }
 
 /* One thread: slots in order of expert, then row. */
-static void gather(struct step *s)
+static void gather(const struct step *s)
 {
     struct model_work *w = s->w;
     int experts = s->d->experts, used = s->d->experts_used;
@@ -103,12 +104,13 @@ static void down_chunk(const struct step *s, const struct layer *l, int expert, 
     step_multiply(s, &down, &f, first, end, 0, n);
 }
 
-/* Chunks over the panels of every expert that has slots; gate or down by which. */
-static void expert_chunks(struct step *s, const struct layer *l, const enum activation *act)
+/* Chunks over the panels of every expert that has slots: gate and up with act, down without. */
+static bool expert_chunks(struct step *s, const struct layer *l, const enum activation *act, int rows)
 {
     int panels = (act ? l->gate_exps : l->down_exps)[0].panels, active = s->w->active_count;
     struct cut cut = step_cut(s, panels * active, 1, 0);
     int per_expert = (panels + cut.panels - 1) / cut.panels;
+    bool last = false;
     for (int at; (at = team_next(s->team, per_expert * active)) >= 0;) {
         int expert = s->w->active[at / per_expert], first = at % per_expert * cut.panels;
         int end = min_int(first + cut.panels, panels);
@@ -116,20 +118,17 @@ static void expert_chunks(struct step *s, const struct layer *l, const enum acti
             gate_chunk(s, l, *act, expert, first, end);
         else
             down_chunk(s, l, expert, first, end);
+        last |= step_chunk_done(s, per_expert * active, rows);
     }
-    team_barrier(s->team);
+    return last;
 }
 
-static void quantize_slots(struct step *s, const struct kern_matrix *down)
+static void quantize_slot(const struct step *s, const void *arg, int slot)
 {
+    const struct layer *l = arg;
     struct model_work *w = s->w;
-    int first, end;
-    if (kern_type_is_float(down->type))
-        return;
-    team_slice(s->team, s->b->rows * s->d->experts_used, &first, &end);
-    for (int i = first; i < end; i++)
-        s->kern->quantize_q8(w->gate + (size_t)i * w->f_stride, w->slot_q8 + (size_t)i * w->slot_q8_bytes, down->cols);
-    team_barrier(s->team);
+    s->kern->quantize_q8(w->gate + (size_t)slot * w->f_stride, w->slot_q8 + (size_t)slot * w->slot_q8_bytes,
+                         l->down_exps[0].cols);
 }
 
 /* y = the weighed sum over the row's experts, best first. */
@@ -146,22 +145,25 @@ static void combine_row(const struct step *s, int r)
     }
 }
 
+static bool multiply_down(struct step *s)
+{
+    return expert_chunks(s, s->deferred_layer, NULL, s->b->rows);
+}
+
 void step_experts(struct step *s, const struct layer *l, enum activation act)
 {
     struct model_work *w = s->w;
+    int rows = s->b->rows, slots = rows * s->d->experts_used;
     const struct product router = { &l->router, l->router_bias, w->router, (size_t)s->d->experts };
     struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
-    step_products(s, &router, 1, &h);
-    team_barrier(s->team);
-    for (int r = s->row_first; r < s->row_end; r++)
-        route_row(s, r);
-    team_barrier(s->team);
+    bool last = step_products(s, &router, 1, &h, rows);
+    step_finish(s, last, rows, route_row, NULL);
     if (s->team->rank == 0)
         gather(s);
     team_barrier(s->team);
-    expert_chunks(s, l, &act);
-    quantize_slots(s, &l->down_exps[0]);
-    expert_chunks(s, l, NULL);
-    for (int r = s->row_first; r < s->row_end; r++)
-        combine_row(s, r);
+    last = expert_chunks(s, l, &act, slots);
+    step_finish(s, last, slots, kern_type_is_float(l->down_exps[0].type) ? NULL : quantize_slot, l);
+    s->deferred = multiply_down;
+    s->deferred_layer = l;
+    s->complete_row = combine_row;
 }

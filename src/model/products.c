@@ -12,6 +12,7 @@ enum {
     CHUNK_PANELS_MAX = 16,
     ROWS_BLOCK_MIN = 16,
     ROW_BLOCK_BYTES = 512 << 10,
+    ROWS_FEW = 4, /* row work that one thread does while the others wait */
 };
 
 static int div_up(int a, int b)
@@ -61,9 +62,31 @@ void step_multiply(const struct step *s, const struct product *p, const struct o
     s->kern->matmul(&op, panel_first, panel_end);
 }
 
-void step_products(struct step *s, const struct product *list, int count, const struct operand *x)
+bool step_chunk_done(struct step *s, int chunks, int rows)
+{
+    if (rows > ROWS_FEW)
+        return false;
+    return atomic_fetch_add_explicit(&s->w->chunks_done, 1, memory_order_acq_rel) == chunks - 1;
+}
+
+void step_finish(struct step *s, bool last, int rows, row_fn fn, const void *arg)
+{
+    int first = 0, end = last ? rows : 0;
+    if (last)
+        atomic_store_explicit(&s->w->chunks_done, 0, memory_order_relaxed); /* the barrier publishes it */
+    if (rows > ROWS_FEW && fn) {
+        team_barrier(s->team);
+        team_slice(s->team, rows, &first, &end);
+    }
+    for (int r = first; r < end && fn; r++)
+        fn(s, arg, r);
+    team_barrier(s->team);
+}
+
+bool step_products(struct step *s, const struct product *list, int count, const struct operand *x, int rows)
 {
     int panels = 0, chunks = 0;
+    bool last = false;
     for (int i = 0; i < count; i++)
         panels += list[i].w->panels;
     struct cut cut = step_cut(s, panels, x->n, x->q8 ? x->q8_stride : x->f_stride * sizeof(float));
@@ -77,7 +100,9 @@ void step_products(struct step *s, const struct product *list, int count, const 
         int first = at * cut.panels;
         step_multiply(s, &list[i], x, first, min_int(first + cut.panels, list[i].w->panels),
                       (int)((long)x->n * block / cut.row_blocks), (int)((long)x->n * (block + 1) / cut.row_blocks));
+        last |= step_chunk_done(s, chunks * cut.row_blocks, rows);
     }
+    return last;
 }
 
 void step_activate(const struct step *s, enum activation act, float *gate, const float *up, int n)
@@ -89,13 +114,10 @@ void step_activate(const struct step *s, enum activation act, float *gate, const
     }
 }
 
-void step_quantize_rows(const struct step *s, const struct kern_matrix *w, const float *f, size_t f_stride)
+void step_quantize_row(const struct step *s, const struct kern_matrix *w, const float *f, size_t f_stride, int r)
 {
-    if (kern_type_is_float(w->type))
-        return;
-    size_t bytes = kern_q8_bytes(w->cols);
-    for (int r = s->row_first; r < s->row_end; r++)
-        s->kern->quantize_q8(f + (size_t)r * f_stride, s->w->q8 + (size_t)r * bytes, w->cols);
+    unsigned char *out = s->w->q8 + (size_t)r * kern_q8_bytes(w->cols);
+    s->kern->quantize_q8(f + (size_t)r * f_stride, out, w->cols);
 }
 
 struct operand step_operand(const struct step *s, const float *f, size_t f_stride, int cols)

@@ -1,13 +1,16 @@
 /* step -- the blocks from which architectures build a layer, run by every thread of the team together.
  *
  * A layer function calls, in order:
- *     step_norm(s, weight);      what the last block left in y is added to the residual x; h = norm of x
+ *     step_norm(s, weight);      what the last block left is added to the residual x; h = norm of x
  *     step_attention(s, l, ..);  h -> y
- *     step_add(s, post_norm);    marks y to be added by the next step_norm, normed first when post_norm is given
+ *     step_add(s, post_norm);    y is to be added by the next step_norm, normed first when post_norm is given
  *     step_norm, step_ffn or step_experts, step_add
- * Adding, norming and quantising one row is the work of one thread, so the three share a phase; barriers stand
- * between phases only. Rows are shared out by team_slice, the same way in every phase of a step: a thread may use
- * what it wrote to its own rows without a barrier. */
+ *
+ * A phase is chunks of matrices or heads, taken by whoever is free, and then work on whole rows that needs all of
+ * them (norms, rotations, int8 forms). Barriers dominate a decode step, so
+ *   - a block puts off its last matrix: the next step_norm multiplies it and has adding and norming as its row work;
+ *   - with few rows, the thread that finishes the last chunk does the row work at once: one barrier a phase, five a
+ *     layer. With many rows the row work is shared out between two barriers. Neither changes a bit. */
 #ifndef MODEL_STEP_H
 #define MODEL_STEP_H
 #include "model/work.h"
@@ -19,9 +22,11 @@ struct step {
     const struct model_dims *d;
     struct model_work *w;
     const struct model_batch *b;
-    int row_first, row_end;   /* this thread's rows */
-    bool pending;             /* y waits to be added to x */
-    const float *post_norm;   /* of what is pending, or NULL */
+    /* The block whose last matrix is put off: computes y, says whether this thread did the last chunk. NULL: none. */
+    bool (*deferred)(struct step *s);
+    const struct layer *deferred_layer;
+    void (*complete_row)(const struct step *s, int row); /* what turns its products into y, or NULL: they are y */
+    const float *post_norm;   /* of what is put off, or NULL */
 };
 
 /* How q_norm and k_norm are applied where a layer has them. */
@@ -60,8 +65,14 @@ struct cut {
     int row_blocks;  /* rows are cut into so many */
 };
 
-/* All products of x, shared between threads; no barrier inside. */
-void step_products(struct step *s, const struct product *list, int count, const struct operand *x);
+/* All products of x, shared between threads; ends without a barrier. rows: of the row work that follows; true in
+ * the thread that did the last chunk, when the rows are few. */
+bool step_products(struct step *s, const struct product *list, int count, const struct operand *x, int rows);
+/* Called after each of a phase's chunks: true for the last one, when the rows are few. */
+bool step_chunk_done(struct step *s, int chunks, int rows);
+/* Ends a phase: row work, if any, for every row, and a barrier after it. */
+typedef void (*row_fn)(const struct step *s, const void *arg, int row);
+void step_finish(struct step *s, bool last, int rows, row_fn fn, const void *arg);
 /* Chunks for so many panels in all; bytes of one row of x. */
 struct cut step_cut(const struct step *s, int panels, int rows, size_t row_bytes);
 /* One chunk: these panels times rows [first, end) of x. */
@@ -69,9 +80,7 @@ void step_multiply(const struct step *s, const struct product *p, const struct o
                    int panel_end, int first, int end);
 /* gate = act(gate, up) for n values. */
 void step_activate(const struct step *s, enum activation act, float *gate, const float *up, int n);
-/* The int8 form of this thread's rows of f when the matrix wants it. */
-void step_quantize_rows(const struct step *s, const struct kern_matrix *w, const float *f, size_t f_stride);
+/* The int8 form of row r of f for w, written to work's q8. */
+void step_quantize_row(const struct step *s, const struct kern_matrix *w, const float *f, size_t f_stride, int r);
 struct operand step_operand(const struct step *s, const float *f, size_t f_stride, int cols);
-/* x += pending y for one row, x untouched when nothing is pending. */
-void step_settle_row(const struct step *s, int row);
 #endif

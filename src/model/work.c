@@ -100,7 +100,7 @@ size_t work_measure(const struct model *m, int threads, int rows_max, int logit_
 struct model_work *model_work_new(const struct model *m, struct pool *pool, int rows_max, int logit_rows_max)
 {
     ASSERT(rows_max >= 1 && logit_rows_max >= 0);
-    struct model_work *w = MEM_NEW(struct model_work);
+    struct model_work *w = mem_aligned(sizeof *w);
     w->pool = pool;
     w->threads = pool_threads(pool);
     w->rows_max = rows_max;
@@ -117,7 +117,7 @@ void model_work_free(struct model_work *w)
     if (!w)
         return;
     mem_aligned_free(w->block, w->bytes);
-    mem_free(w);
+    mem_aligned_free(w, sizeof *w);
 }
 
 size_t model_work_bytes(const struct model_work *w)

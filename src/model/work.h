@@ -5,13 +5,16 @@
 #define MODEL_WORK_H
 #include "model/parts.h"
 
+#include <stdatomic.h>
+
 struct model_work {
     struct pool *pool;          /* borrowed */
     int threads, rows_max, logit_rows_max;
     unsigned char *block;
     size_t bytes;
 
-    float *x, *h, *y;           /* [R][D]: residual, block input, block output */
+    _Alignas(64) atomic_int chunks_done; /* of the phase in progress; acq_rel: the last finisher reads all chunks */
+    _Alignas(64) float *x, *h, *y;           /* [R][D]: residual, block input, block output */
     size_t d_stride;
     float *q, *k, *v, *attn;    /* [R][H K], [R][G K], [R][G V], [R][H V] */
     size_t q_stride, k_stride, v_stride, o_stride;
