@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "front/front_impl.h"
+#include "net/tls.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -41,6 +42,19 @@ static void asked_to_stop(void *arg)
              (long long)(f->options.drain_ms / 1000));
     http_server_drain(f->server);
     drain_poll(f);
+}
+
+/* A renewed certificate, without a restart. */
+static void asked_to_reload(void *arg)
+{
+    struct front *f = arg;
+    struct err e = { 0 };
+    if (!f->options.http.tls)
+        return;
+    if (tls_reload(f->options.http.tls, &e))
+        log_line(LOG_ERROR, "front", "the certificate in use stays: %s", e.text);
+    else
+        log_line(LOG_INFO, "front", "certificate and key were read again");
 }
 
 static void link_changed(void *arg, struct link *k)
@@ -87,6 +101,7 @@ struct front *front_new(const struct front_options *o, struct err *e)
     f->drain_timer = loop_timer_new(f->loop, drain_poll, f);
     loop_on_signal(f->loop, SIGTERM, asked_to_stop, f);
     loop_on_signal(f->loop, SIGINT, asked_to_stop, f);
+    loop_on_signal(f->loop, SIGHUP, asked_to_reload, f);
     return f;
 }
 
