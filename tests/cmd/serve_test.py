@@ -25,6 +25,13 @@ def stream(body, port=s.port, stop_after=None):
     return r.status, events
 
 
+def wait_running(n):
+    """Until the engine's own figures, sent four times a second, say so."""
+    deadline = time.time() + 20
+    while time.time() < deadline and s.metric("tokenworks_num_requests_running") != n:
+        time.sleep(0.02)
+
+
 with tap.case("who wrote Romeo and Juliet"):
     status, answer, _ = s.chat("Who wrote the play Romeo and Juliet?", max_tokens=40)
     assert status == 200, answer
@@ -115,6 +122,7 @@ with tap.case("after all that the KV memory is back to nothing held"):
 
 with tap.case("the engine dies: 503 with Retry-After, then a new one answers"):
     results = []
+    wait_running(0)
     def victim():
         try:
             results.append(s.chat("Tell me everything.", ignore_eos=True, max_tokens=3000))
@@ -122,8 +130,7 @@ with tap.case("the engine dies: 503 with Retry-After, then a new one answers"):
             results.append(e)
     t = threading.Thread(target=victim)
     t.start()
-    while not s.metric("tokenworks_num_requests_running"):
-        time.sleep(0.02)
+    wait_running(1)
     os.kill(s.engine_pid(), signal.SIGKILL)
     t.join(30)
     assert results and results[0][0] == 503 and "retry-after" in results[0][2], results
@@ -132,10 +139,10 @@ with tap.case("the engine dies: 503 with Retry-After, then a new one answers"):
 
 with tap.case("SIGTERM drains: what runs finishes, nothing new starts, exit 0"):
     done = []
+    wait_running(0)
     t = threading.Thread(target=lambda: done.append(s.chat("Tell me everything.", ignore_eos=True, max_tokens=150)))
     t.start()
-    while not s.metric("tokenworks_num_requests_running"):
-        time.sleep(0.02)
+    wait_running(1)
     s.process.send_signal(signal.SIGTERM)
     time.sleep(0.15)
     try:
