@@ -41,7 +41,7 @@ void step_ffn(struct step *s, const struct layer *l, enum activation act)
     const struct product gate = { &l->gate, l->gate_bias, w->gate, w->f_stride };
     const struct product up = { &l->up, l->up_bias, w->up, w->f_stride };
     struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
-    struct cut cut = step_cut(s, l->gate.panels, h.n, h.q8 ? h.q8_stride : h.f_stride * sizeof(float));
+    struct cut cut = step_cut(s, l->gate.panels, h.n);
     int chunks = (l->gate.panels + cut.panels - 1) / cut.panels * cut.row_blocks;
     bool last = false;
     for (int at; (at = team_next(s->team, chunks)) >= 0;) {

@@ -136,7 +136,7 @@ static void output(struct step *s)
     settled(s);
     struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
     h.n = n;
-    struct cut cut = step_cut(s, panels, 1, 0);
+    struct cut cut = step_cut(s, panels, 1);
     for (int at; (at = team_next(s->team, (panels + cut.panels - 1) / cut.panels)) >= 0;) {
         int p = at * cut.panels;
         logits_chunk(s, &h, p, p + cut.panels < panels ? p + cut.panels : panels);

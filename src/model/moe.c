@@ -108,7 +108,7 @@ static void down_chunk(const struct step *s, const struct layer *l, int expert, 
 static bool expert_chunks(struct step *s, const struct layer *l, const enum activation *act, int rows)
 {
     int panels = (act ? l->gate_exps : l->down_exps)[0].panels, active = s->w->active_count;
-    struct cut cut = step_cut(s, panels * active, 1, 0);
+    struct cut cut = step_cut(s, panels * active, 1);
     int per_expert = (panels + cut.panels - 1) / cut.panels;
     bool last = false;
     for (int at; (at = team_next(s->team, per_expert * active)) >= 0;) {

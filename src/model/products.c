@@ -1,17 +1,17 @@
 /* products -- matrices times rows, shared between the threads of a step.
  *
- * A chunk is a few panels times a block of rows. Panels are cut so that every thread gets several chunks; rows only
- * when a block of them would not stay in the second-level cache, or when there are too few panels for the threads.
- * No cut changes a bit: an output is one accumulator in one chunk. */
+ * A chunk is a few panels times all rows, so that weights are read once; the kernels cut rows for the caches themselves.
+ * Every thread gets about four chunks. Rows are cut only when there are too few panels for the threads. No cut changes
+ * a bit: an output is one accumulator in one chunk. */
 #include "model/step.h"
 
 #include "base/assert.h"
 
 enum {
-    CHUNKS_PER_THREAD = 6,
+    CHUNKS_PER_THREAD = 4,
     CHUNK_PANELS_MAX = 16,
-    ROWS_BLOCK_MIN = 16,
-    ROW_BLOCK_BYTES = 512 << 10,
+    STREAMS = 4, /* panels that the kernels like to read side by side with few rows; two with many */
+    ROWS_BLOCK_MIN = 24,
     ROWS_FEW = 4, /* row work that one thread does while the others wait */
 };
 
@@ -30,15 +30,22 @@ static int max_int(int a, int b)
     return a > b ? a : b;
 }
 
-struct cut step_cut(const struct step *s, int panels, int rows, size_t row_bytes)
+/* Panels in a chunk, where each thread's share is so many. */
+static int chunk_panels(int share)
+{
+    int c = share / CHUNKS_PER_THREAD;
+    if (c < STREAMS) /* a full set of streams is worth more than a fourth chunk */
+        return share >= 2 * STREAMS ? STREAMS : share >= STREAMS ? STREAMS / 2 : 1;
+    return min_int(c - c % STREAMS, CHUNK_PANELS_MAX);
+}
+
+struct cut step_cut(const struct step *s, int panels, int rows)
 {
     int threads = s->team->count;
-    struct cut c;
-    c.panels = max_int(1, min_int(CHUNK_PANELS_MAX, panels / (threads * CHUNKS_PER_THREAD)));
+    struct cut c = { .panels = chunk_panels(panels / threads), .row_blocks = 1 };
     int chunks = div_up(panels, c.panels);
-    int blocks_for_cache = (int)((size_t)rows * row_bytes / ROW_BLOCK_BYTES) + 1;
-    int blocks_for_threads = threads > 1 ? div_up(2 * threads, chunks) : 1;
-    c.row_blocks = max_int(1, min_int(max_int(blocks_for_cache, blocks_for_threads), rows / ROWS_BLOCK_MIN));
+    if (threads > 1 && chunks < 2 * threads)
+        c.row_blocks = max_int(1, min_int(div_up(2 * threads, chunks), rows / ROWS_BLOCK_MIN));
     return c;
 }
 
@@ -89,7 +96,7 @@ bool step_products(struct step *s, const struct product *list, int count, const 
     bool last = false;
     for (int i = 0; i < count; i++)
         panels += list[i].w->panels;
-    struct cut cut = step_cut(s, panels, x->n, x->q8 ? x->q8_stride : x->f_stride * sizeof(float));
+    struct cut cut = step_cut(s, panels, x->n);
     for (int i = 0; i < count; i++)
         chunks += div_up(list[i].w->panels, cut.panels);
     for (int at; (at = team_next(s->team, chunks * cut.row_blocks)) >= 0;) {

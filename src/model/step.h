@@ -73,8 +73,7 @@ bool step_chunk_done(struct step *s, int chunks, int rows);
 /* Ends a phase: row work, if any, for every row, and a barrier after it. */
 typedef void (*row_fn)(const struct step *s, const void *arg, int row);
 void step_finish(struct step *s, bool last, int rows, row_fn fn, const void *arg);
-/* Chunks for so many panels in all; bytes of one row of x. */
-struct cut step_cut(const struct step *s, int panels, int rows, size_t row_bytes);
+struct cut step_cut(const struct step *s, int panels, int rows);
 /* One chunk: these panels times rows [first, end) of x. */
 void step_multiply(const struct step *s, const struct product *p, const struct operand *x, int panel_first,
                    int panel_end, int first, int end);
