@@ -369,7 +369,7 @@ static void notice_the_dead(int fd, int64_t write_ms)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* tokens leave one by one: no waiting for company */
 }
 
-void conn_new(struct http_server *s, int fd, const char *peer)
+struct http_exchange *conn_new(struct http_server *s, int fd, const char *peer)
 {
     struct event_base *base = loop_base(s->loop);
     struct bufferevent *bev = s->options.tls
@@ -397,4 +397,10 @@ void conn_new(struct http_server *s, int fd, const char *peer)
     bufferevent_setcb(bev, readable, writable, happened, x);
     enter(x, CONN_HEAD);
     bufferevent_enable(bev, EV_READ | EV_WRITE);
+    return x;
+}
+
+void conn_turn_away(struct http_server *s, int fd)
+{
+    refuse(conn_new(s, fd, ""), 503, "too many connections; try again in a second");
 }
