@@ -183,8 +183,6 @@ static void start_job(struct job *j)
         refuse(j, status);
     else if (!strcmp(what, "crash"))
         raise(6);
-    else if (!strcmp(what, "garbage") && write(SOCKET, "this is not a frame, is it? it is not", 37) < 0)
-        die("write");
     else if (!strcmp(what, "headers")) {
         send_json(j, FRAME_HEAD, json_pack("{s:i, s:{s:s, s:s, s:s, s:s}}", "status", 200, "headers", "content-type",
                                            "text/plain", "x-good", "yes", "x-bad", "a\r\nSet-Cookie: b=c", "x bad",
@@ -193,9 +191,13 @@ static void start_job(struct job *j)
     } else if (!strcmp(what, "stream") || !strcmp(what, "huge") || !strcmp(what, "stall") ||
                !strcmp(what, "crash-late") || !strcmp(what, "cut")) {
         send_head(j, !strcmp(what, "huge") ? "application/octet-stream" : "text/event-stream");
+    } else if (strcmp(what, "silent") && strcmp(what, "garbage")) {
+        refuse(j, 400);
     }
     if (!strcmp(what, "stall") || !strcmp(what, "crash-late") || !strcmp(what, "cut"))
         send_event(j);
+    if (!strcmp(what, "garbage") && write(SOCKET, "this is not a frame, is it? it is not", 37) < 0)
+        die("write");
     if (!strcmp(what, "crash-late"))
         j->next_ns = clock_mono_ns() + 50000000;
     if (!strcmp(what, "cut"))

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 """http_test -- the HTTP server under good and bad clients, and what a request must pass: Host, keys, types, limits."""
 import hashlib
-import os
-import socket
+import resource
 import tempfile
 import time
 
-from server import Server, Reply, request, closed, until, equal, run, SLOW
+from server import Server, Skip, Reply, request, closed, until, equal, run, SLOW
 
 
 def keep_alive_and_pipelining():
@@ -214,6 +213,20 @@ def cors():
         equal((r.headers["access-control-allow-origin"], r.headers["vary"]), ("https://a.example", "Origin"))
 
 
+def many_connections():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard < 5000:
+        raise Skip(f"this machine allows {hard} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (5000, hard))
+    with Server(files=1024) as s:
+        held = [s.connect() for _ in range(1500)]
+        equal(s.get("/health").status, 200)
+        m = s.get("/metrics").body.decode()
+        assert "tokenworks_http_connections 1501" in m
+        for c in held:
+            c.close()
+
+
 def connection_limit():
     with Server("--connections", "5") as s:
         held = [s.connect() for _ in range(5)]
@@ -263,4 +276,4 @@ def metrics_are_prometheus_text():
 
 run([keep_alive_and_pipelining, a_flood_behind_a_stream_is_cut_off, http_1_0_and_head, expect_100_continue,
      malformed_requests, large_bodies_are_413, methods_types_and_unknown_routes, models_and_envelopes, hosts, keys, cors,
-     connection_limit, prompts_stay_out_of_the_log, metrics_are_prometheus_text])
+     many_connections, connection_limit, prompts_stay_out_of_the_log, metrics_are_prometheus_text])

@@ -277,10 +277,6 @@ def mutated_bodies_never_hurt():
             if b"crash" in b:
                 continue
             c.sendall(request("POST", "/v1/chat/completions", bytes(b), {}))
-            if b"echo" not in b:  # then the fake engine does something else; a hang-up is fine too
-                c.close()
-                c = s.connect()
-                continue
             reply = Reply(c)
             statuses[reply.status] = statuses.get(reply.status, 0) + 1
             assert reply.status in (200, 400, 404) and reply.complete, (reply.status, bytes(b))

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -18,16 +19,19 @@ SLOW = 5 if os.environ.get("SANITIZE") else 1  # sanitizers and busy machines: t
 
 
 class Server:
-    def __init__(self, *options, env=None, model="tiny", engine=FAKE, wait=True, tls=None):
+    def __init__(self, *options, env=None, model="tiny", engine=FAKE, wait=True, tls=None, files=None):
         self.dir = tempfile.TemporaryDirectory()
         model_path = os.path.join(self.dir.name, model + ".gguf")
         with open(model_path, "wb") as f:
             f.write(b"x" * 1234)
         self.tls = tls
         self.lines = []
+        limit = (files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]) if files else None
+        shrink = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit)) if limit else None
         self.process = subprocess.Popen(
             [os.path.join(B, "tokenworks"), "serve", "--model", model_path, "--listen", "127.0.0.1:0", "--engine", engine]
-            + list(options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}, text=True)
+            + list(options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}, text=True,
+            preexec_fn=shrink)
         self.port = None
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
