@@ -39,7 +39,8 @@ static const struct opt rows[] = {
       OPT_FIELD(struct plan_options, simulate), 0, 0 },
     { "sensitivity", 0, OPT_FLAG, NULL, "move every assumed figure (default; --no-sensitivity)",
       OPT_FIELD(struct plan_options, sensitivity), 0, 0 },
-    { "json", 0, OPT_FLAG, NULL, "print plan.json on stdout instead of the summary", OPT_FIELD(struct plan_options, json), 0, 0 },
+    { "json", 0, OPT_FLAG, NULL, "print plan.json on stdout instead of the summary", OPT_FIELD(struct plan_options,
+        json), 0, 0 },
     { "catalogue", 0, OPT_FLAG, NULL, "print the catalogue that `use:` refers to",
       OPT_FIELD(struct plan_options, catalogue), 0, 0 },
     { "fit", 0, OPT_STRING, "FILE", "fit a step-time model to `bench --json` output or to a list of points",
@@ -77,7 +78,7 @@ static void show_line(void *arg, const char *line)
 
 static void show_progress(void *arg, const struct lp_progress *p)
 {
-    static double shown_s;
+    static double shown_s = -10;
     bool tty = isatty(STDERR_FILENO);
     if (!tty && p->seconds < shown_s + 5 && p->seconds >= shown_s)
         return;
@@ -114,7 +115,8 @@ static void print_summary(const struct plan *p, const char *folder)
 {
     const struct scenario *s = p->s;
     print_orders(p);
-    printf("\nnet present cost   %.5g USD (bound %.5g, gap %.2f %%)\n", p->result.npv, p->result.bound, 100 * p->result.gap);
+    printf("\nnet present cost   %.5g USD (bound %.5g, gap %.2f %%)\n", p->result.npv, p->result.bound, 100 *
+           p->result.gap);
     printf("capital            %.5g USD\n", p->cost.capex);
     printf("a million tokens   %.3g USD", p->cost.usd_per_mtok);
     if (p->has_sense)
@@ -261,12 +263,14 @@ static int fit_file(const char *path)
         cmd_fail(&cmd_plan_spec, &e);
     } else {
         const struct step_model *m = &fit.model;
-        printf("step: {a: %.6g ms, b: %.6g ms/tok, c: %.6g ms/tok, d: %.6g ns/tok, e: %.6g ns/tok2}\n", m->a, m->b, m->c,
+        printf("step: {a: %.6g ms, b: %.6g ms/tok, c: %.6g ms/tok, d: %.6g ns/tok, e: %.6g ns/tok2}\n", m->a, m->b,
+               m->c,
                m->d * 1e6, m->e * 1e6);
         printf("# %d points, mean error %.2f %%, worst %.2f %%\n# prefill batch context sum_pc: ms measured, ms fitted\n",
                count, 100 * fit.mean, 100 * fit.worst);
         for (int i = 0; i < count; i++)
-            printf("# %g %g %g %g: %.3f %.3f\n", points[i].prefill, points[i].batch, points[i].context, points[i].sum_pc,
+            printf("# %g %g %g %g: %.3f %.3f\n", points[i].prefill, points[i].batch, points[i].context,
+                   points[i].sum_pc,
                    points[i].ms, step_ms(m, points[i].prefill, points[i].batch, points[i].context, points[i].sum_pc));
     }
     json_decref(v);

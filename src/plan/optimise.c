@@ -21,7 +21,7 @@
 /* Of the fractional values a dive fixes this share at a time; a yes-or-no becomes yes from this value on. */
 #define DIVE_SHARE 0.35
 #define DIVE_YES 0.2
-enum { DIVE_ROUNDS = 40 };
+enum { DIVE_ROUNDS = 40, NEAR_WIDE = 1 };
 
 struct run {
     const struct optimise_options *o;
@@ -111,31 +111,50 @@ static int fractions(const struct run *r, const double *point, struct fraction *
     return n;
 }
 
-static void fix_some(struct run *r, const struct fraction *f, int count, const double *point, bool down)
+static void fix_some(struct run *r, const struct fraction *f, int count, bool opposite, const double *point)
 {
     for (int i = 0; i < count; i++) {
-        double v = down ? floor(point[f[i].col]) : f[i].value;
+        double down = floor(point[f[i].col]), v = !opposite ? f[i].value : f[i].value > down ? down : down + 1;
         lp_set_bounds(r->lp, f[i].col, v, v);
     }
+}
+
+/* Fixes the nearest ones; where that leaves no plan, fewer of them; the last one the other way round. */
+static enum err_code fix_and_solve(struct run *r, const struct fraction *f, int some, const double *point,
+                                   struct lp_result *next, struct err *e)
+{
+    struct lp_options o = { .continuous = true, .stop = r->o->stop };
+    *next = (struct lp_result){ 0 };
+    for (bool opposite = false; some >= 1;) {
+        double *lower = mem_new((size_t)some, sizeof *lower), *upper = mem_new((size_t)some, sizeof *upper);
+        for (int i = 0; i < some; i++)
+            lp_get_bounds(r->lp, f[i].col, &lower[i], &upper[i]);
+        fix_some(r, f, some, opposite, point);
+        o.seconds = fmax(0, left_s(r));
+        enum err_code c = lp_solve(r->lp, &o, next, e);
+        for (int i = 0; i < some && !c && !next->x; i++)
+            lp_set_bounds(r->lp, f[i].col, lower[i], upper[i]);
+        mem_free(lower);
+        mem_free(upper);
+        if (c || next->x || opposite)
+            return c;
+        opposite = some == 1;
+        some = some > 1 ? some / 3 + (some < 3) : 1;
+    }
+    return ERR_OK;
 }
 
 /* Bounds are left as the dive set them. found->x, if any, is whole in all whole columns. */
 static enum err_code dive_from(struct run *r, const double *point, struct fraction *f, struct lp_result *found,
                                struct err *e)
 {
-    struct lp_options o = { .continuous = true, .stop = r->o->stop };
     *found = (struct lp_result){ .x = mem_dup(point, (size_t)lp_cols(r->lp) * sizeof *point) };
-    for (int round = 0; round < DIVE_ROUNDS; round++) {
-        int n = fractions(r, found->x, f), some = (int)ceil(DIVE_SHARE * n);
+    for (int round = 0; round < DIVE_ROUNDS && !(r->o->stop && *r->o->stop); round++) {
+        int n = fractions(r, found->x, f);
+        struct lp_result next;
         if (!n)
             return ERR_OK;
-        struct lp_result next = { 0 };
-        enum err_code c = ERR_OK;
-        for (int down = 0; down < 2 && !next.x && !c; down++) {
-            fix_some(r, f, some, found->x, down);
-            o.seconds = fmax(0, left_s(r));
-            c = lp_solve(r->lp, &o, &next, e);
-        }
+        enum err_code c = fix_and_solve(r, f, (int)ceil(DIVE_SHARE * n), found->x, &next, e);
         lp_result_release(found);
         *found = next;
         if (c || !next.x)
@@ -165,17 +184,18 @@ static enum err_code dive(struct run *r, const double *point, struct err *e)
     return code;
 }
 
-/* Whole columns may only be the floor or the ceiling of the relaxation's value, or what the best plan has. */
+/* Whole columns may only be near the relaxation's value or what the best plan has; a yes-or-no that is no in
+ * both stays no. */
 static enum err_code search_near(struct run *r, const double *point, struct err *e)
 {
     int n = lp_cols(r->lp);
     double *lower = mem_new((size_t)n, sizeof *lower), *upper = mem_new((size_t)n, sizeof *upper);
     for (int c = 0; c < n; c++) {
         lp_get_bounds(r->lp, c, &lower[c], &upper[c]);
-        double best = round(r->best[c]);
+        double best = round(r->best[c]), wide = upper[c] > 1 && point[c] > WHOLE ? NEAR_WIDE : 0;
         if (lp_is_integer(r->lp, c))
-            lp_set_bounds(r->lp, c, fmax(lower[c], fmin(best, floor(point[c] + WHOLE))),
-                          fmin(upper[c], fmax(best, ceil(point[c] - WHOLE))));
+            lp_set_bounds(r->lp, c, fmax(lower[c], fmin(best, floor(point[c] + WHOLE) - wide)),
+                          fmin(upper[c], fmax(best, ceil(point[c] - WHOLE) + wide)));
     }
     struct lp_options o = solver_options(r);
     struct lp_result found;
