@@ -330,7 +330,7 @@ static void an_erased_tenant_leaves_nothing(void)
         use(l, k, id, 10, 0, 10);
     }
     use(l, NULL, "kept", 1, 0, 1);
-    ledger_close(l);
+    wait_rows(l, 51); /* and it keeps running */
     struct store *s = open_store();
     CHECK_INT(admin_tenant_erase(s, 1, now(), NULL), ERR_INVALID);
     CHECK_INT(admin_tenant_erase(s, tenant, now(), NULL), ERR_OK);
@@ -355,6 +355,14 @@ static void an_erased_tenant_leaves_nothing(void)
         CHECK(!b.len || !memmem(b.data, b.len, "radiology", 9));
         buf_release(&b);
     }
+    use(l, NULL, "later", 1, 0, 1);
+    wait_rows(l, 52);
+    for (int i = 0; i < 150 && ledger_key_lookup(l, key, 46, now(), &k) == LEDGER_FOUND; i++) {
+        usleep(20000);
+        ledger_poll(l, now());
+    }
+    CHECK_INT(ledger_key_lookup(l, key, 46, now(), &k), LEDGER_UNKNOWN);
+    ledger_close(l);
     remove_dir();
 }
 
