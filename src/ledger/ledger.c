@@ -312,6 +312,17 @@ void ledger_get_stats(const struct ledger *l, struct ledger_stats *out)
 
 /* ---- headers */
 
+void ledger_usage_header(const struct ledger_use *u, int64_t cost_micros, struct buf *out)
+{
+    buf_printf(out, "prompt=%lld, cached=%lld, output=%lld, queue-ms=%lld, prefill-ms=%lld, decode-ms=%lld, "
+               "kv-page-s=%lld.%03lld, energy-j=%lld.%03lld%s, cost=", (long long)u->prompt_tokens,
+               (long long)u->cached_tokens, (long long)u->output_tokens, (long long)(u->queue_us / 1000),
+               (long long)(u->prefill_us / 1000), (long long)(u->decode_us / 1000), (long long)(u->kv_page_ms / 1000),
+               (long long)(u->kv_page_ms % 1000), (long long)(u->energy_mj / 1000), (long long)(u->energy_mj % 1000),
+               u->energy_modelled ? ";modelled" : "");
+    price_print(cost_micros, out);
+}
+
 /* "6m0s", "1s", "20ms": the form OpenAI uses. */
 static void put_duration(int64_t ms, struct buf *out)
 {

@@ -137,6 +137,9 @@ void ledger_abandon(struct ledger *l, int ticket, int64_t now_ms);
  * does, and Retry-After where one is due. */
 void ledger_rate_headers(const struct ledger_answer *a, struct buf *out);
 
+/* The value of x-tokenworks-usage: what one answer took, for clients that want to know. */
+void ledger_usage_header(const struct ledger_use *u, int64_t cost_micros, struct buf *out);
+
 struct ledger_stats {
     int64_t rows, duplicates, commits, failed_commits, queued, in_flight;
 };
