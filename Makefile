@@ -29,7 +29,7 @@ DEPS_fleet  := net wire api
 DEPS_front  := net wire api trust ledger
 DEPS_plan   := base
 DEPS_train  := model
-DEPS_cmd    := $(filter-out plan,$(FLOORS))
+DEPS_cmd    := $(FLOORS)
 # Foreign libraries, by the floor whose door they enter through.
 LIBS_base   := -ljansson -lyaml -lseccomp -lpthread -lm
 LIBS_net    := -levent -levent_openssl -levent_pthreads -lcurl -lssl -lcrypto

@@ -37,7 +37,7 @@ struct run {
 static void on_progress(void *arg, const struct lp_progress *p)
 {
     struct run *r = arg;
-    double usd = model_money(r->m), bound = r->near_phase ? r->bound : fmax(r->bound, p->bound);
+    double usd = plan_model_money(r->m), bound = r->near_phase ? r->bound : fmax(r->bound, p->bound);
     double incumbent = fmin(r->objective, p->incumbent);
     struct lp_progress out = { (double)(clock_mono_ns() - r->began_ns) / 1e9,
                                incumbent < LP_INFINITY ? incumbent * usd : LP_INFINITY,
@@ -228,20 +228,20 @@ static double value_of_start(const struct run *r)
 {
     struct decision d;
     struct cost cost;
-    model_read(r->m, r->best, &d);
+    plan_model_read(r->m, r->best, &d);
     cost_of(&d, &cost);
     decision_release(&d);
-    return cost.npv / model_money(r->m);
+    return cost.npv / plan_model_money(r->m);
 }
 
 enum err_code optimise(const struct scenario *s, const struct optimise_options *o, struct optimise_result *out,
                        struct err *e)
 {
-    struct run r = { .o = o, .m = model_new(s), .began_ns = clock_mono_ns(), .bound = -LP_INFINITY };
+    struct run r = { .o = o, .m = plan_model_new(s), .began_ns = clock_mono_ns(), .bound = -LP_INFINITY };
     double *point = NULL;
     *out = (struct optimise_result){ 0 };
-    r.lp = model_lp(r.m);
-    r.best = model_start(r.m);
+    r.lp = plan_model_lp(r.m);
+    r.best = plan_model_start(r.m);
     r.objective = value_of_start(&r);
     enum err_code c = relax(&r, &point, e);
     if (!c && point && !enough(&r))
@@ -251,8 +251,8 @@ enum err_code optimise(const struct scenario *s, const struct optimise_options *
     if (!c && !enough(&r))
         c = search_all(&r, e);
     if (!c) {
-        double usd = model_money(r.m);
-        model_read(r.m, r.best, &out->decision);
+        double usd = plan_model_money(r.m);
+        plan_model_read(r.m, r.best, &out->decision);
         out->npv = r.objective * usd;
         out->bound = fmin(r.bound, r.objective) * usd;
         out->gap = lp_gap(r.objective, r.bound);
@@ -265,22 +265,22 @@ enum err_code optimise(const struct scenario *s, const struct optimise_options *
     }
     mem_free(point);
     mem_free(r.best);
-    model_free(r.m);
+    plan_model_free(r.m);
     return c;
 }
 
 enum err_code optimise_flows(const struct scenario *s, const struct decision *units, double *npv, struct err *e)
 {
-    struct model *m = model_new(s);
+    struct model *m = plan_model_new(s);
     struct lp_options o = { .seconds = 60 };
     struct lp_result r;
-    model_pin(m, units);
-    enum err_code c = lp_solve(model_lp(m), &o, &r, e);
+    plan_model_pin(m, units);
+    enum err_code c = lp_solve(plan_model_lp(m), &o, &r, e);
     if (!c && !r.x)
         c = err_set(e, ERR_INVALID, "with this figure the plan breaks a rule");
     else if (!c)
-        *npv = r.objective * model_money(m);
+        *npv = r.objective * plan_model_money(m);
     lp_result_release(&r);
-    model_free(m);
+    plan_model_free(m);
     return c;
 }

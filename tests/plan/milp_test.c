@@ -177,25 +177,25 @@ static double brute_force(const struct scenario *s, long *tried)
 
 static double solve(const struct scenario *s, struct decision *out)
 {
-    struct model *m = model_new(s);
+    struct model *m = plan_model_new(s);
     struct lp_options o = { .gap = 1e-9, .seconds = 20 };
     struct lp_result r;
     struct err e = { 0 };
     struct mistakes bad = { 0 };
     double npv = NAN;
-    if (lp_solve(model_lp(m), &o, &r, &e) || !r.x) {
+    if (lp_solve(plan_model_lp(m), &o, &r, &e) || !r.x) {
         printf("# %s\n", e.text);
         decision_init(out, s);
     } else {
-        model_read(m, r.x, out);
-        npv = r.objective * model_money(m);
+        plan_model_read(m, r.x, out);
+        npv = r.objective * plan_model_money(m);
         CHECK_INT(check_decision(out, npv, &bad), 0);
         if (bad.count)
             printf("# %s", buf_str(&bad.text));
     }
     mistakes_release(&bad);
     lp_result_release(&r);
-    model_free(m);
+    plan_model_free(m);
     return npv;
 }
 
