@@ -93,7 +93,7 @@ TESTS_SH := $(sort $(wildcard tests/*/*_test.sh tests/*/*_test.py))
 all: $(B)/$(PROG)
 
 # ---- what must be installed first
-$(B)/.deps: tools/deps $(wildcard web/package-lock.json)
+$(B)/.deps: tools/deps
 	@mkdir -p $(B)
 	@tools/deps build
 	@touch $@
@@ -164,14 +164,12 @@ install: all library man
 	  s|^Libs:.*|Libs: -L$(PREFIX)/lib -ltokenworks|' $(B)/tokenworks.pc > \
 	  $(DESTDIR)$(PREFIX)/lib/pkgconfig/tokenworks.pc
 
-# ---- the console: web/ bundled by esbuild, embedded in the program by front/console.c
-ESBUILD   := web/node_modules/.bin/esbuild
-$(B)/web/.done: $(wildcard web/src/*.ts) $(addprefix web/,console.css index.html icon.svg package-lock.json) | $(B)/.deps
-	@test -x $(ESBUILD) || { echo "the console needs esbuild: make deps installs it with node and npm" >&2; exit 1; }
+# ---- the console: web/ bundled by Debian's esbuild, embedded in the program by front/console.c
+$(B)/web/.done: $(wildcard web/src/*.ts) $(addprefix web/,console.css index.html icon.svg) | $(B)/.deps
 	@mkdir -p $(B)/web
-	@$(ESBUILD) web/src/main.ts --bundle --minify --format=esm --target=es2021 --log-level=warning \
+	@esbuild web/src/main.ts --bundle --minify --format=esm --target=es2021 --log-level=warning \
 	  --outfile=$(B)/web/console.js
-	@$(ESBUILD) web/console.css --minify --log-level=warning --outfile=$(B)/web/console.css
+	@esbuild web/console.css --minify --log-level=warning --outfile=$(B)/web/console.css
 	@cp web/index.html web/icon.svg $(B)/web/
 	@touch $@
 $(B)/src/front/console.o: $(B)/web/.done
