@@ -17,9 +17,10 @@ static uint64_t mix(uint64_t h, uint64_t v)
 
 static uint64_t node_hash(const struct rx *x, const struct rx_node *n)
 {
-    uint64_t h = mix(n->kind, n->a);
+    bool kids = n->kind == RX_OR_NODE || n->kind == RX_AND_NODE;
+    uint64_t h = mix(n->kind, kids ? 0 : n->a);
     h = mix(mix(mix(h, n->b), n->min), n->max);
-    if (n->kind == RX_OR_NODE || n->kind == RX_AND_NODE)
+    if (kids)
         for (uint32_t i = 0; i < n->b; i++)
             h = mix(h, x->kids[n->a + i]);
     return h;
