@@ -111,8 +111,8 @@ void kern_split_q5_k(const unsigned char *src, int blocks, struct kern_codes *c)
             c->q[32 * f + i] |= (uint8_t)((src[16 + i] >> f & 1) << 4);
 }
 
-/* Q6_K: quarter f of half h has its low nibbles in ql[64 h + 32 (f % 2) ..] (f / 2: the high ones) and its high pairs in
- * field f of qh[32 h ..]. */
+/* Q6_K: quarter f of half h has its low nibbles in ql[64 h + 32 (f % 2) ..] (f / 2: the high ones) and its high
+ * pairs in field f of qh[32 h ..]. */
 void kern_split_q6_k(const unsigned char *src, int blocks, struct kern_codes *c)
 {
     (void)blocks;

@@ -41,11 +41,14 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
                       const bool min, __m512 sum[GROUP][SIDE])
 {
     const int subs = sixteen ? 2 : 1, groups = 8 / subs;
+    const struct kern_act *x[GROUP];
     __m512i dot[GROUP][SIDE];
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
-        const struct kern_act *x = a->x[r] + a->at + b;
-        dot[r][0] = min ? _mm512_setzero_si512() : _mm512_set1_epi32(sixteen ? x->corr16[h] : x->corr);
+        x[r] = a->x[r] + a->at + b;
+        if (rows == GROUP && h == 0)
+            _mm_prefetch((const char *)(a->x[r + GROUP] + a->at + b), _MM_HINT_T0);
+        dot[r][0] = min ? _mm512_setzero_si512() : _mm512_set1_epi32(sixteen ? x[r]->corr16[h] : x[r]->corr);
         dot[r][side - 1] = dot[r][0];
     }
 #pragma GCC unroll 8
@@ -55,10 +58,10 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
             w1 = _mm512_load_si512(a->t[1]->q[b * 8 + g]);
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
-            __m512i x = four(a->x[r][a->at + (size_t)b].q + 4 * g);
-            dot[r][0] = _mm512_dpbusd_epi32(dot[r][0], w0, x);
+            __m512i v = four(x[r]->q + 4 * g);
+            dot[r][0] = _mm512_dpbusd_epi32(dot[r][0], w0, v);
             if (side == 2)
-                dot[r][1] = _mm512_dpbusd_epi32(dot[r][1], w1, x);
+                dot[r][1] = _mm512_dpbusd_epi32(dot[r][1], w1, v);
         }
     }
 #pragma GCC unroll 2
@@ -67,11 +70,10 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
         __m512 low = min ? _mm512_load_ps(a->t[p]->min[b * subs + h]) : scale;
 #pragma GCC unroll 6
         for (int r = 0; r < rows; r++) {
-            const struct kern_act *x = a->x[r] + a->at + b;
             sum[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r][p]),
-                                        _mm512_mul_ps(scale, _mm512_set1_ps(x->scale)), sum[r][p]);
+                                        _mm512_mul_ps(scale, _mm512_set1_ps(x[r]->scale)), sum[r][p]);
             if (min)
-                sum[r][p] = _mm512_fnmadd_ps(low, _mm512_set1_ps(sixteen ? x->scale_sum16[h] : x->scale_sum),
+                sum[r][p] = _mm512_fnmadd_ps(low, _mm512_set1_ps(sixteen ? x[r]->scale_sum16[h] : x[r]->scale_sum),
                                              sum[r][p]);
         }
     }
@@ -140,12 +142,12 @@ static void row_block(const struct kern_matmul *op, int t0, int n, int panel, in
     const struct kern_matrix *w = op->w;
     const struct kern_layout *l = kern_layout(w->type);
     enum kern_product kind = kern_product(l);
-    const struct kern_act *x[BLOCK_ROWS];
+    const struct kern_act *x[BLOCK_ROWS + GROUP];
     _Alignas(64) float acc[SIDE][BLOCK_ROWS * 16];
     struct kern_tile tile[CHUNK][SIDE];
     size_t unit_bytes = kern_unit_bytes(l, KERN_UNIT_BLOCKS);
-    for (int t = 0; t < n; t++)
-        x[t] = kern_x_row(op, t0 + t);
+    for (int t = 0; t < n + GROUP; t++) /* behind the last: for the prefetch of the next rows */
+        x[t] = kern_x_row(op, t0 + (t < n ? t : 0));
     for (int p = 0; p < side; p++)
         memset(acc[p], 0, (size_t)n * 16 * sizeof(float));
     int units = (w->cols + KERN_UNIT_COLS - 1) / KERN_UNIT_COLS;
