@@ -212,6 +212,36 @@ INLINE int sum8(__m256i v)
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
 }
 
+/* What rounding loses, in squared steps: eight values and the eight that lie 16 further on. */
+INLINE __m256 act_error8(const float *x, __m256 inv)
+{
+    const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    __m256 a = _mm256_mul_ps(_mm256_loadu_ps(x), inv), b = _mm256_mul_ps(_mm256_loadu_ps(x + 16), inv);
+    a = _mm256_sub_ps(a, _mm256_round_ps(a, nearest));
+    b = _mm256_sub_ps(b, _mm256_round_ps(b, nearest));
+    return _mm256_fmadd_ps(b, b, _mm256_mul_ps(a, a));
+}
+
+INLINE float act_error(const float *x, float scale)
+{
+    __m256 inv = _mm256_set1_ps(scale), e = _mm256_add_ps(act_error8(x, inv), act_error8(x + 8, inv));
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(e), _mm256_extractf128_ps(e, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* The reach that rounds the block best. */
+INLINE float act_reach(const float *x, float top)
+{
+    float reach = kern_act_reach[0], best = act_error(x, reach / top);
+    for (int k = 1; k < KERN_ACT_REACHES; k++) {
+        float e = act_error(x, kern_act_reach[k] / top) * kern_act_coarse[k];
+        reach = e < best ? kern_act_reach[k] : reach;
+        best = e < best ? e : best;
+    }
+    return reach;
+}
+
 static void quantize_q8(const float *x, void *out, int cols)
 {
     struct kern_act *a = out;
@@ -230,11 +260,12 @@ static void quantize_q8(const float *x, void *out, int cols)
             kern_act_quantize(x + c, a, 32);
             continue;
         }
-        __m256 inv = _mm256_set1_ps(127.0f / top);
+        float reach = act_reach(x + c, top);
+        __m256 inv = _mm256_set1_ps(reach / top);
         for (int i = 0; i < 4; i++)
             q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + c + 8 * i), inv));
         int s0 = sum8(_mm256_add_epi32(q[0], q[1])), s1 = sum8(_mm256_add_epi32(q[2], q[3]));
-        *a = (struct kern_act){ .scale = top / 127.0f, .corr = -128 * (s0 + s1), .corr16 = { -128 * s0, -128 * s1 } };
+        *a = (struct kern_act){ .scale = top / reach, .corr = -128 * (s0 + s1), .corr16 = { -128 * s0, -128 * s1 } };
         a->scale_sum = a->scale * (float)(s0 + s1);
         a->scale_sum16[0] = a->scale * (float)s0;
         a->scale_sum16[1] = a->scale * (float)s1;

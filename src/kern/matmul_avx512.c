@@ -3,6 +3,7 @@
  * A unit of a panel is opened into L1 once and multiplied by every row of the row-block; two panels side by side, so
  * that activations brought up from L2 are used twice. Row-blocks are bounded so that their activations stay in L2. */
 #include "base/assert.h"
+#include "kern/lanes_avx512.h"
 #include "kern/rungs.h"
 #include "kern/strip.h"
 #include "kern/tile.h"
@@ -215,6 +216,27 @@ static void matmul(const struct kern_matmul *op, int panel_first, int panel_end)
     }
 }
 
+INLINE float act_error(__m512 v0, __m512 v1, float scale)
+{
+    const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    __m512 inv = _mm512_set1_ps(scale), a = _mm512_mul_ps(v0, inv), b = _mm512_mul_ps(v1, inv);
+    a = _mm512_sub_ps(a, _mm512_roundscale_ps(a, nearest));
+    b = _mm512_sub_ps(b, _mm512_roundscale_ps(b, nearest));
+    return sum_lanes(_mm512_fmadd_ps(b, b, _mm512_mul_ps(a, a)));
+}
+
+/* The reach that rounds the block best. */
+INLINE float act_reach(__m512 v0, __m512 v1, float top)
+{
+    float reach = kern_act_reach[0], best = act_error(v0, v1, reach / top);
+    for (int k = 1; k < KERN_ACT_REACHES; k++) {
+        float e = act_error(v0, v1, kern_act_reach[k] / top) * kern_act_coarse[k];
+        reach = e < best ? kern_act_reach[k] : reach;
+        best = e < best ? e : best;
+    }
+    return reach;
+}
+
 static void quantize_q8(const float *x, void *out, int cols)
 {
     struct kern_act *a = out;
@@ -230,10 +252,11 @@ static void quantize_q8(const float *x, void *out, int cols)
             kern_act_quantize(x + c, a, 32);
             continue;
         }
-        __m512 inv = _mm512_set1_ps(127.0f / top);
+        float reach = act_reach(v0, v1, top);
+        __m512 inv = _mm512_set1_ps(reach / top);
         __m512i i0 = _mm512_cvtps_epi32(_mm512_mul_ps(v0, inv)), i1 = _mm512_cvtps_epi32(_mm512_mul_ps(v1, inv));
         int32_t s0 = _mm512_reduce_add_epi32(i0), s1 = _mm512_reduce_add_epi32(i1);
-        a->scale = top / 127.0f;
+        a->scale = top / reach;
         a->scale_sum = a->scale * (float)(s0 + s1);
         a->scale_sum16[0] = a->scale * (float)s0;
         a->scale_sum16[1] = a->scale * (float)s1;

@@ -39,7 +39,7 @@ static inline int kern_unit_blocks(int cols, int unit) /* blocks in the unit-th 
 
 /* The int8 form of 32 activations: a cache line. */
 struct kern_act {
-    float scale;        /* amax / 127; 0 for a block that is all (nearly) zero; NaN when a value was not finite */
+    float scale;        /* amax / reach; 0 for a block that is all (nearly) zero; NaN when a value was not finite */
     float scale_sum;    /* scale * sum of q: what a min multiplies */
     float scale_sum16[2];
     int32_t corr;       /* -128 * sum of q: what codes kept 128 too high add */
@@ -50,6 +50,13 @@ struct kern_act {
 _Static_assert(sizeof(struct kern_act) == 64, "a block of activations is a cache line");
 
 void kern_act_quantize(const float *x, void *out, int cols); /* the law: matmul_ref.c */
+
+/* The codes on which the largest magnitude of a block may land, and how much coarser each is, squared. */
+enum { KERN_ACT_REACHES = 4 };
+static const float kern_act_reach[KERN_ACT_REACHES] = { 127, 126, 125, 124 };
+static const float kern_act_coarse[KERN_ACT_REACHES] = {
+    1, 127.0f / 126.0f * (127.0f / 126.0f), 127.0f / 125.0f * (127.0f / 125.0f), 127.0f / 124.0f * (127.0f / 124.0f),
+};
 
 static inline const void *kern_x_row(const struct kern_matmul *op, int t)
 {
