@@ -38,7 +38,9 @@ LANES void score_float(enum kern_type type, const struct rows *r, int first, con
 {
     const size_t step = 8 * (type == KERN_F32 ? 4 : 2);
     __m256 s[SCORE_ROWS][4];
+#pragma GCC unroll 3
     for (int i = 0; i < n; i++)
+#pragma GCC unroll 4
         for (int j = 0; j < 4; j++)
             s[i][j] = _mm256_setzero_ps();
     for (int d = 0; d < dim; d++, k += 4 * step) {
@@ -54,7 +56,9 @@ LANES void score_float(enum kern_type type, const struct rows *r, int first, con
                 s[i][j] = _mm256_fmadd_ps(q[i], x, s[i][j]);
         }
     }
+#pragma GCC unroll 3
     for (int i = 0; i < n; i++)
+#pragma GCC unroll 4
         for (int j = 0; j < 4; j++)
             _mm256_storeu_ps(r->s + (first + i) * 32 + 8 * j, s[i][j]);
 }
@@ -85,6 +89,7 @@ static void score_q8(const struct rows *r, int i, const unsigned char *k, int bl
                 dot[j] = _mm256_add_epi32(dot[j], _mm256_madd_epi16(p, ones));
             }
         }
+#pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
             __m256 f = _mm256_mul_ps(widen(KERN_F16, k + 16 * j), _mm256_set1_ps(q->scale));
             s[j] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[j]), f, s[j]);
@@ -152,7 +157,9 @@ LANES void value_block(const struct kern_kv *kv, enum kern_type type, const stru
     __m256 o[VALUE_ROWS][4];
     int blocks = kern_blocks32(kv->v_dim), left = kv->v_dim - d;
     size_t size = type == KERN_F32 ? 4 : 2;
+#pragma GCC unroll 4
     for (int j = 0; j < wide; j++)
+#pragma GCC unroll 3
         for (int i = 0; i < n; i++)
             o[i][j] = _mm256_loadu_ps(r->o + (first + i) * r->v_pad + d + 8 * j);
     for (int t = r->lo[first]; t < r->hi[first]; t++) {
@@ -180,7 +187,9 @@ LANES void value_block(const struct kern_kv *kv, enum kern_type type, const stru
                 o[i][j] = _mm256_fmadd_ps(p[i], x, o[i][j]);
         }
     }
+#pragma GCC unroll 4
     for (int j = 0; j < wide; j++)
+#pragma GCC unroll 3
         for (int i = 0; i < n; i++)
             _mm256_storeu_ps(r->o + (first + i) * r->v_pad + d + 8 * j, o[i][j]);
 }

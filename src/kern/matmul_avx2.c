@@ -67,6 +67,7 @@ INLINE void product(const struct arg *a, const int rows, const bool sixteen, con
     const __m128i shift = _mm_cvtsi32_si128(a->shift);
     for (int half = 0; half < 2; half++) {
         __m256 sum[GROUP];
+#pragma GCC unroll 4
         for (int r = 0; r < rows; r++)
             sum[r] = _mm256_load_ps(a->acc + 16 * r + 8 * half);
         for (int b = 0; b < a->blocks; b++) {
@@ -93,6 +94,7 @@ INLINE void product(const struct arg *a, const int rows, const bool sixteen, con
                 }
             }
         }
+#pragma GCC unroll 4
         for (int r = 0; r < rows; r++)
             _mm256_store_ps(a->acc + 16 * r + 8 * half, sum[r]);
     }

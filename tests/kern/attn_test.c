@@ -81,7 +81,7 @@ static void rung(enum kern_isa isa)
         SKIP("this machine does not have the instructions");
     kern_table_fill(&t, isa);
     struct rng r = { seed, 0 };
-    for (int i = 0; i < 160; i++) {
+    for (int i = 0; i < 100; i++) {
         struct shape s = { .kv = { .type = types[i % 4], .kv_heads = 1 + (int)rng_below(&r, 2) } };
         int group = groups[rng_below(&r, 9)];
         s.kv.k_dim = dims[rng_below(&r, 7)];
