@@ -173,7 +173,7 @@ $(B)/web/.done: $(wildcard web/src/*.ts) $(addprefix web/,console.css index.html
 	@cp web/index.html web/icon.svg $(B)/web/
 	@touch $@
 $(B)/src/front/console.o: $(B)/web/.done
-$(B)/src/front/console.o: CPPFLAGS += -DCONSOLE_DIR='"$(B)/web"'
+$(B)/src/front/console.o: override CPPFLAGS += -DCONSOLE_DIR='"$(B)/web"'
 
 # ---- prove it
 check: $(B)/$(PROG) $(TESTS_C) $(TOOLS_C) library tidy layers

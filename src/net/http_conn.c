@@ -117,6 +117,7 @@ static void take_head(struct http_exchange *x)
     const struct http_head *h = &x->head;
     bool body_follows = h->chunked || h->content_length > 0;
     x->open = true;
+    x->started_ns = clock_mono_ns();
     x->started = x->chunked_reply = false;
     x->last = !h->keep_alive || s->draining;
     x->head_only = http_slice_is(h->method, "HEAD");

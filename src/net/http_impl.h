@@ -26,7 +26,7 @@ struct http_exchange { /* which is the connection: it carries one exchange at a 
     struct http_chunks chunks;
     struct buf body;
     size_t body_counted;   /* our part of server->counts.bodies_bytes */
-    int64_t body_started_ns, body_received;
+    int64_t started_ns, body_started_ns, body_received;
     int64_t lingered;
 
     /* the reply */
