@@ -21,7 +21,7 @@
 /* Of the fractional values a dive fixes this share at a time; a yes-or-no becomes yes from this value on. */
 #define DIVE_SHARE 0.35
 #define DIVE_YES 0.2
-enum { DIVE_ROUNDS = 40, NEAR_WIDE = 1 };
+enum { DIVE_ROUNDS = 25, NEAR_WIDE = 1 };
 
 struct run {
     const struct optimise_options *o;
@@ -101,7 +101,11 @@ static int fractions(const struct run *r, const double *point, struct fraction *
     for (int c = 0; c < lp_cols(r->lp); c++) {
         double lower, upper, nearest = round(point[c]);
         lp_get_bounds(r->lp, c, &lower, &upper);
-        if (!lp_is_integer(r->lp, c) || lower == upper || fabs(point[c] - nearest) <= WHOLE)
+        if (!lp_is_integer(r->lp, c) || lower == upper)
+            continue;
+        if (fabs(point[c] - nearest) <= WHOLE && upper - lower <= 1)
+            lp_set_bounds(r->lp, c, nearest, nearest);
+        if (fabs(point[c] - nearest) <= WHOLE)
             continue;
         if (upper - lower <= 1)
             nearest = point[c] - lower >= DIVE_YES ? upper : lower;
@@ -170,8 +174,11 @@ static enum err_code dive(struct run *r, const double *point, struct err *e)
     double *lower = mem_new((size_t)n, sizeof *lower), *upper = mem_new((size_t)n, sizeof *upper);
     struct fraction *f = mem_new((size_t)n, sizeof *f);
     struct lp_result found;
-    for (int c = 0; c < n; c++)
+    for (int c = 0; c < n; c++) {
         lp_get_bounds(r->lp, c, &lower[c], &upper[c]);
+        if (lp_is_integer(r->lp, c) && point[c] <= lower[c] + WHOLE) /* else each round frees as many as it fixes */
+            lp_set_bounds(r->lp, c, lower[c], lower[c]);
+    }
     enum err_code code = dive_from(r, point, f, &found, e);
     for (int c = 0; c < n; c++)
         lp_set_bounds(r->lp, c, lower[c], upper[c]);

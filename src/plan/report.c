@@ -65,7 +65,7 @@ static void head(const struct plan *p, struct buf *out)
     card(out, "A million output tokens", "USD ", p->cost.usd_per_mtok, p->has_sense ? note : "levelised");
     snprintf(note, sizeof note, "in service in %s", last);
     card(out, "Units", "", units_in_service(p, s->quarters - 1), note);
-    card(out, "Energy", "", p->cost.kwh * 1000, "Wh over the plan");
+    card(out, "Energy", "", p->cost.kwh / 1000, "MWh over the plan");
     card(out, "CO2 of it", "", p->cost.co2_kg / 1000, "tonnes");
     buf_puts(out, "</div>\n");
 }
