@@ -55,8 +55,8 @@ int cmd_audit(int argc, char **argv)
                                      .max_age_s = o.max_age_s };
     if (!c)
         c = audit_run(&a, &r, &e);
+    fputs(buf_str(&r.text), stdout);
     if (!c) {
-        fputs(buf_str(&r.text), stdout);
         printf("%" PRIu64 " leaves, %" PRIu64 " checkpoints, %" PRIu64 " statements, %" PRIu64 " receipts (%" PRIu64
                " denials), %" PRIu64 " decisions evaluated again, %" PRIu64 " model files hashed: ",
                r.leaves, r.checkpoints, r.notes, r.receipts, r.denials, r.decided_again, r.files_hashed);

@@ -24,6 +24,7 @@ enum { BATCH = 500, FILE_BYTES_MAX = 4 << 20 };
 struct receipts_options {
     const char *state, *place, *tenant, *model, *previous;
     int64_t count;
+    bool lie;
 };
 
 static const struct opt receipts_rows[] = {
@@ -37,6 +38,8 @@ static const struct opt receipts_rows[] = {
       OPT_FIELD(struct receipts_options, model), 0, 0 },
     { "previous", 0, OPT_STRING, "BOOT", "the boot this one follows",
       OPT_FIELD(struct receipts_options, previous), 0, 0 },
+    { "lie", 0, OPT_FLAG, NULL, "write the opposite of each decision, to see the audit find it",
+      OPT_FIELD(struct receipts_options, lie), 0, 0 },
     { 0 } };
 static const struct opt_command receipts_spec = {
     "trust receipts", "--place SITE --tenant T --model M [--count N] [--previous BOOT]",
@@ -187,6 +190,10 @@ static enum err_code add_one(struct run *r, const struct receipts_options *o, in
     struct commit commit;
     uint8_t salt[COMMIT_SALT_BYTES];
     policy_decide(r->policy, &(struct policy_request){ .tenant = o->tenant, .model = o->model, .site = o->place }, &d);
+    if (o->lie) {
+        d.allow = !d.allow;
+        snprintf(d.rule, sizeof d.rule, "made-up");
+    }
     snprintf(x.id, sizeof x.id, "demo-%.8s-%" PRId64, r->boot, i);
     x.has_release = code_unhash_text(x.release, span_of(r->release_hash));
     x.has_model = code_unhash_text(x.model, span_of(r->model_hash));
