@@ -419,6 +419,36 @@ static void a_stuck_disk_stops_admission(void)
     remove_dir();
 }
 
+static void joules_reach_the_row(void)
+{
+    fresh_dir();
+    struct ledger *l = open_ledger();
+    struct ledger_ask one = { .model = "m", .request_id = "one" }, two = { .model = "m", .request_id = "two" };
+    struct ledger_answer a, b;
+    ledger_admit(l, &one, now(), &a);
+    ledger_admit(l, &two, now(), &b);
+    ledger_worked(l, a.ticket, 300);
+    ledger_worked(l, b.ticket, 100);
+    ledger_energy(l, 8000, true);
+    struct ledger_use u = { .prompt_tokens = 1, .energy_mj = -1 }, v = { .prompt_tokens = 1, .energy_mj = -1 };
+    ledger_settle(l, a.ticket, &u, now(), NULL, NULL);
+    ledger_settle(l, b.ticket, &v, now(), NULL, NULL);
+    CHECK_INT(u.energy_mj, 6000);
+    CHECK_INT(v.energy_mj, 2000);
+    CHECK(u.energy_modelled);
+    ledger_energy(l, 77, true);
+    struct ledger_stats st;
+    ledger_get_stats(l, &st);
+    CHECK_INT(st.idle_mj, 77);
+    ledger_close(l);
+    struct store *s = open_store();
+    int64_t sum = 0;
+    CHECK_INT(store_int(s, "SELECT sum(energy_mj * energy_modelled) FROM usage", NULL, 0, &sum, NULL), ERR_OK);
+    CHECK_INT(sum, 8000);
+    store_close(s);
+    remove_dir();
+}
+
 static void strange_files_are_refused(void)
 {
     fresh_dir();
@@ -448,6 +478,7 @@ int main(void)
     RUN(an_erased_tenant_leaves_nothing);
     RUN(headers);
     RUN(a_stuck_disk_stops_admission);
+    RUN(joules_reach_the_row);
     RUN(strange_files_are_refused);
     DONE();
 }
