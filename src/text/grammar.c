@@ -188,6 +188,7 @@ void g_set_clear(struct g_set *s)
     for (uint32_t i = 0; i < s->n; i++)
         g_frame_drop(s->v[i].f);
     s->n = 0;
+    s->work = 0;
 }
 
 void g_set_release(struct g_set *s)
