@@ -29,7 +29,6 @@ struct grammar_trie {
     size_t count, words;
     struct tree all, safe, unsafe;
     uint32_t *upto[CHARS_MAX + 1]; /* safe tokens of at most that many characters */
-    uint32_t chars_max;            /* of the longest safe token, or more than CHARS_MAX */
 };
 
 struct cached {
@@ -91,23 +90,23 @@ static void tree_build(struct tree *t, const struct token *tok, size_t n, size_t
     mem_free(open);
 }
 
-/* Whole characters, and nothing that means something in a JSON string. */
-static bool is_safe(const struct rx_dfa *utf8, const char *p, size_t n)
-{
-    uint32_t s = 0;
-    for (size_t i = 0; i < n && s != RX_DEAD; i++) {
-        unsigned c = (unsigned char)p[i];
-        s = c < 0x20 || c == '"' || c == '\\' ? RX_DEAD : rx_dfa_step(utf8, s, c);
-    }
-    return s != RX_DEAD && utf8->accept[s];
-}
-
 static uint32_t chars_of(const char *p, size_t n)
 {
     uint32_t k = 0;
     for (size_t i = 0; i < n; i++)
         k += ((unsigned char)p[i] & 0xC0) != 0x80;
     return k;
+}
+
+/* Whole characters, and nothing that means something in a JSON string. */
+static bool is_safe(const struct rx_dfa *utf8, const char *p, size_t n)
+{
+    uint32_t s = chars_of(p, n) > CHARS_MAX ? RX_DEAD : 0; /* the very long are few: walked */
+    for (size_t i = 0; i < n && s != RX_DEAD; i++) {
+        unsigned c = (unsigned char)p[i];
+        s = c < 0x20 || c == '"' || c == '\\' ? RX_DEAD : rx_dfa_step(utf8, s, c);
+    }
+    return s != RX_DEAD && utf8->accept[s];
 }
 
 struct grammar_trie *grammar_trie_new(const struct grammar_token *tokens, size_t count)
@@ -135,7 +134,6 @@ struct grammar_trie *grammar_trie_new(const struct grammar_token *tokens, size_t
         }
         safe[nsafe++] = all[i];
         uint32_t chars = chars_of(all[i].p, all[i].n);
-        t->chars_max = chars > t->chars_max ? chars : t->chars_max;
         for (uint32_t k = chars; k <= CHARS_MAX; k++)
             t->upto[k][all[i].id / 32] |= 1u << all[i].id % 32;
     }
@@ -228,7 +226,7 @@ static void walk(const struct grammar *g, const struct tree *t, const struct g_s
 /* With one DFA over the safe tokens: a table look-up a byte. */
 static void walk_dfa(const struct rx_dfa *d, uint32_t state, const struct tree *t, uint32_t *bits)
 {
-    uint32_t *at = mem_new(UINT16_MAX + 1, sizeof *at);
+    uint32_t at[4 * CHARS_MAX]; /* safe tokens have no more bytes */
     for (uint32_t i = 0; i < t->nodes;) {
         const struct tree_node *n = &t->node[i];
         uint32_t s = rx_dfa_step(d, n->depth ? at[n->depth - 1] : state, n->byte);
@@ -237,7 +235,6 @@ static void walk_dfa(const struct rx_dfa *d, uint32_t state, const struct tree *
             allow(t, n, bits);
         i = s != RX_DEAD ? i + 1 : n->skip;
     }
-    mem_free(at);
 }
 
 static void or_bits(uint32_t *to, const uint32_t *from, size_t words)
@@ -280,7 +277,7 @@ static bool text_mask(const struct grammar *g, const struct g_cfg *c, const stru
         if (o->rest == G_NONE || !g->value[o->rest].sat || c->b != 0 || o->max != UINT32_MAX)
             return false;
         or_bits(bits, t->upto[CHARS_MAX], t->words);
-        return t->chars_max <= CHARS_MAX;
+        return true;
     }
     const struct g_value *v = &g->value[c->a];
     if (!v->plain) {
@@ -288,10 +285,10 @@ static bool text_mask(const struct grammar *g, const struct g_cfg *c, const stru
         return true;
     }
     uint32_t left = v->smax - c->n;
-    if (c->b != 0 || (left < UINT32_MAX / 2 && left > CHARS_MAX && t->chars_max > left))
-        return false; /* inside a character, or a limit that only some long tokens pass */
+    if (c->b != 0)
+        return false; /* inside a character */
     or_bits(bits, t->upto[left > CHARS_MAX ? CHARS_MAX : left], t->words);
-    return left <= CHARS_MAX || t->chars_max <= CHARS_MAX;
+    return true;
 }
 
 void grammar_mask(const struct grammar_state *s, const struct grammar_trie *t, struct grammar_cache *c, uint32_t *bits)
