@@ -188,6 +188,7 @@ void g_set_clear(struct g_set *s)
     for (uint32_t i = 0; i < s->n; i++)
         g_frame_drop(s->v[i].f);
     s->n = 0;
+    s->work = 0;
 }
 
 void g_set_release(struct g_set *s)
@@ -215,7 +216,8 @@ struct grammar_state *grammar_start(const struct grammar *g)
     else if (g->kind == G_REGULAR)
         g_set_push(&s->set, (struct g_cfg){ .mode = GM_LEX, .a = g->root });
     else
-        g_bnf_expand(g, g->rule[g->root], NULL, &s->set, 0);
+        for (uint32_t alt = g->rule[g->root]; alt != G_NONE; alt = g->element[alt].to)
+            g_bnf_expand(g, alt + 1, NULL, &s->set, 0);
     return s;
 }
 

@@ -58,6 +58,7 @@ struct g_object {
     uint32_t rest;         /* value of keys that are no name, G_NONE: none; not used when there are classes */
     struct g_class *cls;   /* disjoint, and disjoint from the names */
     uint32_t ncls;
+    bool simple;           /* no maxProperties, no dependencies: a name not seen is free */
     bool distinct;         /* other keys are counted by minProperties: no key twice */
     bool sat;
 };

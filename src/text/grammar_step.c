@@ -99,7 +99,7 @@ static bool fits(const struct g_object *o, const struct g_frame *f, uint32_t sti
 
 static bool name_free(const struct grammar *g, const struct g_object *o, const struct g_frame *f, uint32_t i)
 {
-    return !seen(f, i) && sat(g, o->value[i]) && fits(o, f, pending(g, o, f, i));
+    return !seen(f, i) && sat(g, o->value[i]) && (o->simple || fits(o, f, pending(g, o, f, i)));
 }
 
 static bool names_free(const struct grammar *g, const struct g_object *o, const struct g_frame *f, uint32_t node)
@@ -112,7 +112,7 @@ static bool names_free(const struct grammar *g, const struct g_object *o, const 
 
 static bool rest_free(const struct grammar *g, const struct g_object *o, const struct g_frame *f, uint32_t value)
 {
-    return sat(g, value) && fits(o, f, pending(g, o, f, G_NONE));
+    return sat(g, value) && (o->simple || fits(o, f, pending(g, o, f, G_NONE)));
 }
 
 static bool any_key(const struct grammar *g, const struct g_object *o, const struct g_frame *f)

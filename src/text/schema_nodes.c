@@ -430,6 +430,9 @@ bool schema_object(struct schema *c, const struct s_alt *a, uint32_t *out)
         return false;
     if (g.min > g.max || g.nrequired > g.max)
         return true;
+    g.simple = g.max == UINT32_MAX;
+    for (uint32_t i = 0; i < g.names.count; i++)
+        g.simple &= g.needs[i] == NULL;
     struct grammar *gr = c->g;
     if (gr->nobject == gr->object_cap) {
         gr->object_cap = gr->object_cap ? gr->object_cap * 2 : 64;
