@@ -156,7 +156,8 @@ static void row_block(const struct kern_matmul *op, int t0, int n, int panel, in
         for (int u = 0; u < chunk; u++)
             for (int p = 0; p < side; p++)
                 kern_tile_open_avx512(w->type, w->data + (size_t)(panel + p) * w->panel_bytes +
-                                      (size_t)(u0 + u) * unit_bytes, kern_unit_blocks(w->cols, u0 + u), &tile[u][p]);
+                                      (size_t)(u0 + u) * unit_bytes, kern_unit_blocks(w->cols, u0 + u), 128,
+                                      &tile[u][p]);
         for (int t = 0, rows; t < n; t += rows) {
             rows = rows_next(n - t);
             for (int u = 0; u < chunk; u++) {
@@ -195,7 +196,7 @@ static void few_rows(const struct kern_matmul *op, int t0, int n, int panel, int
         store(op, t0, n, panel + p, acc[p]);
 }
 
-static void matmul(const struct kern_matmul *op, int panel_first, int panel_end)
+void kern_matmul_avx512(const struct kern_matmul *op, int panel_first, int panel_end)
 {
     if (kern_type_is_float(op->w->type)) {
         kern_fmul_avx512(op, panel_first, panel_end);
@@ -274,5 +275,5 @@ static void quantize_q8(const float *x, void *out, int cols)
 void kern_fill_matmul_avx512(struct kern_table *t)
 {
     t->quantize_q8 = quantize_q8;
-    t->matmul = matmul;
+    t->matmul = kern_matmul_avx512;
 }
