@@ -216,6 +216,8 @@ def keys():
                 equal(s.get("/v1/models", **headers).status, 401)
             r = s.post("/v1/chat/completions", {"do": "echo"}, Authorization=f"Bearer {key}")
             equal(r.json()["head"]["tenant"], "team one")
+            r = s.post("/v1/chat/completions", {"do": "log"}, x_api_key=key).json()
+            equal((r["sees_key"], r["core_limit"]), (False, 1))  # the engine knows no key and leaves no core file
             assert key not in s.log and "from-env" not in s.log
         f.write("abc\n")
         f.flush()
