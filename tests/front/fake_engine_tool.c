@@ -190,8 +190,9 @@ static void start_job(struct job *j)
     else if (!strcmp(what, "crash"))
         raise(6);
     else if (!strcmp(what, "headers")) {
-        send_json(j, FRAME_HEAD, json_pack("{s:i, s:{s:s, s:s, s:s, s:s}}", "status", 200, "headers", "content-type",
-                                           "text/plain", "x-good", "yes", "x-bad", "a\r\nSet-Cookie: b=c", "x bad",
+        send_json(j, FRAME_HEAD, json_pack("{s:i, s:{s:s, s:s, s:s, s:s, s:s, s:s}}", "status", 200, "headers",
+                                           "content-type", "text/plain", "Content-Length", "5", "Transfer-Encoding",
+                                           "gzip", "x-good", "yes", "x-bad", "a\r\nSet-Cookie: b=c", "x bad",
                                            "1"));
         end_job(j);
     } else if (!strcmp(what, "stream") || !strcmp(what, "huge") || !strcmp(what, "stall") ||

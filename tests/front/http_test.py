@@ -299,6 +299,8 @@ def metrics_are_prometheus_text():
         bucket = 'tokenworks_time_to_first_token_seconds_bucket{model="tiny",le="%s"}'
         equal([samples[bucket % le] for le in ("0.1", "1", "+Inf")], [1, 3, 6])
         equal(samples['tokenworks_time_to_first_token_seconds_count{model="tiny"}'], 6)
+    with Server(models=('a"b\\c',)) as s:
+        assert 'tokenworks_engine_up{model="a\\"b\\\\c"} 1' in s.get("/metrics").body.decode()
 
 
 run([keep_alive_and_pipelining, a_flood_behind_a_stream_is_cut_off, http_1_0_and_head, expect_100_continue,
