@@ -163,6 +163,7 @@ static enum err_code serve(const struct serve_options *o, struct front_options *
         f->http.tls = tls;
     }
     struct front *front = front_new(f, e);
+    unsetenv("TOKENWORKS_API_KEY"); /* its digest is known now; the engines, started later, must not inherit it */
     enum err_code c = front ? ERR_OK : e->code;
     if (front) {
         bool v6 = strchr(f->http.address, ':') != NULL;

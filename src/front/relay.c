@@ -15,6 +15,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
     WINDOW = 64,
@@ -107,9 +108,9 @@ static bool is_ours(const char *name)
 {
     static const char *const ours[] = { "content-length", "content-type", "transfer-encoding", "connection", "date" };
     for (size_t i = 0; i < MEM_COUNT(ours); i++)
-        if (!strcmp(name, ours[i]))
+        if (!strcasecmp(name, ours[i]))
             return true;
-    return !strncmp(name, "access-control-", 15);
+    return !strncasecmp(name, "access-control-", 15);
 }
 
 static bool take_head(struct relay *r, const struct frame *f)

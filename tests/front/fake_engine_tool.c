@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -104,7 +105,11 @@ static void report(struct job *j)
     for (int i = 0; i < cancel_count; i++)
         json_array_append_new(list, json_pack("{s:I, s:I}", "id", (json_int_t)cancels[i].id, "ns", (json_int_t)cancels[i].ns));
     struct buf b = { 0 };
-    json_t *v = json_pack("{s:o, s:I, s:I}", "cancels", list, "model_bytes", (json_int_t)model_bytes, "frames", (json_int_t)frames_sent);
+    struct rlimit core = { .rlim_cur = 0 };
+    getrlimit(RLIMIT_CORE, &core);
+    json_t *v = json_pack("{s:o, s:I, s:I, s:b, s:I}", "cancels", list, "model_bytes", (json_int_t)model_bytes, "frames",
+                          (json_int_t)frames_sent, "sees_key", getenv("TOKENWORKS_API_KEY") != NULL, "core_limit",
+                          (json_int_t)core.rlim_max);
     jsonx_dump(v, &b);
     json_decref(v);
     send_head(j, "application/json");
@@ -185,8 +190,9 @@ static void start_job(struct job *j)
     else if (!strcmp(what, "crash"))
         raise(6);
     else if (!strcmp(what, "headers")) {
-        send_json(j, FRAME_HEAD, json_pack("{s:i, s:{s:s, s:s, s:s, s:s}}", "status", 200, "headers", "content-type",
-                                           "text/plain", "x-good", "yes", "x-bad", "a\r\nSet-Cookie: b=c", "x bad",
+        send_json(j, FRAME_HEAD, json_pack("{s:i, s:{s:s, s:s, s:s, s:s, s:s, s:s}}", "status", 200, "headers",
+                                           "content-type", "text/plain", "Content-Length", "5", "Transfer-Encoding",
+                                           "gzip", "x-good", "yes", "x-bad", "a\r\nSet-Cookie: b=c", "x bad",
                                            "1"));
         end_job(j);
     } else if (!strcmp(what, "stream") || !strcmp(what, "huge") || !strcmp(what, "stall") ||
