@@ -230,7 +230,8 @@ static void start_item(const struct grammar *g, struct g_frame *f, unsigned byte
             g_set_push(out, (struct g_cfg){ .f = f, .mode = GM_LITERAL });
         return;
     }
-    uint32_t miss = at(a->miss_prefix, a->nprefix, a->miss_rest, i), hit = at(a->hit_prefix, a->nprefix, a->hit_rest, i);
+    uint32_t miss = at(a->miss_prefix, a->nprefix, a->miss_rest, i), hit = at(a->hit_prefix, a->nprefix,
+            a->hit_rest, i);
     bool can_miss = sat(g, miss) && (!a->contains || f->hits >= a->cmin || hits_left(g, a, i + 1, a->cmin - f->hits));
     if (can_miss && a->contains)
         can_miss = misses_left(g, a, i + 1, f->hits);
@@ -292,7 +293,8 @@ static void step_literal(const struct grammar *g, const struct g_cfg *c, unsigne
         return;
     n.a = g_names_child(names, c->a, c->esc ? (unsigned char)to[e - from] : byte);
     n.esc = 0;
-    for (uint32_t i = n.a != G_NONE ? names->node[n.a].lo : 1, hi = n.a != G_NONE ? names->node[n.a].hi : 0; i < hi; i++)
+    for (uint32_t i = n.a != G_NONE ? names->node[n.a].lo : 1, hi = n.a != G_NONE ? names->node[n.a].hi
+            : 0; i < hi; i++)
         if (!seen(c->f, i)) {
             g_set_push(out, n);
             return;
@@ -405,7 +407,8 @@ static bool unconstrained(const struct grammar *g, const struct g_cfg *c)
     return c->n == G_NONE && sat(g, o->rest) && !o->names.count;
 }
 
-enum { ESC_BACKSLASH = 1, ESC_U0, ESC_U1, ESC_U2, ESC_U3, ESC_PAIR_BACKSLASH, ESC_PAIR_U, ESC_LOW0, ESC_LOW1, ESC_LOW2, ESC_LOW3 };
+enum { ESC_BACKSLASH = 1, ESC_U0, ESC_U1, ESC_U2, ESC_U3, ESC_PAIR_BACKSLASH, ESC_PAIR_U, ESC_LOW0, ESC_LOW1,
+        ESC_LOW2, ESC_LOW3 };
 
 /* Whether a control character's code can still be completed from `digits` hex digits worth `code`. */
 static bool control_possible(const struct grammar *g, const struct g_cfg *c, uint32_t code, int digits)
@@ -420,7 +423,8 @@ static bool control_possible(const struct grammar *g, const struct g_cfg *c, uin
 
 static bool step_hex(const struct grammar *g, struct g_cfg *c, unsigned byte)
 {
-    uint32_t d = byte >= '0' && byte <= '9' ? byte - '0' : (byte | 32) >= 'a' && (byte | 32) <= 'f' ? (byte | 32) - 'a' + 10 : 99;
+    uint32_t d = byte >= '0' && byte <= '9' ? byte - '0' : (byte | 32) >= 'a' && (byte | 32) <= 'f' ?
+            (byte | 32) - 'a' + 10 : 99;
     if (d == 99)
         return false;
     bool low = c->esc >= ESC_LOW0;

@@ -383,7 +383,8 @@ static bool value_compile(struct schema *c, uint32_t id)
     struct s_alts a;
     if (!schema_normalise(c, &c->conj[id], &a) || !value_scalars(c, id, &a))
         return false;
-    uint32_t *arr = arena_alloc(&c->g->arena, a.n + 1, sizeof *arr), *obj = arena_alloc(&c->g->arena, a.n + 1, sizeof *obj);
+    uint32_t *arr = arena_alloc(&c->g->arena, a.n + 1, sizeof *arr), *obj = arena_alloc(&c->g->arena, a.n + 1,
+            sizeof *obj);
     uint32_t narr = 0, nobj = 0, k;
     if (!arr || !obj)
         return schema_fail(c, NULL, "anyOf", "makes the grammar too large");
@@ -428,7 +429,8 @@ static bool array_sat(const struct grammar *g, const struct g_array *a)
     for (uint32_t i = 0; i < a->nprefix && sat(g, a->prefix[i]); i++)
         hits += sat(g, a->hit_prefix[i]) && (a->max == G_NONE || i < a->max);
     bool more = a->max == G_NONE || a->max > a->nprefix;
-    return hits >= a->cmin || (more && sat(g, a->hit_rest) && (a->max == G_NONE || a->max - a->nprefix + hits >= a->cmin));
+    return hits >= a->cmin || (more && sat(g, a->hit_rest) && (a->max == G_NONE ||
+            a->max - a->nprefix + hits >= a->cmin));
 }
 
 static bool object_sat(const struct grammar *g, const struct g_object *o)
@@ -531,12 +533,14 @@ static void release(struct schema *c)
 struct grammar *grammar_from_schema(const json_t *schema, struct err *e)
 {
     struct err own;
-    struct schema c = { .g = grammar_alloc(G_JSON), .x = rx_new(), .root = schema, .made = json_array(), .e = e ? e : &own,
+    struct schema c = { .g = grammar_alloc(G_JSON), .x = rx_new(), .root = schema, .made = json_array(), .e = e ? e
+            : &own,
                         .no = json_false() };
     const char *dialect = json_string_value(json_object_get(schema, "$schema"));
     struct s_conj conj = { 0 };
     arena_init(&c.mem, MEMORY_MAX);
-    c.ref_hides = dialect && (strstr(dialect, "draft-03") || strstr(dialect, "draft-04") || strstr(dialect, "draft-06") ||
+    c.ref_hides = dialect && (strstr(dialect, "draft-03") || strstr(dialect, "draft-04") || strstr(dialect,
+            "draft-06") ||
                               strstr(dialect, "draft-07"));
     c.number = rx_number_any(c.x);
     c.plain = rx_number_plain(c.x);

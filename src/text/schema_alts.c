@@ -278,7 +278,8 @@ static bool enumeration(struct schema *c, const json_t *list, struct s_alts *out
 }
 
 /* Everything but the literals; lists and objects among them cannot be taken out. */
-static bool without(struct schema *c, const json_t *s, const char *kw, const struct s_alts *literals, struct s_alts *out)
+static bool without(struct schema *c, const json_t *s, const char *kw, const struct s_alts *literals,
+        struct s_alts *out)
 {
     struct s_alts all = schema_all(c);
     for (size_t i = 0; i < literals->n; i++) {

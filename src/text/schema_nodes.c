@@ -96,7 +96,8 @@ static struct g_names *literal_items(struct schema *c, const struct s_alt *a)
                                                   json_string_value(one), json_string_length(one)) == 1;
         bool twice = false;
         for (uint32_t k = 0; k < names->count; k++)
-            twice |= names->len[k] == json_string_length(one) && !memcmp(names->name[k], json_string_value(one), names->len[k]);
+            twice |= names->len[k] == json_string_length(one) && !memcmp(names->name[k], json_string_value(one),
+                    names->len[k]);
         if (!ok || twice)
             continue;
         names->name[names->count] = arena_strndup(&c->g->arena, json_string_value(one), json_string_length(one));
@@ -117,7 +118,8 @@ static bool array_items(struct schema *c, const struct s_alt *a, struct g_array 
     bool ok = !c->failed, misses = contains && contains->max != UINT64_MAX;
     for (uint32_t i = 0; ok && i <= g->nprefix; i++) {
         uint32_t at = i < g->nprefix ? i : G_NONE;
-        uint32_t *plain = i < g->nprefix ? &g->prefix[i] : &g->rest, *hit = i < g->nprefix ? &g->hit_prefix[i] : &g->hit_rest;
+        uint32_t *plain = i < g->nprefix ? &g->prefix[i] : &g->rest, *hit = i < g->nprefix ? &g->hit_prefix[i]
+                : &g->hit_rest;
         uint32_t *miss = i < g->nprefix ? &g->miss_prefix[i] : &g->miss_rest;
         ok = item_node(c, a, at, 0, NULL, plain);
         *hit = *miss = *plain;
@@ -318,7 +320,8 @@ static uint8_t hits_of(const struct object *o, const char *name, unsigned set)
     for (size_t i = 0; i < o->extras; i++) {
         bool covered = name && json_object_get(json_object_get(o->extra[i], "properties"), name);
         for (size_t k = 0; k < o->patterns; k++)
-            covered |= (set >> k & 1) && json_object_get(json_object_get(o->extra[i], "patternProperties"), o->pattern[k]);
+            covered |= (set >> k & 1) && json_object_get(json_object_get(o->extra[i], "patternProperties"),
+                    o->pattern[k]);
         hits |= (uint8_t)(!covered << i);
     }
     return hits;
