@@ -19,9 +19,9 @@ struct options {
     bool stats;
 };
 static const struct opt rows[] = {
-    { "vocab", 0, OPT_STRING, "FILE", "the GGUF file whose tokens the text is read in", OPT_FIELD(struct options, vocab), 0, 0 },
+    { "vocab", 0, OPT_STRING, "FILE", "the GGUF file whose tokens to use", OPT_FIELD(struct options, vocab), 0, 0 },
     { "schema", 0, OPT_STRING, "FILE", "a JSON Schema", OPT_FIELD(struct options, schema), 0, 0 },
-    { "regex", 0, OPT_STRING, "R", "a regular expression the whole text must match", OPT_FIELD(struct options, regex), 0, 0 },
+    { "regex", 0, OPT_STRING, "R", "a pattern for all of the text", OPT_FIELD(struct options, regex), 0, 0 },
     { "gbnf", 0, OPT_STRING, "FILE", "a grammar in GBNF; it begins at root", OPT_FIELD(struct options, gbnf), 0, 0 },
     { "stats", 0, OPT_FLAG, NULL, "print compile and mask times as JSON", OPT_FIELD(struct options, stats), 0, 0 },
     { 0 },
@@ -77,7 +77,8 @@ static struct grammar_trie *read_tokens(const struct vocab *v)
 }
 
 /* One token: its bit must be set, then its bytes are followed. */
-static bool follow(struct grammar_state *s, const struct grammar_trie *t, struct grammar_cache *c, const struct vocab *v,
+static bool follow(struct grammar_state *s, const struct grammar_trie *t, struct grammar_cache *c,
+        const struct vocab *v,
                    int id, uint32_t *bits, struct stats *st)
 {
     struct buf b = { 0 };
@@ -100,8 +101,9 @@ static void print_stats(struct stats *st, size_t tokens, bool accepted)
 {
     qsort(st->mask_us, st->masks, sizeof *st->mask_us, by_value);
     size_t n = st->masks ? st->masks : 1;
-    printf("{\"accepted\":%s,\"tokens\":%zu,\"compile_ms\":%.3f,\"trie_ms\":%.3f,\"mask_us\":{\"p50\":%.2f,\"p90\":%.2f,"
-           "\"p99\":%.2f,\"max\":%.2f}}\n", accepted ? "true" : "false", tokens, st->compile_ms, st->trie_ms,
+    printf("{\"accepted\":%s,\"tokens\":%zu,\"compile_ms\":%.3f,\"trie_ms\":%.3f,"
+           "\"mask_us\":{\"p50\":%.2f,\"p90\":%.2f,\"p99\":%.2f,\"max\":%.2f}}\n",
+           accepted ? "true" : "false", tokens, st->compile_ms, st->trie_ms,
            st->mask_us[n / 2], st->mask_us[n * 9 / 10], st->mask_us[n * 99 / 100], st->mask_us[n - 1]);
 }
 

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RULES_MAX = 5000, NODES_MAX = 200000, NEST_MAX = 100, REPEAT_MAX = 2000, EXPAND_DEPTH_MAX = 300, EXPAND_WORK_MAX = 20000 };
+enum { RULES_MAX = 5000, NODES_MAX = 200000, NEST_MAX = 100, REPEAT_MAX = 2000, EXPAND_DEPTH_MAX = 300,
+        EXPAND_WORK_MAX = 20000 };
 
 enum kind { B_RX, B_REF, B_SEQ, B_ALT, B_REPEAT };
 struct bnode {

@@ -266,7 +266,8 @@ rx_id rx_repeat(struct rx *x, rx_id a, uint32_t min, uint32_t max)
         return a;
     if (rx_nullable(x, a))
         min = 0;
-    return intern(x, (struct rx_node){ .kind = RX_REPEAT_NODE, .a = a, .min = min, .max = max, .nullable = min == 0 }, 0);
+    return intern(x, (struct rx_node){ .kind = RX_REPEAT_NODE, .a = a, .min = min, .max = max,
+            .nullable = min == 0 }, 0);
 }
 
 rx_id rx_star(struct rx *x, rx_id a)

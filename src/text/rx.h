@@ -77,7 +77,8 @@ rx_id rx_number_any(struct rx *x);     /* every JSON number */
 rx_id rx_number_plain(struct rx *x);   /* those without an exponent */
 rx_id rx_number_integer(struct rx *x); /* whole ones without an exponent; 1.0 counts */
 /* Plain numbers from lo (NULL: no bound) to hi. */
-rx_id rx_number_range(struct rx *x, const struct rx_decimal *lo, bool lo_open, const struct rx_decimal *hi, bool hi_open);
+rx_id rx_number_range(struct rx *x, const struct rx_decimal *lo, bool lo_open, const struct rx_decimal *hi,
+        bool hi_open);
 rx_id rx_number_equal(struct rx *x, struct rx_decimal v);
 /* Plain multiples of v > 0; RX_NONE when that takes too many states. */
 rx_id rx_number_multiple(struct rx *x, struct rx_decimal v);

@@ -25,7 +25,8 @@ static void collect_sets(const struct rx *x, rx_id a, uint8_t *seen, uint8_t *us
     while (top) {
         const struct rx_node *n = &x->node[stack[--top]];
         bool kids = n->kind == RX_OR_NODE || n->kind == RX_AND_NODE;
-        uint32_t count = kids ? n->b : n->kind == RX_CAT_NODE ? 2 : n->kind == RX_SET_NODE || n->kind == RX_EPS_NODE ? 0 : 1;
+        uint32_t count = kids ? n->b : n->kind == RX_CAT_NODE ? 2 : n->kind == RX_SET_NODE || n->kind == RX_EPS_NODE
+                ? 0 : 1;
         if (n->kind == RX_SET_NODE)
             used[n->a] = 1;
         for (uint32_t i = 0; i < count; i++) {
