@@ -222,24 +222,18 @@ INLINE __m256 act_error8(const float *x, __m256 inv)
     return _mm256_fmadd_ps(b, b, _mm256_mul_ps(a, a));
 }
 
-INLINE float act_error(const float *x, float scale)
+INLINE __m128 act_error(const float *x, float scale)
 {
     __m256 inv = _mm256_set1_ps(scale), e = _mm256_add_ps(act_error8(x, inv), act_error8(x + 8, inv));
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(e), _mm256_extractf128_ps(e, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+    return _mm_add_ps(_mm256_castps256_ps128(e), _mm256_extractf128_ps(e, 1));
 }
 
-/* The reach that rounds the block best. */
-INLINE float act_reach(const float *x, float top)
+/* Sums of four lanes each, as kern_sum16 ends them: is the second, made comparable, less? */
+INLINE int act_second(__m128 e0, __m128 e1)
 {
-    float reach = kern_act_reach[0], best = act_error(x, reach / top);
-    for (int k = 1; k < KERN_ACT_REACHES; k++) {
-        float e = act_error(x, kern_act_reach[k] / top) * kern_act_coarse[k];
-        reach = e < best ? kern_act_reach[k] : reach;
-        best = e < best ? e : best;
-    }
-    return reach;
+    __m128 s = _mm_add_ps(_mm_movelh_ps(e0, e1), _mm_movehl_ps(e1, e0));
+    s = _mm_add_ps(s, _mm_movehdup_ps(s));
+    return _mm_comilt_ss(_mm_mul_ss(_mm_movehl_ps(s, s), _mm_set_ss(KERN_ACT_COARSE)), s);
 }
 
 static void quantize_q8(const float *x, void *out, int cols)
@@ -260,7 +254,8 @@ static void quantize_q8(const float *x, void *out, int cols)
             kern_act_quantize(x + c, a, 32);
             continue;
         }
-        float reach = act_reach(x + c, top);
+        const float *r = kern_act_reach;
+        float reach = r[act_second(act_error(x + c, r[0] / top), act_error(x + c, r[1] / top))];
         __m256 inv = _mm256_set1_ps(reach / top);
         for (int i = 0; i < 4; i++)
             q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + c + 8 * i), inv));

@@ -3,7 +3,6 @@
  * A unit of a panel is opened into L1 once and multiplied by every row of the row-block; two panels side by side, so
  * that activations brought up from L2 are used twice. Row-blocks are bounded so that their activations stay in L2. */
 #include "base/assert.h"
-#include "kern/lanes_avx512.h"
 #include "kern/rungs.h"
 #include "kern/strip.h"
 #include "kern/tile.h"
@@ -216,25 +215,24 @@ static void matmul(const struct kern_matmul *op, int panel_first, int panel_end)
     }
 }
 
-INLINE float act_error(__m512 v0, __m512 v1, float scale)
+/* What rounding loses, in squared steps: four lanes to be added. */
+INLINE __m128 act_error(__m512 v0, __m512 v1, __m512 inv)
 {
     const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-    __m512 inv = _mm512_set1_ps(scale), a = _mm512_mul_ps(v0, inv), b = _mm512_mul_ps(v1, inv);
+    __m512 a = _mm512_mul_ps(v0, inv), b = _mm512_mul_ps(v1, inv);
     a = _mm512_sub_ps(a, _mm512_roundscale_ps(a, nearest));
     b = _mm512_sub_ps(b, _mm512_roundscale_ps(b, nearest));
-    return sum_lanes(_mm512_fmadd_ps(b, b, _mm512_mul_ps(a, a)));
+    a = _mm512_fmadd_ps(b, b, _mm512_mul_ps(a, a));
+    __m256 s = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
 }
 
-/* The reach that rounds the block best. */
-INLINE float act_reach(__m512 v0, __m512 v1, float top)
+/* Sums of four lanes each, as kern_sum16 ends them: is the second, made comparable, less? */
+INLINE int act_second(__m128 e0, __m128 e1)
 {
-    float reach = kern_act_reach[0], best = act_error(v0, v1, reach / top);
-    for (int k = 1; k < KERN_ACT_REACHES; k++) {
-        float e = act_error(v0, v1, kern_act_reach[k] / top) * kern_act_coarse[k];
-        reach = e < best ? kern_act_reach[k] : reach;
-        best = e < best ? e : best;
-    }
-    return reach;
+    __m128 s = _mm_add_ps(_mm_movelh_ps(e0, e1), _mm_movehl_ps(e1, e0));
+    s = _mm_add_ps(s, _mm_movehdup_ps(s));
+    return _mm_comilt_ss(_mm_mul_ss(_mm_movehl_ps(s, s), _mm_set_ss(KERN_ACT_COARSE)), s);
 }
 
 static void quantize_q8(const float *x, void *out, int cols)
@@ -252,11 +250,15 @@ static void quantize_q8(const float *x, void *out, int cols)
             kern_act_quantize(x + c, a, 32);
             continue;
         }
-        float reach = act_reach(v0, v1, top);
-        __m512 inv = _mm512_set1_ps(reach / top);
+        __m128 reach = _mm_setr_ps(kern_act_reach[0], kern_act_reach[1], 1, 1), tops = _mm_set1_ps(top);
+        __m128 invs = _mm_div_ps(reach, tops), scales = _mm_div_ps(tops, reach); /* done before the choice */
+        __m128 e0 = act_error(v0, v1, _mm512_broadcastss_ps(invs));
+        __m128 e1 = act_error(v0, v1, _mm512_broadcastss_ps(_mm_movehdup_ps(invs)));
+        __m128i k = _mm_cvtsi32_si128(act_second(e0, e1));
+        __m512 inv = _mm512_broadcastss_ps(_mm_permutevar_ps(invs, k));
         __m512i i0 = _mm512_cvtps_epi32(_mm512_mul_ps(v0, inv)), i1 = _mm512_cvtps_epi32(_mm512_mul_ps(v1, inv));
         int32_t s0 = _mm512_reduce_add_epi32(i0), s1 = _mm512_reduce_add_epi32(i1);
-        a->scale = top / reach;
+        a->scale = _mm_cvtss_f32(_mm_permutevar_ps(scales, k));
         a->scale_sum = a->scale * (float)(s0 + s1);
         a->scale_sum16[0] = a->scale * (float)s0;
         a->scale_sum16[1] = a->scale * (float)s1;

@@ -1,7 +1,7 @@
 /* matmul_ref -- the law for activations in int8 form and for matrix products.
  *
- * A block of activations is scaled so that its largest magnitude lands on 127, 126, 125 or 124, whichever rounds the 32
- * values best: a seventh less error than 127 always.
+ * A block of activations is scaled so that its largest magnitude lands on 127 or 126, whichever rounds the 32 values
+ * better: a twelfth less error than 127 always. (Four choices save a seventh, and cost prefill of small models 5 %.)
  *
  * For each output, block after block of 32 columns; in formats with sub-blocks of 16, each sub-block on its own:
  *   isum = sum of value(code) * q                      (exact)
@@ -48,14 +48,8 @@ static void act_block(const float *x, struct kern_act *a)
     }
     if (top < 1e-30f)
         return;
-    float reach = kern_act_reach[0], best = act_error(x, reach / top);
-    for (int k = 1; k < KERN_ACT_REACHES; k++) {
-        float e = act_error(x, kern_act_reach[k] / top) * kern_act_coarse[k];
-        if (e < best) {
-            best = e;
-            reach = kern_act_reach[k];
-        }
-    }
+    float fine = act_error(x, kern_act_reach[0] / top), coarse = act_error(x, kern_act_reach[1] / top);
+    float reach = kern_act_reach[coarse * KERN_ACT_COARSE < fine];
     float inv = reach / top;
     int32_t sum[2] = { 0 };
     for (int i = 0; i < 32; i++) {

@@ -51,12 +51,10 @@ _Static_assert(sizeof(struct kern_act) == 64, "a block of activations is a cache
 
 void kern_act_quantize(const float *x, void *out, int cols); /* the law: matmul_ref.c */
 
-/* The codes on which the largest magnitude of a block may land, and how much coarser each is, squared. */
-enum { KERN_ACT_REACHES = 4 };
-static const float kern_act_reach[KERN_ACT_REACHES] = { 127, 126, 125, 124 };
-static const float kern_act_coarse[KERN_ACT_REACHES] = {
-    1, 127.0f / 126.0f * (127.0f / 126.0f), 127.0f / 125.0f * (127.0f / 125.0f), 127.0f / 124.0f * (127.0f / 124.0f),
-};
+/* The codes on which the largest magnitude of a block may land, and how much coarser the second is, squared. */
+enum { KERN_ACT_REACHES = 2 };
+static const float kern_act_reach[KERN_ACT_REACHES] = { 127, 126 };
+#define KERN_ACT_COARSE (127.0f / 126.0f * (127.0f / 126.0f))
 
 static inline const void *kern_x_row(const struct kern_matmul *op, int t)
 {
