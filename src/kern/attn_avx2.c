@@ -1,4 +1,5 @@
 /* attn_avx2 -- attention with a key (for scores) or a dimension (for values) in the lane: see attn_avx512. */
+#include "base/assert.h"
 #include "kern/lanes_avx2.h"
 #include "kern/page.h"
 #include "kern/rungs.h"
@@ -304,7 +305,32 @@ static void attn(const struct kern_attn *op, int kv_head, void *scratch)
     }
 }
 
+static void halve(const float *x, int n, unsigned char *out)
+{
+    int i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128((__m128i *)(out + 2 * i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
+    kern_float_write(KERN_F16, x + i, out + 2 * i, (size_t)(n - i));
+}
+
+static void kv_store(const struct kern_kv *kv, unsigned char *page, int slot, const float *k, const float *v)
+{
+    if (kv->type != KERN_F16) {
+        kern_page_store(kv, page, slot, k, v);
+        return;
+    }
+    ASSERT(slot >= 0 && slot < KERN_PAGE_TOKENS && kv->k_dim <= KERN_HEAD_DIM_MAX);
+    unsigned char row[KERN_HEAD_DIM_MAX * 2];
+    for (int h = 0; h < kv->kv_heads; h++) {
+        halve(k + h * kv->k_dim, kv->k_dim, row);
+        kern_page_turn(kv, row, page + kv->k_offset + (size_t)h * kern_k_head_bytes(kv), slot);
+        halve(v + h * kv->v_dim, kv->v_dim,
+              page + kv->v_offset + (size_t)h * kern_v_head_bytes(kv) + (size_t)(slot * kv->v_dim) * 2);
+    }
+}
+
 void kern_fill_attn_avx2(struct kern_table *t)
 {
+    t->kv_store = kv_store;
     t->attn = attn;
 }

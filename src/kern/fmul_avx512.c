@@ -77,15 +77,17 @@ typedef void tile_fn(const struct kern_matmul *op, int t0, int panel);
     { \
         tile(KERN_BF16, op, t0, panel, rows, side); \
     }
-TILE(12, 1) TILE(12, 2) TILE(8, 1) TILE(8, 2) TILE(4, 1) TILE(4, 2) TILE(2, 1) TILE(2, 2) TILE(1, 1) TILE(1, 4)
+TILE(12, 1) TILE(12, 2) TILE(8, 1) TILE(8, 2) TILE(6, 1) TILE(6, 2) TILE(4, 1) TILE(4, 2) TILE(3, 1) TILE(3, 2)
+TILE(2, 1) TILE(2, 2) TILE(1, 1) TILE(1, 2) TILE(1, 4)
 
 #define TILE_ROW(rows, side) { rows, side, { f32_##rows##_##side, f16_##rows##_##side, bf16_##rows##_##side } }
 static const struct {
     int rows, side;
     tile_fn *fn[3];
 } tiles[] = { /* widest first among those of equal rows */
-    TILE_ROW(12, 2), TILE_ROW(12, 1), TILE_ROW(8, 2), TILE_ROW(8, 1), TILE_ROW(4, 2), TILE_ROW(4, 1),
-    TILE_ROW(2, 2), TILE_ROW(2, 1), TILE_ROW(1, 4), TILE_ROW(1, 1),
+    TILE_ROW(12, 2), TILE_ROW(12, 1), TILE_ROW(8, 2), TILE_ROW(8, 1), TILE_ROW(6, 2), TILE_ROW(6, 1), TILE_ROW(4, 2),
+    TILE_ROW(4, 1), TILE_ROW(3, 2), TILE_ROW(3, 1), TILE_ROW(2, 2), TILE_ROW(2, 1), TILE_ROW(1, 4), TILE_ROW(1, 2),
+    TILE_ROW(1, 1),
 };
 
 void kern_fmul_avx512(const struct kern_matmul *op, int panel_first, int panel_end)
@@ -95,12 +97,10 @@ void kern_fmul_avx512(const struct kern_matmul *op, int panel_first, int panel_e
         int left = panel_end - p;
         side = op->n >= 2 ? (left >= 2 ? 2 : 1) : left >= 4 ? 4 : 1;
         for (int t = 0, i = 0; t < op->n; i++) {
-            if (tiles[i].side > side || (tiles[i].side < side && !(tiles[i].rows == 1)))
+            if (tiles[i].side != side)
                 continue;
-            int wide = tiles[i].side;
             for (; op->n - t >= tiles[i].rows; t += tiles[i].rows)
-                for (int s = 0; s < side; s += wide)
-                    tiles[i].fn[kind](op, t, p + s);
+                tiles[i].fn[kind](op, t, p);
         }
     }
 }
