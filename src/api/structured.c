@@ -10,8 +10,8 @@
 
 static bool refuse_grammar(struct api_error *error, const char *param, const struct err *e)
 {
-    return api_refuse(error, 400, param, e->code == ERR_UNSUPPORTED ? "unsupported_schema" : "invalid_value", "'%s': %s",
-                      param, e->text);
+    const char *code = e->code == ERR_UNSUPPORTED ? "unsupported_schema" : "invalid_value";
+    return api_refuse(error, 400, param, code, "'%s': %s", param, e->text);
 }
 
 static struct grammar *from_choices(const json_t *v, struct err *e)
@@ -113,7 +113,8 @@ bool api_structured_read(struct api_job *j, const json_t *body, struct api_error
     }
     if (j->grammar && (j->params.ignore_eos || j->params.min_tokens))
         return api_refuse(error, 400, j->params.ignore_eos ? "ignore_eos" : "min_tokens", "invalid_value",
-                          "an answer with a fixed form ends where the form ends; leave out 'ignore_eos' and 'min_tokens'");
+                          "an answer with a fixed form ends where its form ends; leave out 'ignore_eos' and "
+                          "'min_tokens'");
     if (j->grammar && j->stops.count)
         return api_refuse(error, 400, "stop", "invalid_value",
                           "a stop string could cut an answer with a fixed form; leave out 'stop'");
