@@ -10,7 +10,7 @@ enum { G_WHITESPACE_MAX = 128, G_CONFIGS_MAX = 128, G_DEPTH_MAX = 200 };
 /* What may stand where a value is expected: any of the parts that are there. */
 struct g_value {
     uint32_t lex;        /* DFA of numbers, true, false, null; G_NONE for none */
-    uint32_t str;        /* DFA over the decoded text; G_NONE: see plain */
+    uint32_t str;        /* DFA over the decoded text, of at most smax characters; G_NONE: see plain */
     bool plain;          /* any text of smin to smax characters */
     uint32_t smin, smax;
     uint32_t *arr, *obj; /* alternatives */

@@ -237,6 +237,22 @@ static void walk_dfa(const struct rx_dfa *d, uint32_t state, const struct tree *
     }
 }
 
+/* The same with room for `left` more characters, counting those that a word still needs. */
+static void walk_counted(const struct rx_dfa *d, uint32_t state, uint32_t left, const struct tree *t, uint32_t *bits)
+{
+    uint32_t at[4 * CHARS_MAX], used[4 * CHARS_MAX];
+    for (uint32_t i = 0; i < t->nodes;) {
+        const struct tree_node *n = &t->node[i];
+        uint32_t s = rx_dfa_step(d, n->depth ? at[n->depth - 1] : state, n->byte);
+        at[n->depth] = s;
+        used[n->depth] = (n->depth ? used[n->depth - 1] : 0) + ((n->byte & 0xC0) != 0x80);
+        bool ok = s != RX_DEAD && used[n->depth] + d->dist[s] <= left;
+        if (ok)
+            allow(t, n, bits);
+        i = ok ? i + 1 : n->skip;
+    }
+}
+
 static void or_bits(uint32_t *to, const uint32_t *from, size_t words)
 {
     for (size_t i = 0; i < words; i++)
@@ -280,11 +296,15 @@ static bool text_mask(const struct grammar *g, const struct g_cfg *c, const stru
         return true;
     }
     const struct g_value *v = &g->value[c->a];
+    uint32_t left = v->smax == UINT32_MAX ? UINT32_MAX : v->smax - c->n;
+    if (!v->plain && left < CHARS_MAX + g->dfa[v->str]->dist_max) {
+        walk_counted(g->dfa[v->str], c->b, left, &t->safe, bits);
+        return true;
+    }
     if (!v->plain) {
         dfa_mask(g, v->str, c->b, t, cache, bits);
         return true;
     }
-    uint32_t left = v->smax - c->n;
     if (c->b != 0)
         return false; /* inside a character */
     or_bits(bits, t->upto[left > CHARS_MAX ? CHARS_MAX : left], t->words);

@@ -357,9 +357,10 @@ static bool feed(const struct grammar *g, struct g_cfg *c, unsigned byte)
         const struct g_value *v = &g->value[c->a];
         c->b = rx_dfa_step(g->dfa[v->plain ? 0 : v->str], c->b, byte);
         c->hash = (c->hash ^ byte) * 0x100000001B3u;
-        if (v->plain && (byte & 0xC0) != 0x80 && c->n++ >= v->smax)
+        c->n += v->smax != UINT32_MAX || v->smin ? (byte & 0xC0) != 0x80 : 0;
+        if (c->b == RX_DEAD || (v->plain && c->n > v->smax))
             return false;
-        return c->b != RX_DEAD;
+        return v->plain || v->smax == UINT32_MAX || c->n + g->dfa[v->str]->dist[c->b] <= v->smax;
     }
     const struct g_object *o = &g->object[c->f->spec];
     c->hash = (c->hash ^ byte) * 0x100000001B3u;

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RX_NODES_MAX = 1 << 20, RX_STATES_MAX = 40000, RX_REPEAT_MAX = 100000 };
+enum { RX_NODES_MAX = 1 << 20, RX_STATES_MAX = 40000, RX_REPEAT_MAX = 100000, RX_WORK_MAX = 8000000 };
 enum { RX_START = 0xFE, RX_END = 0xFF };
 
 typedef uint32_t rx_id; /* a node; only meaningful within its struct rx */
@@ -54,6 +54,8 @@ struct rx_dfa {
     uint8_t class_of[256];
     uint32_t *next;  /* [states][classes], RX_DEAD for none */
     uint8_t *accept; /* [states] */
+    uint32_t *dist;  /* [states]: the fewest characters (not bytes) to a word's end; UTF-8 languages */
+    uint32_t dist_max;
     uint8_t *infinite; /* [states]: infinitely many words lead on from here */
 };
 #define RX_DEAD UINT32_MAX

@@ -184,6 +184,9 @@ rx_id rx_number_range(struct rx *x, const struct rx_decimal *lo, bool lo_open, c
         bool hi_open)
 {
     rx_id r = rx_number_plain(x);
+    if (lo && !hi && lo->mantissa == 0 && !lo_open) /* the sign decides: exponents may stay */
+        return rx_or(x, rx_and(x, rx_number_any(x), rx_cat(x, any_digit(x), rx_any_text(x))),
+                     rx_cat(x, ch(x, '-'), zero(x)));
     if (lo)
         r = rx_and(x, r, half_line(x, *lo, true, lo_open));
     if (hi) {

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MEMORY_MAX = 512 << 20, PATH_MAX_BYTES = 300 };
+enum { MEMORY_MAX = 128 << 20, PATH_MAX_BYTES = 300 };
 
 void *schema_alloc(struct schema *c, size_t count, size_t size)
 {
@@ -350,6 +350,7 @@ static bool value_scalars(struct schema *c, uint32_t id, const struct s_alts *a)
     const json_t *at = c->conj[id].n ? c->conj[id].v[0].s : c->root;
     rx_id scalar = RX_EMPTY, str = RX_EMPTY;
     struct g_value v = c->g->value[id];
+    v.smax = UINT32_MAX;
     size_t strings = 0, plain = 0;
     bool empty;
     for (size_t i = 0; i < a->n; i++) {
@@ -370,10 +371,17 @@ static bool value_scalars(struct schema *c, uint32_t id, const struct s_alts *a)
             v.smax = s->smax == UINT64_MAX ? UINT32_MAX : (uint32_t)s->smax;
             break;
         }
-        str = rx_or(c->x, str, schema_string_rx(c, s));
+        struct s_alt open = *s;
+        if (strings == 1 && s->smax < RX_REPEAT_MAX) { /* the automaton counts the characters itself */
+            v.smax = (uint32_t)s->smax;
+            open.smax = UINT64_MAX;
+        }
+        str = rx_or(c->x, str, schema_string_rx(c, &open));
     }
     if (!v.plain && str != RX_EMPTY)
         v.str = schema_dfa(c, str, at, "pattern", &empty);
+    if (v.str != G_NONE && c->g->dfa[v.str]->dist[0] > v.smax)
+        v.str = G_NONE; /* no word is that short */
     c->g->value[id] = v;
     return !c->failed;
 }
@@ -505,7 +513,7 @@ static bool check_distinct(struct schema *c)
     for (uint32_t i = 0; i < g->narray; i++) {
         const struct g_array *a = &g->array[i];
         const struct g_value *v = &g->value[a->rest];
-        bool ok = v->lex == G_NONE && !v->narr && !v->nobj && (!v->plain || v->smax == UINT32_MAX);
+        bool ok = v->lex == G_NONE && !v->narr && !v->nobj && v->smax == UINT32_MAX;
         if (!a->distinct || a->max == 0 || a->max == 1)
             continue;
         for (uint32_t s = 0; ok && v->str != G_NONE && s < g->dfa[v->str]->states; s++)
@@ -542,6 +550,7 @@ struct grammar *grammar_from_schema(const json_t *schema, struct err *e)
     c.ref_hides = dialect && (strstr(dialect, "draft-03") || strstr(dialect, "draft-04") || strstr(dialect,
             "draft-06") ||
                               strstr(dialect, "draft-07"));
+    c.no_if = dialect && (strstr(dialect, "draft-03") || strstr(dialect, "draft-04") || strstr(dialect, "draft-06"));
     c.number = rx_number_any(c.x);
     c.plain = rx_number_plain(c.x);
     c.whole = rx_number_integer(c.x);

@@ -50,6 +50,7 @@ struct schema {
     struct err *e;
     bool failed;
     int depth;
+    bool no_if;          /* before draft 7 there was no if */
     bool ref_hides;      /* before 2019-09: $ref's neighbours do not count */
     struct s_conj *conj; /* by value id */
     uint32_t *slot;
