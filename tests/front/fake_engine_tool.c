@@ -68,15 +68,23 @@ static void send_json(struct job *j, enum frame_kind kind, json_t *v)
     buf_release(&b);
 }
 
+static json_t *usage(const struct job *j);
+
 static void send_head(struct job *j, const char *type)
 {
+    send_json(j, FRAME_USAGE, usage(j));
     send_json(j, FRAME_HEAD, json_pack("{s:i, s:{s:s}}", "status", 200, "headers", "content-type", type));
+}
+
+static json_t *usage(const struct job *j)
+{
+    return json_pack("{s:i, s:i, s:I}", "prompt_tokens", 7, "cached_tokens", 3, "completion_tokens", (json_int_t)j->sent);
 }
 
 static void end_job(struct job *j)
 {
-    send_json(j, FRAME_USAGE, json_pack("{s:i, s:I}", "prompt_tokens", 7, "completion_tokens", (json_int_t)j->sent));
-    send_json(j, FRAME_END, json_pack("{s:s}", "finish", "stop"));
+    send_json(j, FRAME_USAGE, usage(j));
+    send_json(j, FRAME_END, json_pack("{s:s, s:o, s:f}", "finish", "stop", "usage", usage(j), "queue_ms", 1.5));
     j->done = true;
 }
 
