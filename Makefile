@@ -29,7 +29,7 @@ DEPS_fleet  := net wire api
 DEPS_front  := net wire api trust ledger
 DEPS_plan   := base
 DEPS_train  := model
-DEPS_cmd    := $(filter-out plan,$(FLOORS))
+DEPS_cmd    := $(FLOORS)
 # Foreign libraries, by the floor whose door they enter through.
 LIBS_base   := -ljansson -lyaml -lseccomp -lpthread -lm
 LIBS_net    := -levent -levent_openssl -levent_pthreads -lcurl -lssl -lcrypto
@@ -164,18 +164,16 @@ install: all library man
 	  s|^Libs:.*|Libs: -L$(PREFIX)/lib -ltokenworks|' $(B)/tokenworks.pc > \
 	  $(DESTDIR)$(PREFIX)/lib/pkgconfig/tokenworks.pc
 
-# ---- the console: web/ bundled by esbuild, embedded in the program by front/console.c
-ESBUILD   := web/node_modules/.bin/esbuild
-$(B)/web/.done: $(wildcard web/src/*.ts) $(addprefix web/,console.css index.html icon.svg package-lock.json) | $(B)/.deps
-	@test -x $(ESBUILD) || { echo "the console needs esbuild: make deps installs it with node and npm" >&2; exit 1; }
+# ---- the console: web/ bundled by Debian's esbuild, embedded in the program by front/console.c
+$(B)/web/.done: $(wildcard web/src/*.ts) $(addprefix web/,console.css index.html icon.svg) | $(B)/.deps
 	@mkdir -p $(B)/web
-	@$(ESBUILD) web/src/main.ts --bundle --minify --format=esm --target=es2021 --log-level=warning \
+	@esbuild web/src/main.ts --bundle --minify --format=esm --target=es2021 --log-level=warning \
 	  --outfile=$(B)/web/console.js
-	@$(ESBUILD) web/console.css --minify --log-level=warning --outfile=$(B)/web/console.css
+	@esbuild web/console.css --minify --log-level=warning --outfile=$(B)/web/console.css
 	@cp web/index.html web/icon.svg $(B)/web/
 	@touch $@
 $(B)/src/front/console.o: $(B)/web/.done
-$(B)/src/front/console.o: CPPFLAGS += -DCONSOLE_DIR='"$(B)/web"'
+$(B)/src/front/console.o: override CPPFLAGS += -DCONSOLE_DIR='"$(B)/web"'
 
 # ---- prove it
 check: $(B)/$(PROG) $(TESTS_C) $(TOOLS_C) library tidy layers

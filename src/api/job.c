@@ -35,8 +35,8 @@ static bool check_lengths(const struct api_job *j, const char *param, struct api
     for (int i = 0; i < j->prompt_count; i++)
         if (j->prompts[i].count >= (size_t)j->model->ctx)
             return api_refuse(error, 400, param, "context_length_exceeded", "the prompt has %zu tokens; the context "
-                              "of the model '%s' holds %d with the answer. Shorten the prompt", j->prompts[i].count, j->model->id,
-                              j->model->ctx);
+                              "of the model '%s' holds %d with the answer. Shorten the prompt", j->prompts[i].count,
+                              j->model->id, j->model->ctx);
     if ((int64_t)j->prompt_count * j->n > API_CHOICES_MAX)
         return api_refuse(error, 400, "n", "invalid_value", "%d prompts with 'n' %d make more than %d choices",
                           j->prompt_count, j->n, API_CHOICES_MAX);

@@ -5,6 +5,7 @@
 #include "base/progress.h"
 #include "cmd/cmd.h"
 #include "cmd/model_path.h"
+#include "cmd/serve_config.h"
 #include "front/front.h"
 #include "net/tls.h"
 
@@ -12,17 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct serve_options {
-    struct opt_strings models, allowed_hosts;
-    const char *listen, *state, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox;
-    const char *tls_cert, *tls_key, *tls_client_ca;
-    int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections;
-    bool log_json, log_requests;
-};
-
 #define FIELD(name) OPT_FIELD(struct serve_options, name)
 static const struct opt rows[] = {
     { "model", 'm', OPT_STRINGS, "FILE|NAME", "a model; again for more, the first is `default`", FIELD(models), 0, 0 },
+    { "config", 0, OPT_STRING, "FILE.yaml", "settings from a file; options given here go first", FIELD(config), 0, 0 },
     { "listen", 'l', OPT_STRING, "ADDR:PORT", "where to listen (127.0.0.1:8080)", FIELD(listen), 0, 0 },
     { "threads", 't', OPT_INT, "N", "kernel threads (one per processor)", FIELD(threads), 1, 512 },
     { "ctx", 'c', OPT_INT, "N", "positions a sequence may have (the model's limit)", FIELD(ctx), 1, 1 << 24 },
@@ -182,14 +176,37 @@ static enum err_code serve(const struct serve_options *o, struct front_options *
     return c;
 }
 
+/* The options, over the configuration file's settings when one is named, over the defaults in *o. */
+static enum opt_result read_options(int argc, char **argv, struct serve_options *o, struct yaml_doc *config,
+                                    int *positional)
+{
+    struct serve_options first = *o;
+    char **copy = mem_dup(argv, (size_t)argc * sizeof *argv); /* opt_parse moves words about */
+    enum opt_result r = opt_parse(&cmd_serve_spec, argc, copy, &first, positional);
+    mem_free(copy);
+    if (r != OPT_RUN)
+        return r;
+    struct err e = { 0 };
+    if (first.config && serve_config_read(first.config, config, o, &e)) {
+        cmd_fail(&cmd_serve_spec, &e);
+        return OPT_WRONG;
+    }
+    if (first.models.count)
+        o->models.count = 0; /* models given here stand instead of the file's, not beside them */
+    return opt_parse(&cmd_serve_spec, argc, argv, o, positional);
+}
+
 int cmd_serve(int argc, char **argv)
 {
     struct serve_options o = { .listen = "127.0.0.1:8080", .max_body = 32 << 20, .drain_s = 30, .connections = 4096,
                                .sandbox = "enforce" };
     int positional;
-    enum opt_result r = opt_parse(&cmd_serve_spec, argc, argv, &o, &positional);
-    if (r != OPT_RUN)
+    struct yaml_doc config = { 0 };
+    enum opt_result r = read_options(argc, argv, &o, &config, &positional);
+    if (r != OPT_RUN) {
+        yaml_doc_release(&config);
         return r == OPT_HELP_SHOWN ? 0 : 2;
+    }
     if (positional) {
         fprintf(stderr, "tokenworks serve: %s: the model is given with --model\n", argv[1]);
         return 2;
@@ -219,5 +236,6 @@ int cmd_serve(int argc, char **argv)
     for (int i = 0; i < FRONT_MODELS_MAX; i++)
         model_path_release(&found[i]);
     json_decref(options);
+    yaml_doc_release(&config);
     return c ? cmd_fail(&cmd_serve_spec, &e) : 0;
 }

@@ -82,7 +82,7 @@ static enum err_code model(struct store *s, void *options, char **args, struct e
 
 static enum err_code erase(struct store *s, void *options, char **args, struct err *e)
 {
-    int64_t id = 0;
+    int64_t id = 0; /* a second time by its new name, erased-ID, should the log have been in use */
     enum err_code c = admin_tenant_find(s, args[0], &id, e);
     if (!c && !((struct tenant_options *)options)->yes)
         c = err_set(e, ERR_INVALID, "this cannot be undone; say --yes to erase '%s'", args[0]);

@@ -5,10 +5,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "front/front_impl.h"
+#include "net/tls.h"
 
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 enum { FIRST_START_TRIES = 3, DRAIN_POLL_MS = 20, DRAIN_FLUSH_MS = 1000 };
 
@@ -43,6 +44,19 @@ static void asked_to_stop(void *arg)
     drain_poll(f);
 }
 
+/* A renewed certificate, without a restart. */
+static void asked_to_reload(void *arg)
+{
+    struct front *f = arg;
+    struct err e = { 0 };
+    if (!f->options.http.tls)
+        return;
+    if (tls_reload(f->options.http.tls, &e))
+        log_line(LOG_ERROR, "front", "the certificate in use stays: %s", e.text);
+    else
+        log_line(LOG_INFO, "front", "certificate and key were read again");
+}
+
 static void link_changed(void *arg, struct link *k)
 {
     struct front *f = arg;
@@ -67,6 +81,29 @@ static void error_json(int status, const char *sentence, struct buf *out, void *
     error_body(DIALECT_OPENAI, &(struct error){ .status = status, .message = sentence }, out);
 }
 
+/* A descriptor per connection, and some of our own; the usual soft limit is 1024. */
+static void raise_descriptor_limit(int connections)
+{
+    struct rlimit r;
+    rlim_t want = (rlim_t)connections + 256;
+    if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur >= want)
+        return;
+    r.rlim_cur = want < r.rlim_max ? want : r.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur < want)
+        log_line(LOG_WARN, "front", "only %lld descriptors are allowed: fewer than the %d connections asked for",
+                 (long long)r.rlim_cur, connections);
+}
+
+static void warn_if_open(const struct front *f)
+{
+    const char *a = f->options.http.address;
+    bool loopback = !strncmp(a, "127.", 4) || !strcmp(a, "::1") || !strcmp(a, "localhost");
+    if (!loopback && !keys_count(f->keys))
+        log_line(LOG_WARN, "front", "no API key is set: whoever reaches %s may use this server", a);
+    if (!loopback && keys_count(f->keys) && !f->options.http.tls)
+        log_line(LOG_WARN, "front", "API keys travel in the clear to %s: give --tls-cert and --tls-key", a);
+}
+
 struct front *front_new(const struct front_options *o, struct err *e)
 {
     static const struct http_handler handler = { routes_head, routes_request, relay_drained, relay_gone, error_json };
@@ -85,8 +122,11 @@ struct front *front_new(const struct front_options *o, struct err *e)
         f->links[i] = link_new(f->loop, &spec, link_changed, f);
     }
     f->drain_timer = loop_timer_new(f->loop, drain_poll, f);
+    raise_descriptor_limit(o->http.connections_max);
+    warn_if_open(f);
     loop_on_signal(f->loop, SIGTERM, asked_to_stop, f);
     loop_on_signal(f->loop, SIGINT, asked_to_stop, f);
+    loop_on_signal(f->loop, SIGHUP, asked_to_reload, f);
     return f;
 }
 

@@ -56,7 +56,7 @@ void front_reply_json(struct front *f, struct http_exchange *x, int status, cons
 void front_reply_begin(struct front *f, struct http_exchange *x, const struct http_reply *r); /* CORS, counted */
 void front_reply_bytes(struct front *f, struct http_exchange *x, const struct http_reply *r, const void *data,
                        size_t n);
-void front_note(struct front *f, const struct http_exchange *x, int status, double seconds); /* the request line */
+void front_note(struct front *f, const struct http_exchange *x, int status);          /* the request's log line */
 struct link *front_find_model(struct front *f, const char *name);     /* "" and "default": the first; NULL: unknown */
 
 /* answers.c, metrics.c, console.c, relay.c: the `answer` functions of the table */

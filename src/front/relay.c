@@ -57,7 +57,7 @@ static void relay_free(struct relay *r)
 static void finish(struct relay *r)
 {
     struct http_exchange *x = r->x;
-    front_note(r->front, x, r->status, (double)(clock_mono_ns() - r->started_ns) / 1e9);
+    front_note(r->front, x, r->status);
     http_exchange_set_user(x, NULL);
     relay_free(r);
     http_reply_end(x);
@@ -68,7 +68,6 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
     struct http_exchange *x = r->x;
     struct front *f = r->front;
     http_exchange_set_user(x, NULL);
-    front_note(f, x, r->begun ? r->status : e->status, (double)(clock_mono_ns() - r->started_ns) / 1e9);
     if (!r->begun) {
         char retry[40] = "";
         if (retry_s > 0)
@@ -78,6 +77,7 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
         return;
     }
     bool events = r->events;
+    front_note(f, x, r->status);
     if (events) {
         struct buf b = { 0 };
         error_event(r->route->dialect, e, &b);
@@ -322,7 +322,7 @@ void relay_gone(struct http_exchange *x, void *front)
     if (link_state(r->link) == LINK_READY)
         link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
     f->metrics.cancelled++;
-    front_note(f, x, 499, (double)(clock_mono_ns() - r->started_ns) / 1e9);
+    front_note(f, x, 499);
     http_exchange_set_user(x, NULL);
     relay_free(r);
 }

@@ -95,6 +95,7 @@ void front_reply_bytes(struct front *f, struct http_exchange *x, const struct ht
     struct http_reply whole = *r;
     whole.length = (int64_t)n;
     front_reply_begin(f, x, &whole);
+    front_note(f, x, r->status);
     http_reply_data(x, data, n);
     http_reply_end(x);
 }
@@ -115,9 +116,10 @@ void front_reply_error(struct front *f, struct http_exchange *x, const struct er
     buf_release(&b);
 }
 
-void front_note(struct front *f, const struct http_exchange *x, int status, double seconds)
+void front_note(struct front *f, const struct http_exchange *x, int status)
 {
     const struct http_head *h = http_request_head(x);
+    double seconds = (double)(clock_mono_ns() - http_request_started_ns(x)) / 1e9;
     if (status == 499)
         metrics_count(f, (int)(route_of(x) - routes), status);
     log_line(f->options.log_requests ? LOG_INFO : LOG_DEBUG, "front", "%s %.*s %.200s %d %.3f s", http_request_peer(x),
@@ -186,7 +188,6 @@ static void preflight(struct front *f, struct http_exchange *x)
 static void refuse(struct front *f, struct http_exchange *x, int status, const char *message, const char *code,
                    const char *headers)
 {
-    front_note(f, x, status, 0);
     front_reply_error(f, x, &(struct error){ .status = status, .message = message, .code = code }, headers);
 }
 

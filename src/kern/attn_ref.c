@@ -38,12 +38,22 @@ static uint16_t q8_store(const float *x, int n, int8_t *q)
     return d;
 }
 
+void kern_page_turn(const struct kern_kv *kv, const unsigned char *row, unsigned char *head, int slot)
+{
+    for (int d = 0; d < kv->k_dim; d++) {
+        if (kv->type == KERN_F32)
+            memcpy(head + (size_t)(d * KERN_PAGE_TOKENS + slot) * 4, row + 4 * d, 4);
+        else
+            memcpy(head + (size_t)(d * KERN_PAGE_TOKENS + slot) * 2, row + 2 * d, 2);
+    }
+}
+
 static void k_store(const struct kern_kv *kv, unsigned char *head, int slot, const float *k)
 {
     if (kv->type != KERN_Q8_0) {
-        size_t size = kern_kv_size(kv->type);
-        for (int d = 0; d < kv->k_dim; d++)
-            kern_float_write(kv->type, k + d, head + (size_t)(d * KERN_PAGE_TOKENS + slot) * size, 1);
+        unsigned char row[KERN_HEAD_DIM_MAX * sizeof(float)];
+        kern_float_write(kv->type, k, row, (size_t)kv->k_dim);
+        kern_page_turn(kv, row, head, slot);
         return;
     }
     int8_t q[32];
@@ -69,9 +79,9 @@ static void v_store(const struct kern_kv *kv, unsigned char *head, int slot, con
     }
 }
 
-static void kv_store(const struct kern_kv *kv, unsigned char *page, int slot, const float *k, const float *v)
+void kern_page_store(const struct kern_kv *kv, unsigned char *page, int slot, const float *k, const float *v)
 {
-    ASSERT(slot >= 0 && slot < KERN_PAGE_TOKENS);
+    ASSERT(slot >= 0 && slot < KERN_PAGE_TOKENS && kv->k_dim <= KERN_HEAD_DIM_MAX && kv->v_dim <= KERN_HEAD_DIM_MAX);
     for (int h = 0; h < kv->kv_heads; h++) {
         k_store(kv, page + kv->k_offset + (size_t)h * kern_k_head_bytes(kv), slot, k + h * kv->k_dim);
         v_store(kv, page + kv->v_offset + (size_t)h * kern_v_head_bytes(kv), slot, v + h * kv->v_dim);
@@ -164,7 +174,7 @@ static void one_query(const struct kern_attn *op, int kv_head, int head, int i)
     kern_attn_query_q8(q, kv->k_dim, q8);
     struct state st = { op->sinks ? op->sinks[head] : -INFINITY, op->sinks ? 1 : 0, { 0 } };
     int pos = op->pos_first + i, lo, hi;
-    for (int page = 0; page * KERN_PAGE_TOKENS <= pos; page++) {
+    for (int page = kern_page_first(op, pos); page * KERN_PAGE_TOKENS <= pos; page++) {
         if (!kern_page_range(op, pos, page * KERN_PAGE_TOKENS, &lo, &hi))
             continue;
         const unsigned char *k = op->pages[page] + kv->k_offset + (size_t)kv_head * kern_k_head_bytes(kv);
@@ -198,6 +208,6 @@ size_t kern_attn_scratch_bytes(const struct kern_kv *kv, int heads, int n_q_max)
 
 void kern_fill_attn_ref(struct kern_table *t)
 {
-    t->kv_store = kv_store;
+    t->kv_store = kern_page_store;
     t->attn = attn;
 }

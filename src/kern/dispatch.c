@@ -17,9 +17,22 @@ static unsigned saved_state(void)
     return a;
 }
 
-enum { YMM_STATE = 0x06, ZMM_STATE = 0xe6 };
+enum { YMM_STATE = 0x06, ZMM_STATE = 0xe6, TILE_STATE = 0x60000, HAS_AMX_TILE = 1 << 24, HAS_AMX_INT8 = 1 << 25 };
 
-static enum kern_isa best(void)
+/* Tiles need the kernel's leave, and this rung's word is taken only after it gave the bits of the one below. */
+static bool tiles_work(void)
+{
+    static _Atomic int known; /* 1 yes, 2 no: the check costs a millisecond and its answer does not change */
+    if (!known) {
+        struct kern_table below, tiles;
+        kern_table_fill(&below, KERN_AVX512);
+        kern_table_fill(&tiles, KERN_AMX);
+        known = kern_amx_permit() && kern_products_agree(&below, &tiles) ? 1 : 2;
+    }
+    return known == 1;
+}
+
+static enum kern_isa best(enum kern_isa limit)
 {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_FMA) || !(c & bit_F16C))
@@ -31,10 +44,13 @@ static enum kern_isa best(void)
     unsigned wanted = bit_AVX512F | bit_AVX512BW | bit_AVX512VL | bit_AVX512DQ;
     if ((b & wanted) != wanted || !(c & bit_AVX512VNNI) || (state & ZMM_STATE) != ZMM_STATE)
         return KERN_AVX2;
-    return KERN_AVX512;
+    unsigned amx = HAS_AMX_TILE | HAS_AMX_INT8;
+    if (limit < KERN_AMX || (d & amx) != amx || (state & TILE_STATE) != TILE_STATE || !tiles_work())
+        return KERN_AVX512;
+    return KERN_AMX;
 }
 #else
-static enum kern_isa best(void)
+static enum kern_isa best(enum kern_isa limit)
 {
     return KERN_REF;
 }
@@ -42,7 +58,7 @@ static enum kern_isa best(void)
 
 enum kern_isa kern_isa_detect(enum kern_isa limit)
 {
-    enum kern_isa b = best();
+    enum kern_isa b = best(limit);
     return b < limit ? b : limit;
 }
 
@@ -74,5 +90,7 @@ void kern_table_fill(struct kern_table *t, enum kern_isa isa)
         kern_fill_matmul_avx512(t);
         kern_fill_attn_avx512(t);
     }
+    if (isa >= KERN_AMX)
+        kern_fill_matmul_amx(t);
 #endif
 }

@@ -6,6 +6,7 @@
 #include "kern/rungs.h"
 #include "kern/strip.h"
 #include "kern/tile.h"
+#include "kern/unroll.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -43,7 +44,7 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
     const int subs = sixteen ? 2 : 1, groups = 8 / subs;
     const struct kern_act *x[GROUP];
     __m512i dot[GROUP][SIDE];
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int r = 0; r < rows; r++) {
         x[r] = a->x[r] + a->at + b;
         if (rows == GROUP && h == 0)
@@ -51,12 +52,12 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
         dot[r][0] = min ? _mm512_setzero_si512() : _mm512_set1_epi32(sixteen ? x[r]->corr16[h] : x[r]->corr);
         dot[r][side - 1] = dot[r][0];
     }
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int g = h * groups; g < (h + 1) * groups; g++) {
         __m512i w0 = _mm512_load_si512(a->t[0]->q[b * 8 + g]), w1 = w0;
         if (side == 2)
             w1 = _mm512_load_si512(a->t[1]->q[b * 8 + g]);
-#pragma GCC unroll 6
+        UNROLL(6)
         for (int r = 0; r < rows; r++) {
             __m512i v = four(x[r]->q + 4 * g);
             dot[r][0] = _mm512_dpbusd_epi32(dot[r][0], w0, v);
@@ -64,11 +65,11 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
                 dot[r][1] = _mm512_dpbusd_epi32(dot[r][1], w1, v);
         }
     }
-#pragma GCC unroll 2
+    UNROLL(2)
     for (int p = 0; p < side; p++) {
         __m512 scale = _mm512_load_ps(a->t[p]->scale[b * subs + h]);
         __m512 low = min ? _mm512_load_ps(a->t[p]->min[b * subs + h]) : scale;
-#pragma GCC unroll 6
+        UNROLL(6)
         for (int r = 0; r < rows; r++) {
             sum[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r][p]),
                                         _mm512_mul_ps(scale, _mm512_set1_ps(x[r]->scale)), sum[r][p]);
@@ -82,7 +83,7 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
 INLINE void product(const struct arg *a, const int rows, const int side, const bool sixteen, const bool min)
 {
     __m512 sum[GROUP][SIDE];
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int r = 0; r < rows; r++)
         for (int p = 0; p < side; p++)
             sum[r][p] = _mm512_load_ps(a->acc[p] + 16 * r);
@@ -91,7 +92,7 @@ INLINE void product(const struct arg *a, const int rows, const int side, const b
         if (sixteen)
             sub_block(a, b, 1, rows, side, sixteen, min, sum);
     }
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int r = 0; r < rows; r++)
         for (int p = 0; p < side; p++)
             _mm512_store_ps(a->acc[p] + 16 * r, sum[r][p]);
@@ -156,7 +157,8 @@ static void row_block(const struct kern_matmul *op, int t0, int n, int panel, in
         for (int u = 0; u < chunk; u++)
             for (int p = 0; p < side; p++)
                 kern_tile_open_avx512(w->type, w->data + (size_t)(panel + p) * w->panel_bytes +
-                                      (size_t)(u0 + u) * unit_bytes, kern_unit_blocks(w->cols, u0 + u), &tile[u][p]);
+                                      (size_t)(u0 + u) * unit_bytes, kern_unit_blocks(w->cols, u0 + u), 128,
+                                      &tile[u][p]);
         for (int t = 0, rows; t < n; t += rows) {
             rows = rows_next(n - t);
             for (int u = 0; u < chunk; u++) {
@@ -195,7 +197,7 @@ static void few_rows(const struct kern_matmul *op, int t0, int n, int panel, int
         store(op, t0, n, panel + p, acc[p]);
 }
 
-static void matmul(const struct kern_matmul *op, int panel_first, int panel_end)
+void kern_matmul_avx512(const struct kern_matmul *op, int panel_first, int panel_end)
 {
     if (kern_type_is_float(op->w->type)) {
         kern_fmul_avx512(op, panel_first, panel_end);
@@ -274,5 +276,5 @@ static void quantize_q8(const float *x, void *out, int cols)
 void kern_fill_matmul_avx512(struct kern_table *t)
 {
     t->quantize_q8 = quantize_q8;
-    t->matmul = matmul;
+    t->matmul = kern_matmul_avx512;
 }

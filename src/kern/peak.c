@@ -39,12 +39,20 @@ void kern_peak_fill(struct kern_peak *p, enum kern_isa isa)
 #endif
 }
 
+/* Four streams, each asked for well ahead: one stream alone leaves a third of the bandwidth unused. */
 uint64_t kern_peak_read(const void *p, size_t n)
 {
+    enum { STREAMS = 4, AHEAD = 512, LINE = 8 }; /* in words of 8 bytes */
     const uint64_t *v = p;
-    uint64_t s[8] = { 0 };
-    for (size_t i = 0; i < n / 8; i += 8)
-        for (int k = 0; k < 8; k++)
-            s[k] += v[i + (size_t)k];
+    size_t part = n / 8 / STREAMS;
+    uint64_t s[LINE] = { 0 };
+    for (size_t i = 0; i < part; i += LINE) {
+        for (size_t k = 0; k < STREAMS; k++) {
+            const uint64_t *at = v + k * part + i;
+            __builtin_prefetch(at + AHEAD);
+            for (int w = 0; w < LINE; w++)
+                s[w] += at[w];
+        }
+    }
     return s[0] + s[1] + s[2] + s[3] + s[4] + s[5] + s[6] + s[7];
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { EMPTY_LOG_TRIES = 5 }; /* each waits for SQLite's busy timeout */
+
 static enum err_code check_name(const char *what, const char *name, struct err *e)
 {
     size_t n = strlen(name);
@@ -267,6 +269,19 @@ enum err_code admin_purge(struct store *s, int64_t before_day, int64_t *rows, st
     return c;
 }
 
+/* secure_delete has zeroed the pages; the write-ahead log still holds what they held until it is emptied. */
+static enum err_code rewrite_file(struct store *s, struct err *e)
+{
+    int64_t busy = 1;
+    enum err_code c = store_exec(s, "VACUUM", e);
+    for (int i = 0; i < EMPTY_LOG_TRIES && !c && busy; i++)
+        c = store_int(s, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, 1, &busy, e);
+    if (!c && busy)
+        c = err_set(e, ERR_BUSY, "erased, but another process keeps the old log (%s-wal) in use; say it again later",
+                    sqlite3_db_filename(s->db, "main"));
+    return c;
+}
+
 enum err_code admin_tenant_erase(struct store *s, int64_t id, int64_t now_ms, struct err *e)
 {
     static const char *const steps[] = {
@@ -287,8 +302,7 @@ enum err_code admin_tenant_erase(struct store *s, int64_t id, int64_t now_ms, st
         c = store_exec(s, "COMMIT", e);
     if (c)
         sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
-    /* secure_delete zeroed the pages; the log and old pages still hold what they held */
-    return c ? c : store_exec(s, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)", e);
+    return c ? c : rewrite_file(s, e);
 }
 
 static const char wrong_sql[] =

@@ -4,6 +4,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "ledger/charge.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,7 @@ struct ticket {
     struct subject *subjects[LEDGER_SCOPES]; /* NULL where there is none */
     struct meter_amount held;
     struct price price;
+    struct charge charge;
 };
 
 struct book {
@@ -49,6 +51,8 @@ struct book {
     int price_count;
     struct ticket *tickets;      /* [LEDGER_IN_FLIGHT_MAX] */
     int first_free, in_flight;
+    struct charge_pool energy;
+    struct charge **running;     /* [LEDGER_IN_FLIGHT_MAX], for book_energy */
 };
 
 const char *const ledger_limit_names[LEDGER_LIMITS] = {
@@ -62,6 +66,7 @@ struct book *book_new(void)
 {
     struct book *b = MEM_NEW(struct book);
     b->tickets = mem_new(LEDGER_IN_FLIGHT_MAX, sizeof *b->tickets);
+    b->running = mem_new(LEDGER_IN_FLIGHT_MAX, sizeof(struct charge *));
     for (int i = 0; i < LEDGER_IN_FLIGHT_MAX; i++)
         b->tickets[i].next_free = i + 1 < LEDGER_IN_FLIGHT_MAX ? i + 1 : -1;
     return b;
@@ -82,6 +87,7 @@ void book_free(struct book *b)
     mem_free(b->by_hash);
     mem_free(b->prices);
     mem_free(b->tickets);
+    mem_free(b->running);
     mem_free(b);
 }
 
@@ -140,6 +146,8 @@ static struct key *find_key_by_id(const struct book *b, int64_t id)
 static void update_key(struct book *b, const struct dir_key *d)
 {
     struct key *k = find_key_by_id(b, d->id);
+    if (!find_subject(b, LEDGER_TENANT, d->tenant))
+        return; /* the file was changed by hand: nobody's key opens nothing */
     if (!k) {
         if (b->key_count == b->key_cap) {
             b->key_cap = b->key_cap ? b->key_cap * 2 : 16;
@@ -151,7 +159,6 @@ static void update_key(struct book *b, const struct dir_key *d)
     k->subject = update_subject(b, LEDGER_KEY, d->id, d->name, &d->limits);
     k->team = d->team ? find_subject(b, LEDGER_TEAM, d->team) : NULL;
     k->tenant = find_subject(b, LEDGER_TENANT, d->tenant);
-    ASSERT(k->tenant);
     k->pub = (struct ledger_key){ .id = d->id, .tenant_id = d->tenant, .name = k->raw.name, .tenant = k->tenant->name,
                                   .team = k->team ? k->team->name : "", .models = k->raw.models,
                                   .jurisdictions = k->raw.jurisdictions, .role = d->role,
@@ -360,6 +367,7 @@ static void fill_ticket(struct book *b, struct ticket *t, const struct ledger_as
     t->subjects[LEDGER_MODEL] = find_model(b, ask->model);
     t->price = find_price(b, ask->model, now_ms);
     t->held = (struct meter_amount){ { 0 } };
+    t->charge = (struct charge){ 0 };
 }
 
 void book_admit(struct book *b, const struct ledger_ask *ask, int64_t now_ms, struct ledger_answer *out)
@@ -429,14 +437,16 @@ static void end_ticket(struct book *b, int ticket, const struct meter_amount *us
 
 void book_settle(struct book *b, int ticket, const struct ledger_use *use, int64_t now_ms, struct book_settled *out)
 {
-    const struct ticket *t = live_ticket(b, ticket);
+    struct ticket *t = live_ticket(b, ticket);
+    int64_t charged = charge_end(&b->energy, &t->charge), energy = use->energy_mj < 0 ? charged : use->energy_mj;
     int64_t prompt = clamp_tokens(use->prompt_tokens), output = clamp_tokens(use->output_tokens);
     int64_t cached = clamp_tokens(use->cached_tokens), tokens = prompt + output;
     cached = cached < prompt ? cached : prompt;
     int64_t cost = price_cost(&t->price, prompt, cached, output);
     *out = (struct book_settled){ .booking = t->booking, .prompt_tokens = prompt, .cached_tokens = cached,
                                   .output_tokens = output, .cost_micros = cost, .settled_ms = now_ms,
-                                  .used = { { tokens, cost, use->energy_mj > 0 ? use->energy_mj : 0 } } };
+                                  .energy_modelled = use->energy_mj < 0 ? t->charge.modelled : use->energy_modelled,
+                                  .used = { { tokens, cost, energy } } };
     memcpy(out->subjects, t->subjects, sizeof out->subjects);
     struct subject *model = t->subjects[LEDGER_MODEL];
     if (model) {
@@ -446,9 +456,29 @@ void book_settle(struct book *b, int ticket, const struct ledger_use *use, int64
     end_ticket(b, ticket, &out->used, now_ms);
 }
 
+void book_worked(struct book *b, int ticket, int64_t tokens)
+{
+    charge_work(&b->energy, &live_ticket(b, ticket)->charge, tokens);
+}
+
+void book_energy(struct book *b, int64_t mj, bool modelled)
+{
+    int n = 0;
+    for (int i = 0; i < LEDGER_IN_FLIGHT_MAX && n < b->in_flight; i++)
+        if (b->tickets[i].live)
+            b->running[n++] = &b->tickets[i].charge;
+    charge_reading(&b->energy, b->running, n, mj, modelled);
+}
+
+int64_t book_idle_mj(const struct book *b)
+{
+    return b->energy.idle_mj;
+}
+
 void book_abandon(struct book *b, int ticket, int64_t now_ms)
 {
     static const struct meter_amount nothing = { { 0 } };
+    charge_end(&b->energy, &live_ticket(b, ticket)->charge);
     end_ticket(b, ticket, &nothing, now_ms);
 }
 

@@ -20,6 +20,7 @@ struct book_booking {
 struct book_settled {
     struct book_booking booking;
     int64_t prompt_tokens, cached_tokens, output_tokens; /* brought within sense: 0 <= cached <= prompt */
+    bool energy_modelled;
     int64_t cost_micros;
     int64_t settled_ms;
     struct meter_amount used;
@@ -39,6 +40,10 @@ void book_admit(struct book *b, const struct ledger_ask *ask, int64_t now_ms, st
 void book_revise(struct book *b, int ticket, int64_t prompt_tokens, int64_t output_tokens, int64_t now_ms,
                  struct ledger_answer *out);
 void book_settle(struct book *b, int ticket, const struct ledger_use *use, int64_t now_ms, struct book_settled *out);
+/* Energy: see charge.h. */
+void book_worked(struct book *b, int ticket, int64_t tokens);
+void book_energy(struct book *b, int64_t mj, bool modelled);
+int64_t book_idle_mj(const struct book *b);
 void book_abandon(struct book *b, int ticket, int64_t now_ms);
 void book_take_back(struct book *b, const struct book_settled *s, int64_t now_ms);
 int book_in_flight(const struct book *b);

@@ -3,7 +3,6 @@
  * copies of the same counters. */
 #include "ledger/energy.h"
 
-#include "base/assert.h"
 #include "base/file.h"
 #include "base/mem.h"
 
@@ -207,20 +206,4 @@ void energy_describe(const struct energy *e, struct buf *out)
     buf_puts(out, "RAPL: ");
     for (int i = 0; i < e->zone_count; i++)
         buf_printf(out, "%s%s", i ? ", " : "", e->zones[i].name);
-}
-
-void energy_split(int64_t total, const int64_t *weights, int n, int64_t *out)
-{
-    int64_t sum = 0, before = 0, given = 0;
-    for (int i = 0; i < n; i++) {
-        ASSERT(weights[i] >= 0);
-        sum += weights[i];
-    }
-    ASSERT(total >= 0 && total <= INT32_MAX && sum <= INT32_MAX);
-    for (int i = 0; i < n; i++) { /* each part ends where the exact share of all parts so far ends */
-        before += sum ? weights[i] : 1;
-        int64_t end = total * before / (sum ? sum : n);
-        out[i] = end - given;
-        given = end;
-    }
 }

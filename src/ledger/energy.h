@@ -29,8 +29,4 @@ int64_t energy_read(struct energy *e, int64_t now_ns);
 bool energy_modelled(const struct energy *e);
 /* "RAPL: package-0, dram" or "modelled: 30 W idle and 6 W for each busy core, because ..." */
 void energy_describe(const struct energy *e, struct buf *out);
-
-/* Splits total over n parts in proportion to weights (all >= 0), to the last millijoule: out sums up to total. All
- * weights 0: equal parts. total below 2^31 and weights below 2^31 in sum. */
-void energy_split(int64_t total, const int64_t *weights, int n, int64_t *out);
 #endif

@@ -273,15 +273,27 @@ void ledger_revise(struct ledger *l, int ticket, int64_t prompt_tokens, int64_t 
     book_revise(l->book, ticket, prompt_tokens, output_tokens, now_ms, out);
 }
 
-int64_t ledger_settle(struct ledger *l, int ticket, const struct ledger_use *use, int64_t now_ms,
+void ledger_worked(struct ledger *l, int ticket, int64_t tokens)
+{
+    book_worked(l->book, ticket, tokens);
+}
+
+void ledger_energy(struct ledger *l, int64_t mj, bool modelled)
+{
+    book_energy(l->book, mj, modelled);
+}
+
+int64_t ledger_settle(struct ledger *l, int ticket, struct ledger_use *use, int64_t now_ms,
                       ledger_done_fn *done, void *arg)
 {
     struct usage_row *r = MEM_NEW(struct usage_row);
     book_settle(l->book, ticket, use, now_ms, &r->settled);
+    use->prompt_tokens = r->settled.prompt_tokens;
+    use->cached_tokens = r->settled.cached_tokens;
+    use->output_tokens = r->settled.output_tokens;
+    use->energy_mj = r->settled.used.v[METER_ENERGY];
+    use->energy_modelled = r->settled.energy_modelled;
     r->use = *use;
-    r->use.prompt_tokens = r->settled.prompt_tokens;
-    r->use.cached_tokens = r->settled.cached_tokens;
-    r->use.output_tokens = r->settled.output_tokens;
     r->done = done;
     r->arg = arg;
     snprintf(r->finish, sizeof r->finish, "%s", use->finish ? use->finish : "");
@@ -308,9 +320,21 @@ void ledger_get_stats(const struct ledger *l, struct ledger_stats *out)
     *out = l->stats;
     out->queued = l->unwritten;
     out->in_flight = book_in_flight(l->book);
+    out->idle_mj = book_idle_mj(l->book);
 }
 
 /* ---- headers */
+
+void ledger_usage_header(const struct ledger_use *u, int64_t cost_micros, struct buf *out)
+{
+    buf_printf(out, "prompt=%lld, cached=%lld, output=%lld, queue-ms=%lld, prefill-ms=%lld, decode-ms=%lld, "
+               "kv-page-s=%lld.%03lld, energy-j=%lld.%03lld%s, cost=", (long long)u->prompt_tokens,
+               (long long)u->cached_tokens, (long long)u->output_tokens, (long long)(u->queue_us / 1000),
+               (long long)(u->prefill_us / 1000), (long long)(u->decode_us / 1000), (long long)(u->kv_page_ms / 1000),
+               (long long)(u->kv_page_ms % 1000), (long long)(u->energy_mj / 1000), (long long)(u->energy_mj % 1000),
+               u->energy_modelled ? ";modelled" : "");
+    price_print(cost_micros, out);
+}
 
 /* "6m0s", "1s", "20ms": the form OpenAI uses. */
 static void put_duration(int64_t ms, struct buf *out)

@@ -119,26 +119,35 @@ struct ledger_use {
     int64_t prompt_tokens, cached_tokens, output_tokens;
     int64_t queue_us, prefill_us, decode_us;
     int64_t kv_page_ms;
-    int64_t energy_mj;
-    bool energy_modelled;                    /* no counter was read: energy.h */
+    int64_t energy_mj;                       /* -1: what ledger_worked and ledger_energy found */
+    bool energy_modelled;                    /* no counter was read: energy.h; ignored with -1 */
     const char *finish;                      /* "stop", "length", "cancelled", ... */
     const uint8_t *receipt_hash;             /* LEDGER_HASH_BYTES, or NULL */
 };
 
 typedef void ledger_done_fn(void *arg, int64_t cost_micros);
-/* Books what was used and returns at once; done (may be NULL) follows once it is on disk. The cost is for the
- * x-tokenworks-usage header. */
-int64_t ledger_settle(struct ledger *l, int ticket, const struct ledger_use *use, int64_t now_ms,
+/* Books what was used and returns its cost at once; done (may be NULL) follows once it is on disk. *use is brought to
+ * what was booked (counts within sense, energy filled in), ready for ledger_usage_header. */
+int64_t ledger_settle(struct ledger *l, int ticket, struct ledger_use *use, int64_t now_ms,
                       ledger_done_fn *done, void *arg);
 /* Nothing was used (refused later on, or failed before the first token): no row, everything held is given back. */
 void ledger_abandon(struct ledger *l, int ticket, int64_t now_ms);
+
+/* Energy. worked: tokens the engine computed for this request since it was last told (prompt tokens not cached, and
+ * output). energy: what energy_read gave, about once a second; it is split over those who worked (charge.h). */
+void ledger_worked(struct ledger *l, int ticket, int64_t tokens);
+void ledger_energy(struct ledger *l, int64_t mj, bool modelled);
 
 /* "Name: value\r\n" lines: x-ratelimit-* as OpenAI writes them, RateLimit and RateLimit-Policy as the IETF draft
  * does, and Retry-After where one is due. */
 void ledger_rate_headers(const struct ledger_answer *a, struct buf *out);
 
+/* The value of x-tokenworks-usage: what one answer took, for clients that want to know. */
+void ledger_usage_header(const struct ledger_use *u, int64_t cost_micros, struct buf *out);
+
 struct ledger_stats {
     int64_t rows, duplicates, commits, failed_commits, queued, in_flight;
+    int64_t idle_mj; /* read while nothing was computed: charged to nobody */
 };
 void ledger_get_stats(const struct ledger *l, struct ledger_stats *out);
 

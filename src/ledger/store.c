@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -124,19 +125,31 @@ static enum err_code check_schema(struct store *s, const char *path, int64_t now
     return c;
 }
 
+/* SQLite would make the file with mode 0644. A file that exists is not opened here: closing any descriptor of it would
+ * drop the locks that other connections of this process hold. */
+static enum err_code need_file(const char *path, bool create, struct err *e)
+{
+    if (!access(path, F_OK))
+        return ERR_OK;
+    if (!create)
+        return err_set(e, ERR_NOT_FOUND, "%s: there is no ledger yet; 'tokenworks tenant add' or 'tokenworks serve' "
+                       "makes one", path);
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_CREAT | O_EXCL, 0600);
+    if (fd < 0 && errno != EEXIST)
+        return err_errno(e, "%s: cannot create", path);
+    if (fd >= 0)
+        close(fd);
+    return ERR_OK;
+}
+
 enum err_code store_open(const char *path, bool create, int64_t now_ms, struct store **out, struct err *e)
 {
     if (now_ms < 0)
         return err_set(e, ERR_INVALID, "the system's clock stands before 1970; set it first");
-    int fd = open(path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0600); /* SQLite would use 0644 */
-    if (fd < 0 && !create)
-        return err_set(e, ERR_NOT_FOUND, "%s: there is no ledger yet; 'tokenworks tenant add' or 'tokenworks serve' "
-                       "makes one", path);
-    if (fd < 0)
-        return err_errno(e, "%s: cannot open", path);
-    close(fd);
+    enum err_code c = need_file(path, create, e);
+    if (c)
+        return c;
     struct store *s = MEM_NEW(struct store);
-    enum err_code c = ERR_OK;
     if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
         c = s->db ? store_fault(s, "open the file", e) : err_set(e, ERR_IO, "%s: no memory to open", path);
     if (!c) {

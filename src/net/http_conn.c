@@ -117,6 +117,7 @@ static void take_head(struct http_exchange *x)
     const struct http_head *h = &x->head;
     bool body_follows = h->chunked || h->content_length > 0;
     x->open = true;
+    x->started_ns = clock_mono_ns();
     x->started = x->chunked_reply = false;
     x->last = !h->keep_alive || s->draining;
     x->head_only = http_slice_is(h->method, "HEAD");
@@ -356,7 +357,20 @@ static void timed_out(void *arg)
     }
 }
 
-void conn_new(struct http_server *s, int fd, const char *peer)
+/* A client whose machine vanished sends no end: the system notices within about a minute, stream or no stream. */
+static void notice_the_dead(int fd, int64_t write_ms)
+{
+    int on = 1, idle_s = 30, every_s = 10, probes = 3;
+    unsigned unacknowledged_ms = (unsigned)write_ms;
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_ms, sizeof unacknowledged_ms);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* tokens leave one by one: no waiting for company */
+}
+
+struct http_exchange *conn_new(struct http_server *s, int fd, const char *peer)
 {
     struct event_base *base = loop_base(s->loop);
     struct bufferevent *bev = s->options.tls
@@ -374,8 +388,7 @@ void conn_new(struct http_server *s, int fd, const char *peer)
     s->counts.connections++;
     snprintf(x->peer, sizeof x->peer, "%s", peer);
     x->timer = loop_timer_new(s->loop, timed_out, x);
-    int on = 1; /* tokens leave one by one: no waiting for company */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    notice_the_dead(fd, s->options.write_ms);
     struct timeval write_tv = { .tv_sec = s->options.write_ms / 1000, .tv_usec = s->options.write_ms % 1000 * 1000 };
     bufferevent_set_timeouts(bev, NULL, &write_tv);
     bufferevent_setwatermark(bev, EV_READ, 0, INPUT_BYTES_MAX);
@@ -385,4 +398,10 @@ void conn_new(struct http_server *s, int fd, const char *peer)
     bufferevent_setcb(bev, readable, writable, happened, x);
     enter(x, CONN_HEAD);
     bufferevent_enable(bev, EV_READ | EV_WRITE);
+    return x;
+}
+
+void conn_turn_away(struct http_server *s, int fd)
+{
+    refuse(conn_new(s, fd, ""), 503, "too many connections; try again in a second");
 }

@@ -26,7 +26,7 @@ struct http_exchange { /* which is the connection: it carries one exchange at a 
     struct http_chunks chunks;
     struct buf body;
     size_t body_counted;   /* our part of server->counts.bodies_bytes */
-    int64_t body_started_ns, body_received;
+    int64_t started_ns, body_started_ns, body_received;
     int64_t lingered;
 
     /* the reply */
@@ -48,7 +48,8 @@ struct http_server {
     struct http_server_counts counts;
 };
 
-void conn_new(struct http_server *s, int fd, const char *peer);
+struct http_exchange *conn_new(struct http_server *s, int fd, const char *peer);
+void conn_turn_away(struct http_server *s, int fd); /* one too many: 503, whatever it asks */
 void conn_free(struct http_exchange *x);          /* without telling anybody */
 void conn_abort(struct http_exchange *x);         /* tells `gone` if an exchange is open, then frees */
 void conn_advance(struct http_exchange *x);       /* takes the next step the input allows; may free x */

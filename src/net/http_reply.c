@@ -30,6 +30,11 @@ const char *http_request_peer(const struct http_exchange *x)
     return x->peer;
 }
 
+int64_t http_request_started_ns(const struct http_exchange *x)
+{
+    return x->started_ns;
+}
+
 void http_exchange_set_user(struct http_exchange *x, void *user)
 {
     x->user = user;

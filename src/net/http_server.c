@@ -4,7 +4,6 @@
 #include "base/mem.h"
 #include "net/http_impl.h"
 
-#include <errno.h>
 #include <event2/listener.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -13,7 +12,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BACKLOG = 512, LISTEN_PAUSE_MS = 200 };
+enum {
+    BACKLOG = 512,
+    LISTEN_PAUSE_MS = 200,
+    TURNED_AWAY_MAX = 256, /* connections beyond the limit that are still told so */
+};
 
 const struct http_server_options http_server_defaults = {
     .address = "127.0.0.1", .port = 8080, .body_max = 32 << 20, .bodies_max = (size_t)1 << 30,
@@ -27,12 +30,11 @@ static void accepted(struct evconnlistener *l, evutil_socket_t fd, struct sockad
     getnameinfo(addr, (socklen_t)addr_n, peer, sizeof peer, NULL, 0, NI_NUMERICHOST);
     s->counts.accepted++;
     if (s->counts.connections >= s->options.connections_max) {
-        static const char full[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
-                                   "Connection: close\r\n\r\n";
-        if (!s->options.tls && send(fd, full, sizeof full - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-            errno = 0; /* it is closed either way */
-        close(fd);
         s->counts.refused++;
+        if (s->counts.connections >= s->options.connections_max + TURNED_AWAY_MAX || s->options.tls)
+            close(fd);
+        else
+            conn_turn_away(s, fd);
         return;
     }
     conn_new(s, fd, peer);

@@ -1,16 +1,23 @@
-/* multi -- see multi.h. libcurl's multi interface: connections are kept and used again. */
+/* multi -- see multi.h. libcurl's multi interface, connections kept and used again.
+ *
+ * Driven by epoll and curl_multi_socket_action: curl_multi_perform visits every open call at each turn, which at a
+ * thousand calls took 3 ms and was the larger part of what a load run measured. */
 #include "net/multi.h"
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <curl/curl.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
-enum { CONNECT_MS = 10000 };
+enum { CONNECT_MS = 10000, EVENTS_AT_ONCE = 256, WAIT_MS_MAX = 60000 };
 
 struct multi_call {
     struct multi *multi;
@@ -24,6 +31,8 @@ struct multi_call {
 
 struct multi {
     CURLM *curl;
+    int epoll;
+    int64_t timer_at_ns; /* when libcurl wants to be called next; -1: no wish */
     char *ca_file;
     char no_proxy[1024];
     int64_t connect_ms;
@@ -36,16 +45,47 @@ static void init_once(void)
     curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+/* libcurl tells which socket it waits for, and for what. */
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *known)
+{
+    (void)easy;
+    struct multi *c = arg;
+    struct epoll_event ev = { .data.fd = fd };
+    if (what == CURL_POLL_REMOVE) {
+        epoll_ctl(c->epoll, EPOLL_CTL_DEL, fd, &ev);
+        return 0;
+    }
+    ev.events = (what & CURL_POLL_IN ? EPOLLIN : 0u) | (what & CURL_POLL_OUT ? EPOLLOUT : 0u);
+    if (epoll_ctl(c->epoll, known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev) && errno == EEXIST)
+        epoll_ctl(c->epoll, EPOLL_CTL_MOD, fd, &ev);
+    curl_multi_assign(c->curl, fd, c);
+    return 0;
+}
+
+static int on_timer(CURLM *curl, long ms, void *arg)
+{
+    (void)curl;
+    struct multi *c = arg;
+    c->timer_at_ns = ms < 0 ? -1 : clock_mono_ns() + ms * 1000000;
+    return 0;
+}
+
 enum err_code multi_new(const struct multi_options *o, struct multi **out, struct err *e)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, init_once);
     struct multi *c = MEM_NEW(struct multi);
     c->curl = curl_multi_init();
-    if (!c->curl) {
-        mem_free(c);
+    c->epoll = epoll_create1(EPOLL_CLOEXEC);
+    c->timer_at_ns = -1;
+    if (!c->curl || c->epoll < 0) {
+        multi_free(c);
         return err_set(e, ERR_IO, "cannot start libcurl");
     }
+    curl_multi_setopt(c->curl, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(c->curl, CURLMOPT_SOCKETDATA, c);
+    curl_multi_setopt(c->curl, CURLMOPT_TIMERFUNCTION, on_timer);
+    curl_multi_setopt(c->curl, CURLMOPT_TIMERDATA, c);
     curl_multi_setopt(c->curl, CURLMOPT_MAXCONNECTS, (long)MULTI_CALLS_MAX);
     curl_multi_setopt(c->curl, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
     const char *env = getenv("no_proxy");
@@ -80,7 +120,10 @@ void multi_free(struct multi *c)
         return;
     while (c->calls)
         call_free(c->calls);
-    curl_multi_cleanup(c->curl);
+    if (c->curl)
+        curl_multi_cleanup(c->curl);
+    if (c->epoll >= 0)
+        close(c->epoll);
     mem_free(c->ca_file);
     mem_free(c);
 }
@@ -179,14 +222,32 @@ void multi_abort(struct multi *c)
         finish(c->calls, CURLE_ABORTED_BY_CALLBACK);
 }
 
+/* How long epoll may sleep: what the caller allows, and no longer than libcurl wants. */
+static int sleep_ms(const struct multi *c, int64_t wait_ms)
+{
+    int64_t ms = wait_ms > WAIT_MS_MAX ? WAIT_MS_MAX : wait_ms;
+    if (c->timer_at_ns >= 0) {
+        int64_t left = (c->timer_at_ns - clock_mono_ns() + 999999) / 1000000;
+        ms = left < ms ? left : ms;
+    }
+    return ms < 0 ? 0 : (int)ms;
+}
+
 void multi_poll(struct multi *c, int64_t wait_ms)
 {
+    struct epoll_event events[EVENTS_AT_ONCE];
     int running = 0, left = 0;
     CURLMsg *msg;
-    curl_multi_perform(c->curl, &running);
-    if (wait_ms > 0) {
-        curl_multi_poll(c->curl, NULL, 0, wait_ms > 60000 ? 60000 : (int)wait_ms, NULL);
-        curl_multi_perform(c->curl, &running);
+    int n = epoll_wait(c->epoll, events, EVENTS_AT_ONCE, sleep_ms(c, wait_ms));
+    for (int i = 0; i < n; i++) {
+        uint32_t got = events[i].events;
+        int what = (got & EPOLLIN ? CURL_CSELECT_IN : 0) | (got & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+                   (got & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+        curl_multi_socket_action(c->curl, events[i].data.fd, what, &running);
+    }
+    if (c->timer_at_ns >= 0 && c->timer_at_ns <= clock_mono_ns()) {
+        c->timer_at_ns = -1; /* before the call: it may set a new one */
+        curl_multi_socket_action(c->curl, CURL_SOCKET_TIMEOUT, 0, &running);
     }
     while ((msg = curl_multi_info_read(c->curl, &left))) {
         struct multi_call *k = NULL;

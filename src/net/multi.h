@@ -1,8 +1,8 @@
 /* multi -- many HTTP requests at once, each with its callbacks, on the caller's thread. For one at a time: client.
  *
- * With client.c the door to libcurl. One struct multi belongs to one thread; multi_poll runs all callbacks. HTTP and HTTPS
- * only, no redirects followed; servers are verified against the system's certificates. Loopback addresses are
- * always reached directly, others through the proxy the environment names. */
+ * With client.c the door to libcurl. One struct multi belongs to one thread; multi_poll runs all callbacks. HTTP
+ * and HTTPS only, no redirects followed; servers are verified against the system's certificates. Loopback
+ * addresses are always reached directly, others through the proxy the environment names. */
 #ifndef NET_MULTI_H
 #define NET_MULTI_H
 #include "base/err.h"

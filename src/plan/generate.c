@@ -19,7 +19,8 @@ static int below(struct rng *r, int n)
 
 static void head(struct rng *r, const struct generate_size *z, struct buf *out)
 {
-    buf_printf(out, "scenario: generated\ntitle: A seeded scenario for timing the optimiser\nstart: 2027-Q1\nquarters: %d\n"
+    buf_printf(out, "scenario: generated\ntitle: A seeded scenario for timing the optimiser\nstart: "
+                    "2027-Q1\nquarters: %d\n"
                     "finance: {discount_rate: 0.09, unmet_penalty: 30}\n"
                     "rules: {utilisation_max: 0.85, supplier_share_max: 0.5, country_share_max: 0.6, "
                     "critical_suppliers_min: 2, survive_site_loss: 0.5}\nmodels:\n", z->quarters);
@@ -31,7 +32,8 @@ static void head(struct rng *r, const struct generate_size *z, struct buf *out)
     buf_puts(out, "hardware:\n");
     for (int h = 0; h < z->hardware; h++) {
         double size = pick(r, 0.7, 1.3) * (h % 3 ? 1 : 8);
-        buf_printf(out, "- {id: h%d, critical: %s, devices: 8, memory: %.0f, price: %.0f, network: 0.08, power_load: %.0f, "
+        buf_printf(out, "- {id: h%d, critical: %s, devices: 8, memory: %.0f, price: %.0f, network: 0.08, "
+                        "power_load: %.0f, "
                         "power_idle: %.0f,\n   performance: [", h, h % 3 ? "false" : "true", 160 * size,
                    300e3 * size * pick(r, 0.85, 1.15), 9000 * size, 2700 * size);
         for (int m = 0; m < z->models; m++)
@@ -49,7 +51,7 @@ static void suppliers(struct rng *r, const struct generate_size *z, struct buf *
         for (int h = 0; h < z->hardware; h++)
             if ((s + h) % 2 == 0 || below(r, 8) == 0)
                 buf_printf(out, "{hardware: h%d, price_factor: %.3f, capacity: %d, lead_time: %d, min_lot: %d},", h,
-                           pick(r, 0.92, 1.12), (h % 3 ? 60 : 8) + below(r, 20), 1 + below(r, 3), h % 3 ? 0 : 2);
+                           pick(r, 0.92, 1.12), (h % 3 ? 240 : 30) + below(r, 60), 1 + below(r, 3), h % 3 ? 0 : 2);
         buf_puts(out, "]}\n");
     }
 }
@@ -58,8 +60,9 @@ static void sites(struct rng *r, const struct generate_size *z, struct buf *out)
 {
     buf_puts(out, "sites:\n");
     for (int l = 0; l < z->sites; l++)
-        buf_printf(out, "- {id: l%d, jurisdiction: J%d, power: %.0f, power_price: %.3f, pue: %.2f, opening: %.0f, rent: %.0f, "
-                        "staff: %.0f}\n", l, l % JURISDICTIONS, pick(r, 5e5, 2e6), pick(r, 0.04, 0.22), pick(r, 1.1,
+        buf_printf(out, "- {id: l%d, jurisdiction: J%d, power: %.0f, power_price: %.3f, pue: %.2f, opening: %.0f, "
+                        "rent: %.0f, "
+                        "staff: %.0f}\n", l, l % JURISDICTIONS, pick(r, 2e6, 8e6), pick(r, 0.04, 0.22), pick(r, 1.1,
                             1.5),
                    pick(r, 3e5, 1.5e6), pick(r, 80, 200), pick(r, 1e5, 4e5));
 }
@@ -74,8 +77,9 @@ static void demands(struct rng *r, const struct generate_size *z, struct buf *ou
             buf_printf(out, "[J%d]", region);
         else
             buf_puts(out, "any, api: [q]");
-        buf_printf(out, ", output_per_day: %.0f, growth: %.2f, input_tokens: 1024, output_tokens: 512, peak: %.2f, latency: {",
-                   pick(r, 1500, 8000) / (m + 1), pick(r, 0.1, 1), pick(r, 1.3, 2));
+        buf_printf(out, ", output_per_day: %.0f, growth: %.2f, input_tokens: 1024, output_tokens: 512, peak: "
+                        "%.2f, latency: {",
+                   pick(r, 6000, 32000) / (m + 1), pick(r, 0.1, 1), pick(r, 1.3, 2));
         for (int l = 0; l < z->sites; l++)
             buf_printf(out, "l%d: %d,", l, 5 + below(r, 200));
         buf_puts(out, "}}\n");

@@ -460,7 +460,7 @@ static void choose_units(struct model *m)
     m->money = penalty / 1e6;
 }
 
-struct model *model_new(const struct scenario *s)
+struct model *plan_model_new(const struct scenario *s)
 {
     struct model *m = MEM_NEW(struct model);
     size_t hw = (size_t)s->hw_count, l = (size_t)s->site_count, t = (size_t)s->quarters, d = (size_t)s->demand_count;
@@ -482,7 +482,7 @@ struct model *model_new(const struct scenario *s)
     return m;
 }
 
-void model_free(struct model *m)
+void plan_model_free(struct model *m)
 {
     if (!m)
         return;
@@ -497,17 +497,17 @@ void model_free(struct model *m)
     mem_free(m);
 }
 
-struct lp *model_lp(struct model *m)
+struct lp *plan_model_lp(struct model *m)
 {
     return m->lp;
 }
 
-double model_money(const struct model *m)
+double plan_model_money(const struct model *m)
 {
     return m->money;
 }
 
-double *model_start(const struct model *m)
+double *plan_model_start(const struct model *m)
 {
     const struct scenario *s = m->s;
     double *x = mem_new((size_t)lp_cols(m->lp), sizeof *x);
@@ -547,7 +547,7 @@ static void read_site(const struct model *m, const double *x, struct decision *o
     }
 }
 
-void model_read(const struct model *m, const double *x, struct decision *out)
+void plan_model_read(const struct model *m, const double *x, struct decision *out)
 {
     const struct scenario *s = m->s;
     decision_init(out, s);
@@ -571,7 +571,7 @@ static void pin(struct model *m, int col, double v)
         lp_set_bounds(m->lp, col, v, v);
 }
 
-void model_pin(struct model *m, const struct decision *d)
+void plan_model_pin(struct model *m, const struct decision *d)
 {
     const struct scenario *s = m->s;
     for (int h = 0; h < s->hw_count; h++) {

@@ -6,13 +6,13 @@
 
 struct model;
 /* The programme of PLAN.md: rows 1 to 9, NPV as cost. Never fails: any scenario has the plan that buys nothing. */
-struct model *model_new(const struct scenario *s);
-void model_free(struct model *m);
-struct lp *model_lp(struct model *m);
-double model_money(const struct model *m); /* USD per unit of the programme's objective */
-double *model_start(const struct model *m);     /* the plan that buys nothing; the caller frees */
+struct model *plan_model_new(const struct scenario *s);
+void plan_model_free(struct model *m);
+struct lp *plan_model_lp(struct model *m);
+double plan_model_money(const struct model *m); /* USD per unit of the programme's objective */
+double *plan_model_start(const struct model *m);     /* the plan that buys nothing; the caller frees */
 /* x of lp_solve -> decision (initialised here, released by the caller); whole units are rounded. */
-void model_read(const struct model *m, const double *x, struct decision *out);
+void plan_model_read(const struct model *m, const double *x, struct decision *out);
 /* Pins every whole-unit column to the decision's value, so that only flows remain to be found. */
-void model_pin(struct model *m, const struct decision *d);
+void plan_model_pin(struct model *m, const struct decision *d);
 #endif

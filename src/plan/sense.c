@@ -40,6 +40,18 @@ static double npv_with(struct scenario *s, const struct decision *d, const struc
     return npv;
 }
 
+/* Counts and quarters are whole: a tenth more or less of them means nothing. */
+static bool is_whole(const struct figure *f)
+{
+    static const char *const whole[] = { ".lead_time", ".min_lot", ".devices", ".replicas", ".critical_suppliers_min",
+                                         ".count", ".lat", ".lon" };
+    size_t n = strlen(f->path);
+    for (size_t i = 0; i < MEM_COUNT(whole); i++)
+        if (n > strlen(whole[i]) && !strcmp(f->path + n - strlen(whole[i]), whole[i]))
+            return true;
+    return false;
+}
+
 /* A quick look first: figures whose move changes neither cost nor any derived rate need no programme. */
 static bool matters(struct scenario *s, const struct decision *d, const struct figure *f, double npv)
 {
@@ -112,7 +124,7 @@ enum err_code sense_find(struct scenario *s, const struct decision *d, double np
     *out = (struct sense){ 0 };
     for (int i = 0; i < s->figure_count && !code; i++) {
         const struct figure *f = &s->figures[i];
-        if (f->cls != CLASS_ASSUMED || *f->at == 0 || !matters(s, d, f, npv))
+        if (f->cls != CLASS_ASSUMED || *f->at == 0 || is_whole(f) || !matters(s, d, f, npv))
             continue;
         if (clock_mono_ns() > end) {
             out->skipped++;

@@ -11,7 +11,7 @@
 
 _Static_assert(sizeof(crypto_hash_sha256_state) <= sizeof(struct commit), "a commit holds the hash's state");
 
-enum { FIELDS = 23, WORD_MAX = 160 };
+enum { FIELDS = 25, WORD_MAX = 160 };
 
 /* One value's text, in scratch unless it is a string of the receipt. */
 struct words {
@@ -65,6 +65,8 @@ enum err_code receipt_text(const struct receipt *r, struct buf *out, struct err 
     put(&w, r->site);
     put(&w, r->jurisdiction);
     put(&w, r->data_class);
+    put(&w, r->sealed ? "sealed" : "open");
+    put(&w, r->stored ? "stored" : "none");
     put_hex(&w, r->has_numerics, "sha256:", r->numerics, HASH_BYTES);
     put_uint(&w, r->has_seed, r->seed);
     put(&w, r->sampling);
@@ -112,6 +114,10 @@ enum err_code receipt_parse(struct span text, struct receipt *out, struct err *e
         return c;
     if (s.type != STATEMENT_RECEIPT)
         return err_set(e, ERR_INVALID, "a %s statement, not a receipt", statement_name(s.type));
+    struct span transport = statement_get(&s, "transport"), retention = statement_get(&s, "retention");
+    if ((!span_is(transport, "sealed") && !span_is(transport, "open")) ||
+        (!span_is(retention, "stored") && !span_is(retention, "none")))
+        return err_set(e, ERR_CORRUPT, "the receipt's transport is sealed or open, its retention stored or none");
     get_text(&s, "id", r.id, sizeof r.id);
     get_text(&s, "boot", r.boot, sizeof r.boot);
     get_uint(&s, "seq", &r.seq);
@@ -127,6 +133,8 @@ enum err_code receipt_parse(struct span text, struct receipt *out, struct err *e
     get_text(&s, "site", r.site, sizeof r.site);
     get_text(&s, "jurisdiction", r.jurisdiction, sizeof r.jurisdiction);
     get_text(&s, "data-class", r.data_class, sizeof r.data_class);
+    r.sealed = span_is(transport, "sealed");
+    r.stored = span_is(retention, "stored");
     r.has_numerics = get_hex(&s, "numerics", r.numerics, HASH_BYTES);
     r.has_seed = get_uint(&s, "seed", &r.seed);
     get_text(&s, "sampling", r.sampling, sizeof r.sampling);

@@ -20,6 +20,7 @@ struct receipt {
     char rule[RECEIPT_NAME_MAX + 1];
     uint8_t tenant[TENANT_TAG_BYTES];
     char site[RECEIPT_NAME_MAX + 1], jurisdiction[3], data_class[RECEIPT_NAME_MAX + 1]; /* "" class: absent */
+    bool sealed, stored;          /* transport sealed|open, retention stored|none: the policy's inputs */
     uint8_t numerics[HASH_BYTES];
     uint64_t seed;
     char sampling[RECEIPT_TEXT_MAX + 1]; /* "temperature=0.7 top_p=0.9"; "" absent */

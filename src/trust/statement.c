@@ -42,7 +42,8 @@ static const struct type types[STATEMENT_TYPES] = {
     [STATEMENT_RECEIPT] = { "receipt", {
         { "id", NAME }, { "boot", NAME }, { "seq", UINT }, { "prev", HASH, true }, { "release", HASH, true },
         { "model", HASH, true }, { "policy", HASH, true }, { "decision", DECISION }, { "tenant", TAG, true },
-        { "site", NAME }, { "jurisdiction", COUNTRY }, { "data-class", NAME, true }, { "numerics", HASH, true },
+        { "site", NAME }, { "jurisdiction", COUNTRY }, { "data-class", NAME, true },
+        { "transport", NAME }, { "retention", NAME }, { "numerics", HASH, true },
         { "seed", UINT, true }, { "sampling", TEXT, true }, { "request", COMMIT }, { "response", COMMIT, true },
         { "reqsig", HASH, true }, { "tokens-in", UINT }, { "tokens-out", UINT }, { "finish", NAME },
         { "started", TIME }, { "ended", TIME } } },

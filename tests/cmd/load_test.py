@@ -30,6 +30,8 @@ class Fake:
                     fake.seen.append((time.time(), self.path, dict(self.headers), body, text))
                 try:
                     self.answer(n, body, text)
+                except OSError:  # the client hung up
+                    self.close_connection = True
                 finally:
                     with fake.lock:
                         fake.now -= 1

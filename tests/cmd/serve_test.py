@@ -6,7 +6,7 @@ from server import Server, Tap, need_model
 
 tap = Tap()
 need_model(tap)
-s = Server("--drain-s", "10").wait_ready()
+s = Server("--drain-s", "90").wait_ready()
 
 
 def stream(body, port=s.port, stop_after=None):
@@ -23,6 +23,13 @@ def stream(body, port=s.port, stop_after=None):
     c.sock and c.sock.close()
     c.close()
     return r.status, events
+
+
+def wait_running(n):
+    """Until the engine's own figures, sent four times a second, say so."""
+    deadline = time.time() + 20
+    while time.time() < deadline and s.metric("tokenworks_num_requests_running") != n:
+        time.sleep(0.02)
 
 
 with tap.case("who wrote Romeo and Juliet"):
@@ -115,6 +122,7 @@ with tap.case("after all that the KV memory is back to nothing held"):
 
 with tap.case("the engine dies: 503 with Retry-After, then a new one answers"):
     results = []
+    wait_running(0)
     def victim():
         try:
             results.append(s.chat("Tell me everything.", ignore_eos=True, max_tokens=3000))
@@ -122,7 +130,7 @@ with tap.case("the engine dies: 503 with Retry-After, then a new one answers"):
             results.append(e)
     t = threading.Thread(target=victim)
     t.start()
-    time.sleep(0.7)
+    wait_running(1)
     os.kill(s.engine_pid(), signal.SIGKILL)
     t.join(30)
     assert results and results[0][0] == 503 and "retry-after" in results[0][2], results
@@ -131,17 +139,18 @@ with tap.case("the engine dies: 503 with Retry-After, then a new one answers"):
 
 with tap.case("SIGTERM drains: what runs finishes, nothing new starts, exit 0"):
     done = []
-    t = threading.Thread(target=lambda: done.append(s.chat("Tell me everything.", ignore_eos=True, max_tokens=150)))
+    wait_running(0)
+    t = threading.Thread(target=lambda: done.append(s.chat("Tell me everything.", ignore_eos=True, max_tokens=80)))
     t.start()
-    time.sleep(0.4)
+    wait_running(1)
     s.process.send_signal(signal.SIGTERM)
     time.sleep(0.15)
     try:
         assert s.get("/health", timeout=2)[0] == 503
     except OSError:
         pass # no longer listening is as good
-    t.join(30)
-    assert done and done[0][0] == 200 and done[0][1]["usage"]["completion_tokens"] == 150, done
+    t.join(90)
+    assert done and done[0][0] == 200 and done[0][1]["usage"]["completion_tokens"] == 80, done
     assert s.process.wait(15) == 0
 
 with tap.case("no prompt reached the log"):

@@ -33,7 +33,7 @@ struct job {
     uint64_t id, seq_out, seq_in;
     struct buf bytes;       /* head, LF, body */
     json_t *head, *body;
-    bool whole, done;
+    bool whole, done, ignore_credit;
     int64_t credit;         /* -1: unlimited */
     int64_t sent, n, ms, size, next_ns;
     char what[32];
@@ -173,6 +173,7 @@ static void start_job(struct job *j)
     jsonx_get_int(j->body, "n", 0, 1 << 30, &j->n, NULL);
     jsonx_get_int(j->body, "ms", 0, 100000, &j->ms, NULL);
     jsonx_get_int(j->body, "bytes", 0, FRAME_PAYLOAD_MAX, &j->size, NULL);
+    jsonx_get_bool(j->body, "ignore_credit", &j->ignore_credit, NULL);
     jsonx_get_int(j->body, "status", 0, 999, &status, NULL);
     snprintf(j->what, sizeof j->what, "%s", what);
     if (!strcmp(what, "echo"))
@@ -183,8 +184,6 @@ static void start_job(struct job *j)
         refuse(j, status);
     else if (!strcmp(what, "crash"))
         raise(6);
-    else if (!strcmp(what, "garbage") && write(SOCKET, "this is not a frame, is it? it is not", 37) < 0)
-        die("write");
     else if (!strcmp(what, "headers")) {
         send_json(j, FRAME_HEAD, json_pack("{s:i, s:{s:s, s:s, s:s, s:s}}", "status", 200, "headers", "content-type",
                                            "text/plain", "x-good", "yes", "x-bad", "a\r\nSet-Cookie: b=c", "x bad",
@@ -193,9 +192,13 @@ static void start_job(struct job *j)
     } else if (!strcmp(what, "stream") || !strcmp(what, "huge") || !strcmp(what, "stall") ||
                !strcmp(what, "crash-late") || !strcmp(what, "cut")) {
         send_head(j, !strcmp(what, "huge") ? "application/octet-stream" : "text/event-stream");
+    } else if (strcmp(what, "silent") && strcmp(what, "garbage")) {
+        refuse(j, 400);
     }
     if (!strcmp(what, "stall") || !strcmp(what, "crash-late") || !strcmp(what, "cut"))
         send_event(j);
+    if (!strcmp(what, "garbage") && write(SOCKET, "this is not a frame, is it? it is not", 37) < 0)
+        die("write");
     if (!strcmp(what, "crash-late"))
         j->next_ns = clock_mono_ns() + 50000000;
     if (!strcmp(what, "cut"))
@@ -221,7 +224,7 @@ static int64_t run_job(struct job *j)
             end_job(j);
             return -1;
         }
-        if (!j->credit)
+        if (!j->credit && !j->ignore_credit)
             return -1;
         if (j->ms && now < j->next_ns)
             return j->next_ns - now;

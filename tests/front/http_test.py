@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
 """http_test -- the HTTP server under good and bad clients, and what a request must pass: Host, keys, types, limits."""
 import hashlib
-import os
-import socket
+import resource
 import tempfile
 import time
 
-from server import Server, Reply, request, closed, until, equal, run, SLOW
+from server import Server, Skip, Reply, request, closed, until, equal, run, SLOW
 
 
 def keep_alive_and_pipelining():
@@ -172,6 +171,31 @@ def hosts():
         equal(s.raw(b"GET http://evil.example/v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 421)
 
 
+def ipv6():
+    with Server(listen="[::1]:0") as s:
+        equal(s.raw(request("GET", "/health", None, {"Host": f"[::1]:{s.port}"})).status, 200)
+        equal(s.raw(request("GET", "/v1/models", None, {"Host": "[2001:db8::1]"})).status, 421)
+
+
+def every_request_has_its_line():
+    with Server("--log-requests") as s:
+        s.get("/v1/models")
+        s.get("/nowhere")
+        s.do(do="stream")
+        s.do(do="refuse", status=422)
+        s.do(do="crash-late")
+        s.post("/v1/chat/completions", b"{")
+        until(lambda: s.get("/health").status == 200, "the engine")
+        c = s.open(do="stall")
+        c.recv(1000)
+        c.close()
+        until(lambda: " 499 " in s.log, "the last line")
+        lines = [line.split("127.0.0.1 ")[1].rsplit(" ", 2)[0] for line in s.lines if "front: 127.0.0.1 " in line]
+        lines = [line for line in lines if "/health" not in line]
+        post = "POST /v1/chat/completions "
+        equal(lines, ["GET /v1/models 200", "GET * 404"] + [post + n for n in ("200", "422", "200", "400", "499")])
+
+
 def keys():
     key, other = "tw-" + "A" * 43, "tw-" + "B" * 43
     with tempfile.NamedTemporaryFile("w", suffix=".keys") as f:
@@ -212,6 +236,20 @@ def cors():
         assert "access-control-allow-origin" not in r.headers
         r = s.post("/v1/chat/completions", {"n": 1}, Origin="https://a.example", x_api_key="k")
         equal((r.headers["access-control-allow-origin"], r.headers["vary"]), ("https://a.example", "Origin"))
+
+
+def many_connections():
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard < 5000:
+        raise Skip(f"this machine allows {hard} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (5000, hard))
+    with Server(files=1024) as s:
+        held = [s.connect() for _ in range(1500)]
+        equal(s.get("/health").status, 200)
+        m = s.get("/metrics").body.decode()
+        assert "tokenworks_http_connections 1501" in m
+        for c in held:
+            c.close()
 
 
 def connection_limit():
@@ -262,5 +300,5 @@ def metrics_are_prometheus_text():
 
 
 run([keep_alive_and_pipelining, a_flood_behind_a_stream_is_cut_off, http_1_0_and_head, expect_100_continue,
-     malformed_requests, large_bodies_are_413, methods_types_and_unknown_routes, models_and_envelopes, hosts, keys, cors,
-     connection_limit, prompts_stay_out_of_the_log, metrics_are_prometheus_text])
+     malformed_requests, large_bodies_are_413, methods_types_and_unknown_routes, models_and_envelopes, hosts, ipv6, every_request_has_its_line, keys, cors,
+     many_connections, connection_limit, prompts_stay_out_of_the_log, metrics_are_prometheus_text])

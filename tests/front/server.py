@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import ssl
@@ -18,16 +19,22 @@ SLOW = 5 if os.environ.get("SANITIZE") else 1  # sanitizers and busy machines: t
 
 
 class Server:
-    def __init__(self, *options, env=None, model="tiny", engine=FAKE, wait=True, tls=None):
+    def __init__(self, *options, env=None, models=("tiny",), listen="127.0.0.1:0", engine=FAKE, wait=True, tls=None, files=None):
         self.dir = tempfile.TemporaryDirectory()
-        model_path = os.path.join(self.dir.name, model + ".gguf")
-        with open(model_path, "wb") as f:
-            f.write(b"x" * 1234)
+        named = []
+        for model in models:
+            path = os.path.join(self.dir.name, model + ".gguf")
+            with open(path, "wb") as f:
+                f.write(b"x" * 1234)
+            named += ["--model", path]
+        self.address = listen.rsplit(":", 1)[0].strip("[]")
         self.tls = tls
         self.lines = []
+        limit = (files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]) if files else None
+        shrink = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit)) if limit else None
         self.process = subprocess.Popen(
-            [os.path.join(B, "tokenworks"), "serve", "--model", model_path, "--listen", "127.0.0.1:0", "--engine", engine]
-            + list(options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}, text=True)
+            [os.path.join(B, "tokenworks"), "serve", *named, "--listen", listen, "--engine", engine, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}, text=True,
+            preexec_fn=shrink)
         self.port = None
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -47,7 +54,7 @@ class Server:
         return "".join(self.lines)
 
     def connect(self):
-        s = socket.create_connection(("127.0.0.1", self.port), timeout=10 * SLOW)
+        s = socket.create_connection((self.address, self.port), timeout=10 * SLOW)
         if self.tls:
             s = self.tls.wrap_socket(s, server_hostname="localhost")
         return s

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "ledger/charge.h"
 #include "ledger/energy.h"
 
 #include <stdlib.h>
@@ -121,30 +122,66 @@ static void half_a_machine_is_no_measurement(void)
     remove_tree();
 }
 
-static void parts_sum_up(void)
+/* Requests that start, work and end at random between readings: every joule is charged once (C1). */
+static void every_joule_is_charged_once(void)
 {
-    struct rng r = { .seed = 3 };
-    for (int round = 0; round < 2000; round++) {
-        int64_t weights[40], out[40], sum = 0, all = 0;
-        int n = 1 + (int)rng_below(&r, 40);
-        int64_t total = (int64_t)rng_below(&r, 1 << 30);
-        for (int i = 0; i < n; i++)
-            all += weights[i] = round % 7 ? (int64_t)rng_below(&r, 1 << 20) : 0;
-        energy_split(total, weights, n, out);
-        for (int i = 0; i < n; i++) {
-            double share = (double)total * (all ? (double)weights[i] / (double)all : 1.0 / n);
-            CHECK(fabs((double)out[i] - share) <= 1);
-            sum += out[i];
+    struct rng r = { .seed = 11 };
+    struct charge_pool p = { 0 };
+    struct charge slots[16] = { { 0 } }, *running[16];
+    bool live[16] = { false };
+    int64_t read = 0, ended = 0;
+    for (int step = 0; step < 100000; step++) {
+        int i = (int)rng_below(&r, 16), n = 0;
+        if (rng_below(&r, 20) == 0) {
+            int64_t mj = (int64_t)rng_below(&r, 60000);
+            for (int k = 0; k < 16; k++)
+                if (live[k])
+                    running[n++] = &slots[k];
+            charge_reading(&p, running, n, mj, true);
+            read += mj;
+        } else if (!live[i]) {
+            slots[i] = (struct charge){ 0 };
+            live[i] = true;
+        } else if (rng_below(&r, 10) == 0) {
+            ended += charge_end(&p, &slots[i]);
+            live[i] = false;
+        } else {
+            charge_work(&p, &slots[i], (int64_t)rng_below(&r, 500));
         }
-        CHECK(sum == total);
+        int64_t open = 0;
+        for (int k = 0; k < 16; k++)
+            open += live[k] ? slots[k].mj : 0;
+        CHECK(ended + open + p.idle_mj - p.prepaid_mj == read);
     }
+    CHECK(ended > 0 && p.idle_mj < read / 10);
+}
+
+static void energy_follows_the_work(void)
+{
+    struct charge_pool p = { 0 };
+    struct charge a = { 0 }, b = { 0 }, c = { 0 };
+    struct charge *both[] = { &a, &b };
+    charge_work(&p, &a, 30);
+    charge_work(&p, &b, 10);
+    charge_reading(&p, both, 2, 4000, false);
+    CHECK_INT(a.mj, 3000);
+    CHECK_INT(b.mj, 1000);
+    charge_work(&p, &c, 5); /* begins and ends between two readings: at the last rate, 100 mJ a token */
+    CHECK_INT(charge_end(&p, &c), 500);
+    charge_work(&p, &a, 5);
+    charge_reading(&p, both, 2, 1200, true);
+    CHECK_INT(a.mj, 3700); /* 500 of it were c's */
+    CHECK(a.modelled && !b.modelled);
+    charge_reading(&p, both, 2, 50, true);
+    CHECK_INT(p.idle_mj, 50);
 }
 
 int main(void)
 {
+    RUN(energy_follows_the_work);
+    RUN(every_joule_is_charged_once);
     RUN(counters_are_summed_and_wrap);
     RUN(without_counters_it_is_modelled);
     RUN(half_a_machine_is_no_measurement);
-    RUN(parts_sum_up);
     DONE();
 }

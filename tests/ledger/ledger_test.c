@@ -330,7 +330,7 @@ static void an_erased_tenant_leaves_nothing(void)
         use(l, k, id, 10, 0, 10);
     }
     use(l, NULL, "kept", 1, 0, 1);
-    ledger_close(l);
+    wait_rows(l, 51); /* and it keeps running */
     struct store *s = open_store();
     CHECK_INT(admin_tenant_erase(s, 1, now(), NULL), ERR_INVALID);
     CHECK_INT(admin_tenant_erase(s, tenant, now(), NULL), ERR_OK);
@@ -355,6 +355,14 @@ static void an_erased_tenant_leaves_nothing(void)
         CHECK(!b.len || !memmem(b.data, b.len, "radiology", 9));
         buf_release(&b);
     }
+    use(l, NULL, "later", 1, 0, 1);
+    wait_rows(l, 52);
+    for (int i = 0; i < 150 && ledger_key_lookup(l, key, 46, now(), &k) == LEDGER_FOUND; i++) {
+        usleep(20000);
+        ledger_poll(l, now());
+    }
+    CHECK_INT(ledger_key_lookup(l, key, 46, now(), &k), LEDGER_UNKNOWN);
+    ledger_close(l);
     remove_dir();
 }
 
@@ -368,7 +376,77 @@ static void headers(void)
         "x-ratelimit-limit-tokens: 1000\r\nx-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 1m2s\r\n"
         "RateLimit-Policy: \"requests\";q=60;w=60, \"tokens\";q=1000;w=60\r\n"
         "RateLimit: \"requests\";r=12;t=48, \"tokens\";r=0;t=62\r\nRetry-After: 7\r\n");
+    buf_clear(&b);
+    struct ledger_use u = { .prompt_tokens = 12, .cached_tokens = 8, .output_tokens = 5, .queue_us = 1999,
+                            .prefill_us = 20000, .decode_us = 300500, .kv_page_ms = 1250, .energy_mj = 7003,
+                            .energy_modelled = true };
+    ledger_usage_header(&u, 1500001, &b);
+    CHECK_STR(buf_str(&b), "prompt=12, cached=8, output=5, queue-ms=1, prefill-ms=20, decode-ms=300, kv-page-s=1.250, "
+                           "energy-j=7.003;modelled, cost=1.500001");
     buf_release(&b);
+}
+
+/* L3: when the disk keeps nothing, admission stops before the queue is full; nothing settled is lost or waits. */
+static void a_stuck_disk_stops_admission(void)
+{
+    fresh_dir();
+    struct ledger *l = open_ledger();
+    struct store *s = open_store();
+    CHECK_INT(store_exec(s, "BEGIN IMMEDIATE", NULL), ERR_OK); /* nobody else can write */
+    struct ledger_answer a = { .verdict = LEDGER_ADMITTED };
+    int admitted = 0;
+    for (; admitted <= LEDGER_IN_FLIGHT_MAX; admitted++) {
+        char id[32];
+        snprintf(id, sizeof id, "stuck-%d", admitted);
+        struct ledger_ask ask = { .model = "m", .request_id = id };
+        ledger_admit(l, &ask, now(), &a);
+        if (a.verdict != LEDGER_ADMITTED)
+            break;
+        struct ledger_use u = { .output_tokens = 1 };
+        ledger_settle(l, a.ticket, &u, now(), NULL, NULL);
+    }
+    CHECK_INT(admitted, LEDGER_IN_FLIGHT_MAX);
+    CHECK_INT(a.verdict, LEDGER_BUSY);
+    CHECK(a.retry_after_s >= 1 && a.ticket == -1);
+    CHECK_INT(store_exec(s, "ROLLBACK", NULL), ERR_OK);
+    store_close(s);
+    wait_rows(l, LEDGER_IN_FLIGHT_MAX);
+    struct ledger_ask ask = { .model = "m", .request_id = "again" };
+    ledger_admit(l, &ask, now(), &a);
+    CHECK_INT(a.verdict, LEDGER_ADMITTED);
+    ledger_abandon(l, a.ticket, now());
+    ledger_close(l);
+    remove_dir();
+}
+
+static void joules_reach_the_row(void)
+{
+    fresh_dir();
+    struct ledger *l = open_ledger();
+    struct ledger_ask one = { .model = "m", .request_id = "one" }, two = { .model = "m", .request_id = "two" };
+    struct ledger_answer a, b;
+    ledger_admit(l, &one, now(), &a);
+    ledger_admit(l, &two, now(), &b);
+    ledger_worked(l, a.ticket, 300);
+    ledger_worked(l, b.ticket, 100);
+    ledger_energy(l, 8000, true);
+    struct ledger_use u = { .prompt_tokens = 1, .energy_mj = -1 }, v = { .prompt_tokens = 1, .energy_mj = -1 };
+    ledger_settle(l, a.ticket, &u, now(), NULL, NULL);
+    ledger_settle(l, b.ticket, &v, now(), NULL, NULL);
+    CHECK_INT(u.energy_mj, 6000);
+    CHECK_INT(v.energy_mj, 2000);
+    CHECK(u.energy_modelled);
+    ledger_energy(l, 77, true);
+    struct ledger_stats st;
+    ledger_get_stats(l, &st);
+    CHECK_INT(st.idle_mj, 77);
+    ledger_close(l);
+    struct store *s = open_store();
+    int64_t sum = 0;
+    CHECK_INT(store_int(s, "SELECT sum(energy_mj * energy_modelled) FROM usage", NULL, 0, &sum, NULL), ERR_OK);
+    CHECK_INT(sum, 8000);
+    store_close(s);
+    remove_dir();
 }
 
 static void strange_files_are_refused(void)
@@ -399,6 +477,8 @@ int main(void)
     RUN(commands_reach_a_running_server);
     RUN(an_erased_tenant_leaves_nothing);
     RUN(headers);
+    RUN(a_stuck_disk_stops_admission);
+    RUN(joules_reach_the_row);
     RUN(strange_files_are_refused);
     DONE();
 }

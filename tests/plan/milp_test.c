@@ -38,7 +38,8 @@ static struct scenario *small_case(struct size z, bool rules)
     buf_printf(&b, ", critical_suppliers_min: 2}\nmodels: [{id: m, weights: 10, kv_per_token: 1000}]\n"
                    "slos: [{id: k, ttft_p99: 5000, itl_p99: 200}]\nhardware:\n");
     for (int h = 0; h < z.hw; h++)
-        buf_printf(&b, "- {id: h%d, critical: %s, memory: 80, price: %.0f, network: %.2f, power_load: %.0f, power_idle: 300, "
+        buf_printf(&b, "- {id: h%d, critical: %s, memory: 80, price: %.0f, network: %.2f, power_load: %.0f, "
+                       "power_idle: 300, "
                        "life: %s, resale: %.2f, performance: [{model: m, rate: %.0f, itl: 150}]}\n",
                    h, rules && below(3) == 0 ? "true" : "false", pick(5e4, 4e5), pick(0, 0.2), pick(500, 3000),
                    below(4) ? "5" : "0.5", pick(0, 1), pick(300, 3000));
@@ -54,7 +55,8 @@ static struct scenario *small_case(struct size z, bool rules)
     }
     buf_puts(&b, "sites:\n");
     for (int l = 0; l < z.sites; l++)
-        buf_printf(&b, "- {id: l%d, jurisdiction: C%d, power: %.0f, power_price: %.3f, pue: %.2f, opening: %.0f, rent: %.0f, "
+        buf_printf(&b, "- {id: l%d, jurisdiction: C%d, power: %.0f, power_price: %.3f, pue: %.2f, opening: %.0f, "
+                       "rent: %.0f, "
                        "staff: %.0f}\n", l, l, pick(1500, 12000), pick(0.03, 0.4), pick(1, 1.6),
                    below(2) ? pick(0, 2e5) : 0, pick(0, 200), below(2) ? pick(0, 1e5) : 0);
     buf_puts(&b, "api: [{id: q, jurisdiction: X, price_in: 1, price_out: 8}]\n");
@@ -175,25 +177,25 @@ static double brute_force(const struct scenario *s, long *tried)
 
 static double solve(const struct scenario *s, struct decision *out)
 {
-    struct model *m = model_new(s);
+    struct model *m = plan_model_new(s);
     struct lp_options o = { .gap = 1e-9, .seconds = 20 };
     struct lp_result r;
     struct err e = { 0 };
     struct mistakes bad = { 0 };
     double npv = NAN;
-    if (lp_solve(model_lp(m), &o, &r, &e) || !r.x) {
+    if (lp_solve(plan_model_lp(m), &o, &r, &e) || !r.x) {
         printf("# %s\n", e.text);
         decision_init(out, s);
     } else {
-        model_read(m, r.x, out);
-        npv = r.objective * model_money(m);
+        plan_model_read(m, r.x, out);
+        npv = r.objective * plan_model_money(m);
         CHECK_INT(check_decision(out, npv, &bad), 0);
         if (bad.count)
             printf("# %s", buf_str(&bad.text));
     }
     mistakes_release(&bad);
     lp_result_release(&r);
-    model_free(m);
+    plan_model_free(m);
     return npv;
 }
 
@@ -232,17 +234,21 @@ static void one_site_one_period_is_a_knapsack(void)
         800 };
     struct buf b = { 0 };
     struct mistakes m = { 0 };
-    buf_puts(&b, "scenario: sack\nstart: 2027-Q1\nquarters: 1\nfinance: {discount_rate: 0, unmet_penalty: 1000}\nrules: {utilisation_max: 1}\n"
-                 "models: [{id: m, weights: 1, kv_per_token: 1}]\nslos: [{id: k, ttft_p99: 5000, itl_p99: 150}]\nhardware:\n");
+    buf_puts(&b, "scenario: sack\nstart: 2027-Q1\nquarters: 1\nfinance: {discount_rate: 0, unmet_penalty: "
+                 "1000}\nrules: {utilisation_max: 1}\n"
+                 "models: [{id: m, weights: 1, kv_per_token: 1}]\nslos: [{id: k, ttft_p99: 5000, itl_p99: "
+                 "150}]\nhardware:\n");
     for (int h = 0; h < 6; h++)
-        buf_printf(&b, "- {id: h%d, memory: 80, price: 1, resale: 0, maintenance: 0, availability: 1, spares: 0, power_load: %.0f, "
+        buf_printf(&b, "- {id: h%d, memory: 80, price: 1, resale: 0, maintenance: 0, availability: 1, spares: 0, "
+                       "power_load: %.0f, "
                        "power_idle: %.0f, performance: [{model: m, rate: %.0f, itl: 150, input: 10, output: 10}]}\n",
                    h, watts[h], watts[h], rate[h]);
     buf_puts(&b, "suppliers: [{id: s, country: A, sells: [");
     for (int h = 0; h < 6; h++)
         buf_printf(&b, "{hardware: h%d, capacity: 1, lead_time: 0},", h);
     buf_puts(&b, "]}]\nsites: [{id: l, jurisdiction: A, power: 9000, power_price: 0, pue: 1}]\n"
-                 "demand: [{id: d, model: m, slo: k, residency: any, output_per_day: 1e6, input_tokens: 10, output_tokens: 10, peak: 1}]\n");
+                 "demand: [{id: d, model: m, slo: k, residency: any, output_per_day: 1e6, input_tokens: 10, "
+                 "output_tokens: 10, peak: 1}]\n");
     struct scenario *s = scenario_load(buf_str(&b), b.len, "sack", NULL, 0, &m);
     CHECK_STR(buf_str(&m.text), "");
     double best = 0, got = 0;
@@ -285,7 +291,8 @@ static void a_tighter_share_cap_never_costs_less(void)
 static const char rich_yaml[] =
     "scenario: rich\nstart: 2027-Q1\nquarters: 4\n"
     "finance: {discount_rate: 0.1, unmet_penalty: 300, budget: [{by: 2027-Q4, amount: 9e6}]}\n"
-    "rules: {supplier_share_max: 0.7, country_share_max: 0.7, survive_site_loss: 0.5, critical_suppliers_min: 2, api_share_max: 0.3}\n"
+    "rules: {supplier_share_max: 0.7, country_share_max: 0.7, survive_site_loss: 0.5, critical_suppliers_min: 2, "
+    "api_share_max: 0.3}\n"
     "models: [{id: m, weights: 10, kv_per_token: 1000}]\nslos: [{id: k, ttft_p99: 1000, itl_p99: 200}]\n"
     "hardware: [{id: h, critical: true, memory: 80, price: 100000, power_load: 2000, power_idle: 500, "
     "performance: [{model: m, rate: 3000, itl: 150}]}]\n"
@@ -294,9 +301,11 @@ static const char rich_yaml[] =
     "sites:\n- {id: x, jurisdiction: A, power: 40000, power_price: 0.1, pue: 1.2, opening: 50000}\n"
     "- {id: y, jurisdiction: B, power: 40000, power_price: 0.2, pue: 1.2, opening: 50000}\n"
     "api: [{id: q, jurisdiction: C, price_in: 1, price_out: 30}]\n"
-    "demand:\n- {id: d, model: m, slo: k, residency: any, api: [q], output_per_day: 600, input_tokens: 1024, output_tokens: 512, "
+    "demand:\n- {id: d, model: m, slo: k, residency: any, api: [q], output_per_day: 600, input_tokens: 1024, "
+    "output_tokens: 512, "
     "peak: 1.5, latency: {x: 10, y: 20}}\n"
-    "- {id: e, model: m, slo: k, residency: [A, B], output_per_day: 300, input_tokens: 1024, output_tokens: 512, peak: 1.5, "
+    "- {id: e, model: m, slo: k, residency: [A, B], output_per_day: 300, input_tokens: 1024, output_tokens: 512, "
+    "peak: 1.5, "
     "latency: {x: 10, y: 20}}\n";
 
 typedef void (*spoil_fn)(struct decision *d, struct scenario *s);

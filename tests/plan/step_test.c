@@ -29,10 +29,13 @@ static void splitwise_within_five_percent(void)
 /* The catalogue's H100 carries these figures: the same seven rows must come out of it. */
 static void the_catalogue_carries_the_fit(void)
 {
-    const char *yaml = "scenario: s\nstart: 2027-Q1\nmodels: [{use: llama-2-70b}]\nslos: [{id: k, ttft_p99: 5000, itl_p99: 100}]\n"
-                       "hardware: [{use: h100x8}]\nsuppliers: [{id: a, country: A, sells: [{hardware: h100x8, capacity: 1, "
+    const char *yaml = "scenario: s\nstart: 2027-Q1\nmodels: [{use: llama-2-70b}]\nslos: [{id: k, ttft_p99: 5000, "
+                       "itl_p99: 100}]\n"
+                       "hardware: [{use: h100x8}]\nsuppliers: [{id: a, country: A, sells: [{hardware: h100x8, "
+                       "capacity: 1, "
                        "lead_time: 1}]}]\nsites: [{id: l, jurisdiction: A, power: 1e6, power_price: 0.1, pue: 1.2}]\n"
-                       "demand: [{id: d, model: llama-2-70b, slo: k, residency: any, output_per_day: 1, input_tokens: 100, "
+                       "demand: [{id: d, model: llama-2-70b, slo: k, residency: any, output_per_day: 1, "
+                       "input_tokens: 100, "
                        "output_tokens: 100}]\n";
     struct mistakes m = { 0 };
     struct scenario *s = scenario_load(yaml, strlen(yaml), "s", NULL, 0, &m);

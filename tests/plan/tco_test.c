@@ -86,7 +86,8 @@ static void kinds_add_up(void)
     struct tco_result r;
     struct tco_input in = { .units = 1, .devices = 8, .price = 240000, .life_y = 4, .pue = 1, .rate = 1000,
                            .utilisation = 0.5,
-                            .load = { 1000, 500, 0.5 }, .step = { 10, 0.02, 0.2, 1e-5, 1e-6 }, .batch = 32, .maintenance = 0.03 };
+                            .load = { 1000, 500, 0.5 }, .step = { 10, 0.02, 0.2, 1e-5, 1e-6 }, .batch = 32,
+                                .maintenance = 0.03 };
     tco_compute(&in, &r);
     double per_request = 500 * r.usd_in + 500 * r.usd_cached + 500 * r.usd_out;
     CHECK_NEAR(per_request / 500, r.usd_per_mtok, 1e-9);

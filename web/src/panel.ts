@@ -82,8 +82,8 @@ function drawModel(m: ModelState): void {
     ["Running", number(g.num_requests_running)],
     ["Waiting", number(g.num_requests_waiting)],
     ["Prompt tokens/s", number(g.prefill_tokens_per_second)],
-    ["First token, median", quantile(h.time_to_first_token_seconds, 0.5)],
-    ["Between tokens, median", quantile(h.inter_token_latency_seconds, 0.5)],
+    ["First token, p50", quantile(h.time_to_first_token_seconds, 0.5)],
+    ["Token to token, p50", quantile(h.inter_token_latency_seconds, 0.5)],
   ]);
   const used = g.kv_pages_used ?? 0, total = g.kv_pages ?? 0;
   meter("kv-meter", total ? used / total : 0);

@@ -1,0 +1,147 @@
+/* serve_config -- see serve_config.h. */
+#include "cmd/serve_config.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+#include <string.h>
+
+enum kind { TEXT, INT, SIZE, BOOL, TEXTS };
+
+struct setting {
+    const char *section, *key; /* section NULL: a top key */
+    enum kind kind;
+    size_t offset;
+    int64_t min, max;
+};
+
+#define AT(field) offsetof(struct serve_options, field)
+static const struct setting settings[] = {
+    { NULL, "listen", TEXT, AT(listen), 0, 0 },
+    { NULL, "models", TEXTS, AT(models), 0, 0 },
+    { "memory", "kv", SIZE, AT(kv_memory), 0, 0 },
+    { "memory", "ctx", INT, AT(ctx), 1, 1 << 24 },
+    { "memory", "kv-type", TEXT, AT(kv_type), 0, 0 },
+    { "tls", "cert", TEXT, AT(tls_cert), 0, 0 },
+    { "tls", "key", TEXT, AT(tls_key), 0, 0 },
+    { "tls", "client-ca", TEXT, AT(tls_client_ca), 0, 0 },
+    { "auth", "api-key-file", TEXT, AT(api_key_file), 0, 0 },
+    { "auth", "allowed-hosts", TEXTS, AT(allowed_hosts), 0, 0 },
+    { "auth", "cors-origin", TEXT, AT(cors_origin), 0, 0 },
+    { "limits", "threads", INT, AT(threads), 1, 512 },
+    { "limits", "batch", INT, AT(batch), 1, 1 << 16 },
+    { "limits", "max-body", SIZE, AT(max_body), 0, 0 },
+    { "limits", "connections", INT, AT(connections), 1, 60000 },
+    { "limits", "drain-s", INT, AT(drain_s), 0, 86400 },
+    { "limits", "isa", TEXT, AT(isa), 0, 0 },
+    { "telemetry", "log-json", BOOL, AT(log_json), 0, 0 },
+    { "telemetry", "log-requests", BOOL, AT(log_requests), 0, 0 },
+};
+static const char *const sections[] = { "memory", "tls", "auth", "limits", "telemetry" };
+enum { KEYS_MAX = 16 };
+
+static enum err_code set_texts(const struct yaml_doc *d, int line, const char *key, const json_t *v,
+                               struct opt_strings *out, struct err *e)
+{
+    if (!json_is_array(v) || json_array_size(v) > OPT_LIST_MAX)
+        return yaml_err(d, line, e, "'%s' must be a list of at most %d names", key, OPT_LIST_MAX);
+    out->count = 0;
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        const json_t *item = json_array_get(v, i);
+        if (!json_is_string(item))
+            return yaml_err(d, yaml_line_at(d, v, i), e, "'%s' must be a list of names", key);
+        out->v[out->count++] = json_string_value(item);
+    }
+    return ERR_OK;
+}
+
+/* A size is a whole number of bytes or text like 4G. */
+static enum err_code set_size(const struct yaml_doc *d, int line, const char *key, const json_t *v, int64_t *out,
+                              struct err *e)
+{
+    struct err why = { 0 };
+    if (json_is_integer(v) && json_integer_value(v) >= 0)
+        *out = json_integer_value(v);
+    else if (!json_is_string(v))
+        return yaml_err(d, line, e, "'%s' must be a size like 512M or 4G", key);
+    else if (opt_parse_size(json_string_value(v), out, &why))
+        return yaml_err(d, line, e, "'%s': %s", key, why.text);
+    return ERR_OK;
+}
+
+static enum err_code set(const struct yaml_doc *d, const json_t *object, const struct setting *s,
+                         struct serve_options *o, struct err *e)
+{
+    const json_t *v = json_object_get(object, s->key);
+    void *field = (char *)o + s->offset;
+    int line = yaml_line(d, object, s->key);
+    if (!v)
+        return ERR_OK;
+    switch (s->kind) {
+    case TEXT:
+        if (!json_is_string(v))
+            return yaml_err(d, line, e, "'%s' must be text", s->key);
+        *(const char **)field = json_string_value(v);
+        return ERR_OK;
+    case BOOL:
+        if (!json_is_boolean(v))
+            return yaml_err(d, line, e, "'%s' must be true or false", s->key);
+        *(bool *)field = json_is_true(v);
+        return ERR_OK;
+    case INT:
+        if (!json_is_integer(v) || json_integer_value(v) < s->min || json_integer_value(v) > s->max)
+            return yaml_err(d, line, e, "'%s' must be a whole number between %lld and %lld", s->key, (long long)s->min,
+                            (long long)s->max);
+        *(int64_t *)field = json_integer_value(v);
+        return ERR_OK;
+    case SIZE:
+        return set_size(d, line, s->key, v, field, e);
+    case TEXTS:
+        return set_texts(d, line, s->key, v, field, e);
+    }
+    return ERR_OK;
+}
+
+/* The keys a section (NULL: the top) may have, ended by NULL. */
+static void known_keys(const char *section, const char **out)
+{
+    int n = 0;
+    for (size_t i = 0; i < MEM_COUNT(settings); i++) {
+        const char *of = settings[i].section;
+        if (section ? of && !strcmp(of, section) : !of)
+            out[n++] = settings[i].key;
+    }
+    for (size_t i = 0; !section && i < MEM_COUNT(sections); i++)
+        out[n++] = sections[i];
+    out[n] = NULL;
+}
+
+static enum err_code read_section(const struct yaml_doc *d, const char *section, const json_t *object,
+                                  struct serve_options *o, struct err *e)
+{
+    const char *known[KEYS_MAX];
+    known_keys(section, known);
+    if (!json_is_object(object))
+        return yaml_err(d, section ? yaml_line(d, d->root, section) : 1, e, "%s%smust be a mapping of keys",
+                        section ? section : "the file", " ");
+    enum err_code c = yaml_refuse_unknown(d, object, known, e);
+    for (size_t i = 0; !c && i < MEM_COUNT(settings); i++) {
+        const char *of = settings[i].section;
+        if (section ? of && !strcmp(of, section) : !of)
+            c = set(d, object, &settings[i], o, e);
+    }
+    return c;
+}
+
+enum err_code serve_config_read(const char *path, struct yaml_doc *doc, struct serve_options *o, struct err *e)
+{
+    enum err_code c = yaml_parse_file(path, doc, e);
+    if (!c)
+        c = read_section(doc, NULL, doc->root, o, e);
+    for (size_t i = 0; !c && i < MEM_COUNT(sections); i++) {
+        const json_t *object = json_object_get(doc->root, sections[i]);
+        if (object)
+            c = read_section(doc, sections[i], object, o, e);
+    }
+    return c;
+}

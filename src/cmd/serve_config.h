@@ -1,0 +1,27 @@
+/* serve_config -- the settings of `tokenworks serve`: from options, or from a YAML file under --config. */
+#ifndef CMD_SERVE_CONFIG_H
+#define CMD_SERVE_CONFIG_H
+#include "base/opt.h"
+#include "base/yaml.h"
+
+struct serve_options {
+    struct opt_strings models, allowed_hosts;
+    const char *listen, *state, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
+    const char *tls_cert, *tls_key, *tls_client_ca;
+    int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections;
+    bool log_json, log_requests;
+};
+
+/* Reads the file into *doc (the strings of *o then point into it: release it last) and lays its settings over *o:
+ *
+ *     listen: 127.0.0.1:8080
+ *     models: [NAME-or-FILE, ...]            the first is `default`
+ *     memory: { kv: 4G, ctx: 8192, kv-type: f16 }
+ *     tls: { cert: FILE, key: FILE, client-ca: FILE }
+ *     auth: { api-key-file: FILE, allowed-hosts: [NAME, ...], cors-origin: ORIGIN }
+ *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512 }
+ *     telemetry: { log-json: true, log-requests: false }
+ *
+ * An unknown key, a wrong type or a value out of bounds is refused with its line. */
+enum err_code serve_config_read(const char *path, struct yaml_doc *doc, struct serve_options *o, struct err *e);
+#endif
