@@ -184,6 +184,10 @@ test:
 unit: $(TESTS_C)
 	@B=$(B) tools/runtests $(TESTS_C)
 layers: $(foreach f,$(FLOORS_HERE),layer-$(f))
+# Two floors with a function of the same name: the linker would silently take the first it meets.
+	@nm -gA --defined-only $(foreach f,$(FLOORS_HERE),$(call lib,$(f))) | awk '$$2 ~ /^[BDRT]$$/ { n[$$3]++; \
+	  at[$$3] = at[$$3] " " $$1 } END { for (s in n) if (n[s] > 1) { print "layers: " s " is defined twice:" at[s]; \
+	  bad = 1 } exit bad }' >&2
 tidy:
 	@$(foreach f,$(FLOORS_HERE) cmd,tools/tidy $(f) $(call under,$(f)) &&) true
 

@@ -36,11 +36,6 @@ static bool is_no_tool(const json_t *v)
     return says(v, "none") || says(v, "auto"); /* `tools` is empty or refused: both mean no call */
 }
 
-static bool is_text_format(const json_t *v)
-{
-    return json_is_object(v) && json_object_size(v) == 1 && says(json_object_get(v, "type"), "text");
-}
-
 static bool is_text_modality(const json_t *v)
 {
     return json_is_array(v) && json_array_size(v) == 1 && says(json_array_get(v, 0), "text");
@@ -93,7 +88,11 @@ static const struct field {
     { "suffix", API_COMPLETION, NOT_YET, is_empty },
     { "tools", API_CHAT, NOT_YET, is_empty },
     { "tool_choice", API_CHAT, NOT_YET, is_no_tool },
-    { "response_format", BOTH, NOT_YET, is_text_format },
+    { "response_format", BOTH, READ, NULL },
+    { "guided_json", BOTH, READ, NULL },
+    { "guided_regex", BOTH, READ, NULL },
+    { "guided_choice", BOTH, READ, NULL },
+    { "guided_grammar", BOTH, READ, NULL },
     { "modalities", API_CHAT, NOT_YET, is_text_modality },
     { "functions", API_CHAT, NOT_YET, is_empty },
     { "function_call", API_CHAT, NOT_YET, is_no_tool },

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "text/grammar.h"
 
 #include <string.h>
 
@@ -60,7 +61,8 @@ static void write_head(struct api_job *j)
 static bool read_body(struct api_job *j, const json_t *body, const struct api_request *r, struct api_error *error)
 {
     bool chat = j->dialect == API_CHAT;
-    if (!api_fields_check(body, j->dialect, j->model, error) || !api_sampling_read(j, body, r, error))
+    if (!api_fields_check(body, j->dialect, j->model, error) || !api_sampling_read(j, body, r, error) ||
+        !api_structured_read(j, body, error))
         return false;
     if (chat ? !api_chat_read(j, body, error) : !api_completion_read(j, body, error))
         return false;
@@ -117,6 +119,7 @@ void api_job_free(struct api_job *j)
     mem_free(j->prompts);
     mem_free(j->echo_text);
     mem_free(j->params.bias);
+    grammar_free(j->grammar);
     mem_free(j->id);
     stop_set_release(&j->stops);
     buf_release(&j->head);

@@ -46,6 +46,7 @@ struct api_job {
     int64_t created;
     struct infer_params params;
     struct stop_set stops;
+    struct grammar *grammar;       /* what the answer must look like, or NULL; params borrows it */
     bool stream, include_usage, echo, text_only;
     struct vocab_ids *prompts;     /* [prompt_count] */
     struct buf *echo_text;         /* [prompt_count]; empty without echo */
@@ -68,6 +69,8 @@ bool api_fields_check(const json_t *body, enum api_dialect dialect, const struct
                       struct api_error *error);
 /* sampling.c: fills params, stops, n, stream and their kin. */
 bool api_sampling_read(struct api_job *j, const json_t *body, const struct api_request *r, struct api_error *error);
+/* structured.c: the grammar of the answer, if a field asks for one; after sampling was read. */
+bool api_structured_read(struct api_job *j, const json_t *body, struct api_error *error);
 /* chat.c and completion.c: fill prompts. */
 bool api_chat_read(struct api_job *j, const json_t *body, struct api_error *error);
 bool api_completion_read(struct api_job *j, const json_t *body, struct api_error *error);

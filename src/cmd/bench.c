@@ -335,7 +335,8 @@ static enum err_code open_model(struct bench *t, struct err *e)
 int cmd_bench(int argc, char **argv)
 {
     struct bench *t = MEM_NEW(struct bench);
-    t->o = (struct bench_options){ .model = "default", .repeats = 5, .prompts = { 1, { 512 } }, .decodes = { 1, { 128 } },
+    t->o = (struct bench_options){ .model = "default", .repeats = 5,
+                                   .prompts = { 1, { 512 } }, .decodes = { 1, { 128 } },
                                    .batches = { 1, { 1 } }, .depths = { 1, { 0 } } };
     int positional;
     struct err e = { 0 };

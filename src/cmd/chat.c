@@ -189,7 +189,8 @@ static bool open_engine(struct chat *c, struct tw_error *e)
     }
     struct progress p;
     progress_start(&p, "loading", 1000);
-    c->engine = tw_open(&(struct tw_options){ .model = model.path, .threads = (int)c->o.threads, .context = (int)c->o.ctx,
+    c->engine = tw_open(&(struct tw_options){ .model = model.path, .threads = (int)c->o.threads,
+                                              .context = (int)c->o.ctx,
                                               .kv_memory = (size_t)c->o.kv_memory, .isa = c->o.isa,
                                               .progress = on_progress, .progress_arg = &p }, e);
     progress_end(&p);

@@ -4,15 +4,17 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/trace.h"
 #include "cmd/load_report.h"
 #include "cmd/load_run.h"
+#include "plan/trace.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+
+enum { REQUESTS_MAX = 1 << 22, TOKENS_MAX = 1 << 24 };
 
 struct load_options {
     const char *url, *model, *key, *trace, *ca;
@@ -37,11 +39,11 @@ static const struct opt rows[] = {
     { "speed", 0, OPT_FLOAT, "X", "the trace's clock, X times as fast (1)", OPT_FIELD(struct load_options, speed), 1e-6,
       1e6 },
     { "requests", 'r', OPT_INT, "N", "requests in a run (4 for each in flight); of a trace the first N",
-      OPT_FIELD(struct load_options, requests), 1, TRACE_REQUESTS_MAX },
+      OPT_FIELD(struct load_options, requests), 1, REQUESTS_MAX },
     { "prompt-tokens", 'p', OPT_INT, "N", "length of the prompts (256); with a trace the most",
-      OPT_FIELD(struct load_options, prompt_tokens), 1, TRACE_TOKENS_MAX },
+      OPT_FIELD(struct load_options, prompt_tokens), 1, TOKENS_MAX },
     { "max-tokens", 'n', OPT_INT, "N", "length of the answers (64); with a trace the most",
-      OPT_FIELD(struct load_options, max_tokens), 1, TRACE_TOKENS_MAX },
+      OPT_FIELD(struct load_options, max_tokens), 1, TOKENS_MAX },
     { "completions", 0, OPT_FLAG, NULL, "POST /v1/completions, not /v1/chat/completions",
       OPT_FIELD(struct load_options, completions), 0, 0 },
     { "ignore-eos", 0, OPT_FLAG, NULL, "answers of full length (on; --no-ignore-eos for servers that refuse it)",
@@ -101,18 +103,18 @@ static int at_most(int64_t n, int64_t most)
 
 static enum err_code plan_trace(const struct load_options *o, struct plan *p, struct err *e)
 {
-    enum err_code c = trace_read(o->trace, (size_t)o->requests, &p->trace, e);
+    enum err_code c = trace_read(o->trace, &p->trace, e);
     if (c)
         return c;
-    p->count = (int)p->trace.count;
+    p->count = at_most(p->trace.count, o->requests ? o->requests : REQUESTS_MAX);
     p->jobs = mem_new((size_t)p->count, sizeof(*p->jobs));
     for (int i = 0; i < p->count; i++) {
-        const struct trace_request *r = &p->trace.request[i];
+        const struct trace_request *r = &p->trace.requests[i];
         p->jobs[i] = (struct load_job){
             .at_ns = (int64_t)((double)r->at_ns / o->speed),
-            .prompt_tokens = at_most(r->prompt_tokens, o->prompt_tokens),
-            .max_tokens = at_most(r->output_tokens, o->max_tokens), .block_count = (int)r->blocks,
-            .blocks = r->blocks ? p->trace.block + r->first_block : NULL };
+            .prompt_tokens = at_most(r->input, o->prompt_tokens),
+            .max_tokens = at_most(r->output, o->max_tokens), .block_count = r->hash_count,
+            .blocks = r->hash_count ? p->trace.hashes + r->first_hash : NULL };
     }
     return ERR_OK;
 }

@@ -8,8 +8,8 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "base/rng.h"
-#include "base/trace.h"
 #include "net/sse.h"
+#include "plan/trace.h"
 
 #include <string.h>
 

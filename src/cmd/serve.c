@@ -1,4 +1,5 @@
 /* serve -- tokenworks serve: the front and, behind it, an engine process per model. */
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -163,6 +164,7 @@ static enum err_code serve(const struct serve_options *o, struct front_options *
         f->http.tls = tls;
     }
     struct front *front = front_new(f, e);
+    unsetenv("TOKENWORKS_API_KEY"); /* its digest is known now; the engines, started later, must not inherit it */
     enum err_code c = front ? ERR_OK : e->code;
     if (front) {
         bool v6 = strchr(f->http.address, ':') != NULL;
@@ -228,11 +230,16 @@ int cmd_serve(int argc, char **argv)
     f.http.address = address;
     f.http.body_max = (size_t)o.max_body;
     f.http.connections_max = (int)o.connections;
+    char *state = file_state_dir(o.state);
+    f.ledger_dir = state;
     enum err_code c = parse_listen(o.listen, address, sizeof address, &f.http.port, &e);
     if (!c)
         c = find_models(&o, found, &f, &e);
     if (!c)
+        c = file_make_dirs(state, &e);
+    if (!c)
         c = serve(&o, &f, &e);
+    mem_free(state);
     for (int i = 0; i < FRONT_MODELS_MAX; i++)
         model_path_release(&found[i]);
     json_decref(options);

@@ -256,7 +256,7 @@ static enum err_code sign_policy(struct sign_job *j, char **files, int n, struct
         c = policy_parse_text((struct span){ buf_str(&text), text.len }, hash, &p, e);
     if (!c) {
         code_hash_text(file, hash);
-        buf_printf(&path, "%s/policies/%s.json", j->site.pub, file + 7);
+        buf_printf(&path, "%s/policies/%s.policy", j->site.pub, file + 7);
         c = file_write(buf_str(&path), text.data, text.len, e);
     }
     const struct span v[] = { span_of(j->seq), c ? SPAN("-") : span_of(file), span_of(j->expires) };

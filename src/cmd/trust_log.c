@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "cmd/trust_sub.h"
+#include "net/client.h"
 #include "trust/policy.h"
 #include "trust/proof.h"
 #include "trust/witness.h"
@@ -25,10 +26,11 @@ static const struct opt log_rows[] = {
       OPT_FIELD(struct log_options, old), 0, 9e15 },
     { 0 } };
 static const struct opt_command log_spec = {
-    "trust log", "[request [--old SIZE] | cosign FILE... | prove LEAF]",
+    "trust log", "[request [--old SIZE] | cosign FILE... | submit | prove LEAF]",
     "print the log's head, ask a witness, take its answer, prove a leaf",
     "request writes an add-checkpoint request to stdout: carry it to `tokenworks witness sign` or POST it to a "
-    "witness. cosign takes the lines that came back; with enough of them the checkpoint is published.", log_rows };
+    "witness. cosign takes the lines that came back; with enough of them the checkpoint is published. "
+    "submit does both with the witnesses whose addresses stand in the trust policy.", log_rows };
 
 static void read_published(const struct site *s, struct buf *out)
 {
@@ -62,27 +64,96 @@ static enum err_code write_request(const struct site *s, struct tlog *t, int64_t
     return c;
 }
 
+static enum err_code publish_lines(const struct site *s, struct tlog *t, struct buf *note, struct err *e);
+
 /* Adds the lines of each file to the head; what the quorum does not know is left out by verification. */
 static enum err_code take_cosignatures(const struct site *s, struct tlog *t, char **files, int count, struct err *e)
 {
-    struct quorum *q = MEM_NEW(struct quorum);
-    struct note *n = MEM_NEW(struct note);
     struct buf note = { 0 };
-    struct checkpoint cp;
-    int log = 0;
-    const struct quorum_time when = { clock_wall_s(), COSIG_MAX_AGE_S, 300 };
-    enum err_code c = site_quorum(s, q, e);
+    enum err_code c = ERR_OK;
     buf_append(&note, tlog_head(t).data, tlog_head(t).len);
     for (int i = 0; !c && i < count; i++)
         c = file_read(files[i], FILE_BYTES_MAX, &note, e);
     if (!c)
-        c = quorum_check(q, (struct span){ note.data, note.len }, &when, n, &cp, &log, e);
+        c = publish_lines(s, t, &note, e);
+    buf_release(&note);
+    return c;
+}
+
+static enum err_code publish_lines(const struct site *s, struct tlog *t, struct buf *note, struct err *e)
+{
+    struct quorum *q = MEM_NEW(struct quorum);
+    struct note *n = MEM_NEW(struct note);
+    struct checkpoint cp;
+    int log = 0;
+    const struct quorum_time when = { clock_wall_s(), COSIG_MAX_AGE_S, 300 };
+    enum err_code c = site_quorum(s, q, e);
     if (!c)
-        c = tlog_cosigned(t, (struct span){ note.data, note.len }, e);
+        c = quorum_check(q, (struct span){ note->data, note->len }, &when, n, &cp, &log, e);
+    if (!c)
+        c = tlog_cosigned(t, (struct span){ note->data, note->len }, e);
     if (!c)
         printf("published the checkpoint of %" PRIu64 " leaves with %d signatures\n", cp.size, n->sig_count);
     mem_free(q);
     mem_free(n);
+    return c;
+}
+
+/* POSTs the head to one witness; a 409 tells the size it knows, from which we try again once. */
+static enum err_code ask_witness(struct http_client *http, const char *url, struct tlog *t, uint64_t old,
+                                 struct buf *lines, struct err *e)
+{
+    struct tree_proof *p = MEM_NEW(struct tree_proof);
+    enum err_code c = ERR_OK;
+    for (int attempt = 0; !c && attempt < 2; attempt++) {
+        struct buf request = { 0 }, full = { 0 };
+        struct http_client_reply reply = { 0 };
+        c = tree_prove_grown(old, tlog_size(t), tiles_hash, tlog_tiles(t), p, e);
+        witness_request(old, p, tlog_head(t), &request);
+        buf_printf(&full, "%s/add-checkpoint", url);
+        const struct http_client_request r = { .url = buf_str(&full), .headers = { "Content-Type: text/plain" },
+                                               .body = request.data, .body_len = request.len, .total_ms = 30000 };
+        if (!c)
+            c = http_client_run(http, &r, &reply, e);
+        struct span size = { buf_str(&reply.body), reply.body.len ? reply.body.len - 1 : 0 };
+        bool again = !c && reply.status == 409 && !attempt && code_uint(size, &old);
+        if (!c && reply.status == 200)
+            buf_append(lines, reply.body.data, reply.body.len);
+        else if (!c && !again)
+            c = err_set(e, ERR_DENIED, "%s answered %d: %.200s", url, reply.status, buf_str(&reply.body));
+        bool done = !c && !again;
+        http_client_reply_release(&reply);
+        buf_release(&request);
+        buf_release(&full);
+        if (done)
+            break;
+    }
+    mem_free(p);
+    return c;
+}
+
+static enum err_code submit(const struct site *s, struct tlog *t, struct err *e)
+{
+    struct quorum *q = MEM_NEW(struct quorum);
+    struct http_client *http = http_client_new();
+    struct buf note = { 0 };
+    int asked = 0;
+    enum err_code c = site_quorum(s, q, e);
+    buf_append(&note, tlog_head(t).data, tlog_head(t).len);
+    for (int i = 0; !c && i < q->node_count; i++) {
+        struct err why = { 0 };
+        if (q->nodes[i].is_group || !q->nodes[i].url[0])
+            continue;
+        asked++;
+        if (ask_witness(http, q->nodes[i].url, t, 0, &note, &why)) /* the others may be enough */
+            fprintf(stderr, "%s: %s\n", q->nodes[i].name, why.text);
+    }
+    if (!c && !asked)
+        c = err_set(e, ERR_INVALID, "no witness of the trust policy has an address");
+    if (!c)
+        c = publish_lines(s, t, &note, e);
+    http_client_free(http);
+    mem_free(q);
     buf_release(&note);
     return c;
 }
@@ -119,6 +190,8 @@ int trust_run_log(int argc, char **argv)
         c = write_request(&s, t, o.old, &e);
     else if (!c && !strcmp(verb, "cosign") && n >= 2)
         c = take_cosignatures(&s, t, argv + 2, n - 1, &e);
+    else if (!c && !strcmp(verb, "submit") && n == 1)
+        c = submit(&s, t, &e);
     else if (!c && !strcmp(verb, "prove") && n == 2)
         c = prove(t, argv[2], &e);
     else if (!c)

@@ -77,7 +77,7 @@ static enum err_code load_policy(struct run *r, struct err *e)
     if (!c) {
         struct span file = statement_get(&s, "file");
         buf_clear(&path);
-        buf_printf(&path, "%s/policies/%.*s.json", r->site.pub, (int)file.len - 7, file.data + 7);
+        buf_printf(&path, "%s/policies/%.*s.policy", r->site.pub, (int)file.len - 7, file.data + 7);
         buf_clear(&text);
         c = file_read(buf_str(&path), FILE_BYTES_MAX, &text, e);
     }

@@ -12,6 +12,7 @@
 
 struct usage_options {
     const char *state, *tenant, *by, *from, *to, *month, *out, *provider, *prompt, *cached, *output, *source;
+    double idle_watts, core_watts;
     bool json;
 };
 
@@ -30,17 +31,23 @@ static const struct opt rows[] = {
     TEXT("cached", 0, "AMOUNT", "price of a million cached prompt tokens (default: --prompt)", cached),
     TEXT("output", 0, "AMOUNT", "price of a million output tokens", output),
     TEXT("source", 0, "TEXT", "where the price comes from: list, own cost ...", source),
+    { "idle-watts", 0, OPT_FLOAT, "W", "machine: what it draws idle", OPT_FIELD(struct usage_options, idle_watts), 0,
+      1e5 },
+    { "core-watts", 0, OPT_FLOAT, "W", "machine: what each busy core adds",
+      OPT_FIELD(struct usage_options, core_watts), 0, 1e5 },
     { "json", 0, OPT_FLAG, NULL, "print JSON: money in millionths, energy in millijoules",
       OPT_FIELD(struct usage_options, json), 0, 0 },
     { 0 },
 };
 const struct opt_command cmd_usage_spec = {
-    "usage", "[show|statement|export|price MODEL|prices|currency CODE|verify|purge DATE|energy] [options]",
+    "usage", "[show|statement|export|price MODEL|prices|currency CODE|verify|purge DATE|\n"
+    "                        retention DAYS|machine|energy] [options]",
     "what was used and what it cost",
     "show (the default) sums by --by over whole days. statement is one tenant's month. export writes FOCUS 1.2 CSV, a\n"
     "line for each request. price sets a model's price from a day on ('*': every other model). verify proves that\n"
-    "rows and sums agree. purge deletes rows of requests before a day; their sums stay. energy shows where joules\n"
-    "come from on this machine. Days are UTC.",
+    "rows and sums agree. purge deletes rows of requests before a day, retention lets the server do so after DAYS\n"
+    "(0: never); sums stay. machine states the watts this machine draws, for where it has no counter; energy shows\n"
+    "where its joules come from. Days are UTC.",
     rows,
 };
 
@@ -159,9 +166,30 @@ static enum err_code purge(struct store *s, void *options, char **args, struct e
     return c;
 }
 
+static enum err_code retention(struct store *s, void *options, char **args, struct err *e)
+{
+    int64_t days = 0;
+    enum err_code c = opt_parse_int(args[0], 0, ADMIN_RETENTION_MAX, &days, e);
+    return c ? c : admin_retention_set(s, days, e);
+}
+
+static enum err_code machine(struct store *s, void *options, char **args, struct err *e)
+{
+    const struct usage_options *o = options;
+    if (o->idle_watts < 0 || o->core_watts < 0)
+        return err_set(e, ERR_INVALID, "state both: --idle-watts W --core-watts W");
+    return admin_machine_set(s, (int64_t)(o->idle_watts * 1000), (int64_t)(o->core_watts * 1000), e);
+}
+
 static enum err_code energy(struct store *s, void *options, char **args, struct err *e)
 {
-    struct energy *meter = energy_open("", NULL);
+    struct directory d;
+    enum err_code c = store_load(s, ledger_args_now_ms(), &d, e);
+    if (c)
+        return c;
+    struct energy_model model = { (double)d.idle_mw / 1000, (double)d.core_mw / 1000 };
+    directory_free(&d);
+    struct energy *meter = energy_open("", &model);
     struct buf b = { 0 };
     energy_describe(meter, &b);
     energy_read(meter, clock_mono_ns());
@@ -177,12 +205,13 @@ static const struct ledger_verb verbs[] = {
     { "show", 0, false, show },       { "statement", 0, false, statement }, { "export", 0, false, export },
     { "price", 1, true, price },      { "prices", 0, false, prices },       { "currency", 1, true, currency },
     { "verify", 0, false, verify },   { "purge", 1, false, purge },         { "energy", 0, true, energy },
+    { "machine", 0, true, machine },  { "retention", 1, true, retention },
     { NULL, 0, false, NULL },
 };
 
 int cmd_usage(int argc, char **argv)
 {
-    struct usage_options o = { 0 };
+    struct usage_options o = { .idle_watts = -1, .core_watts = -1 };
     int positional;
     enum opt_result r = opt_parse(&cmd_usage_spec, argc, argv, &o, &positional);
     if (r != OPT_RUN)

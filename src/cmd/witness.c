@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "cmd/witness_serve.h"
 #include "trust/witness.h"
 
 #include <stdio.h>
@@ -13,19 +14,22 @@
 enum { REQUEST_MAX = WITNESS_REQUEST_MAX, KEY_FILE_MAX = 4096 };
 
 struct witness_options {
-    const char *state, *name;
+    const char *state, *name, *listen;
     struct opt_strings logs;
 };
 
 static const struct opt rows[] = {
     { "state", 0, OPT_STRING, "DIR", "where state lives", OPT_FIELD(struct witness_options, state), 0, 0 },
     { "name", 0, OPT_STRING, "NAME", "the witness's name, for init", OPT_FIELD(struct witness_options, name), 0, 0 },
+    { "listen", 0, OPT_STRING, "ADDR:PORT", "where serve answers (default 127.0.0.1:9330)",
+      OPT_FIELD(struct witness_options, listen), 0, 0 },
     { "log", 'l', OPT_STRINGS, "VKEY", "a log to watch; remembered", OPT_FIELD(struct witness_options, logs), 0, 0 },
     { 0 } };
 const struct opt_command cmd_witness_spec = {
-    "witness", "init --name NAME [--log VKEY]... | sign FILE | key", "watch logs and cosign their checkpoints",
+    "witness", "init --name NAME [--log VKEY]... | sign FILE | serve [--listen ADDR:PORT] | key", "watch logs and cosign their checkpoints",
     "init makes a key and prints its verifier key for the log's trust policy. sign reads an add-checkpoint request "
-    "(tokenworks trust log request) and prints the cosignature line: for machines that share no network.", rows };
+    "(tokenworks trust log request) and prints the cosignature line: for machines that share no network. serve does the same over "
+    "HTTP (C2SP tlog-witness: POST /add-checkpoint).", rows };
 
 static enum err_code read_line_file(const char *dir, const char *name, struct buf *out, struct err *e)
 {
@@ -138,6 +142,8 @@ static enum err_code use(const char *dir, const struct witness_options *o, int n
         c = load_logs(dir, o, &w, e);
         if (!c && n == 2 && !strcmp(args[0], "sign"))
             c = sign(&w, args[1], e);
+        else if (!c && n == 1 && !strcmp(args[0], "serve"))
+            c = witness_serve(&w, o->listen ? o->listen : "127.0.0.1:9330", e);
         else if (!c && n == 1 && !strcmp(args[0], "key")) {
             char line[KEY_TEXT_MAX];
             key_public_text(&k.pub, line);

@@ -112,7 +112,8 @@ struct front *front_new(const struct front_options *o, struct err *e)
     f->started_s = clock_wall_s();
     f->keys = keys_load(o->key_file, o->plain_key, e);
     f->loop = f->keys ? loop_new(e) : NULL;
-    f->server = f->loop ? http_server_new(f->loop, &o->http, &handler, f, e) : NULL;
+    f->accounts = f->loop && o->ledger_dir ? accounts_open(f->loop, o->ledger_dir, e) : NULL;
+    f->server = f->loop && (f->accounts || !o->ledger_dir) ? http_server_new(f->loop, &o->http, &handler, f, e) : NULL;
     if (!f->server) {
         front_free(f);
         return NULL;
@@ -150,7 +151,8 @@ void front_free(struct front *f)
 {
     if (!f)
         return;
-    http_server_free(f->server); /* open exchanges are cancelled, so no call is left on a link */
+    http_server_free(f->server);  /* open exchanges are cancelled, so no call is left on a link */
+    accounts_close(f->accounts); /* what they used is on disk, and no relay is left */
     for (int i = 0; i < f->options.model_count; i++)
         link_free(f->links[i]);
     loop_timer_free(f->drain_timer);

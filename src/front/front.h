@@ -26,6 +26,7 @@ struct front_options {
     const char *cors_origin;        /* NULL: no CORS */
     const char *key_file;           /* NULL: none */
     const char *plain_key;          /* NULL: none */
+    const char *ledger_dir;         /* where ledger.db is or comes to be; NULL: nothing is booked */
     int64_t drain_ms;
     bool log_requests;
     /* What happened to an engine, for the narration; may be NULL. loading is 0..1. */

@@ -1,6 +1,7 @@
 /* front_impl -- what the files of front/ share. Nobody else includes this. */
 #ifndef FRONT_FRONT_IMPL_H
 #define FRONT_FRONT_IMPL_H
+#include "front/account.h"
 #include "front/error.h"
 #include "front/front.h"
 #include "front/keys.h"
@@ -34,6 +35,7 @@ struct front {
     struct loop *loop;
     struct http_server *server;
     struct keys *keys;
+    struct accounts *accounts;            /* NULL: no ledger */
     struct link *links[FRONT_MODELS_MAX]; /* [options.model_count] */
     struct relay *relays;                 /* in flight */
     int relay_count;

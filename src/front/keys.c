@@ -110,14 +110,19 @@ int keys_count(const struct keys *k)
     return k->count;
 }
 
-const char *keys_check(const struct keys *k, const struct http_head *h)
+struct http_slice keys_shown(const struct http_head *h)
 {
     const struct http_field *bearer = http_head_field(h, "authorization"), *plain = http_head_field(h, "x-api-key");
-    struct http_slice shown = { NULL, 0 };
     if (plain)
-        shown = plain->value;
-    else if (bearer && bearer->value.n > 7 && !strncasecmp(bearer->value.p, "Bearer ", 7))
-        shown = (struct http_slice){ bearer->value.p + 7, bearer->value.n - 7 };
+        return plain->value;
+    if (bearer && bearer->value.n > 7 && !strncasecmp(bearer->value.p, "Bearer ", 7))
+        return (struct http_slice){ bearer->value.p + 7, bearer->value.n - 7 };
+    return (struct http_slice){ "", 0 };
+}
+
+const char *keys_check(const struct keys *k, const struct http_head *h)
+{
+    struct http_slice shown = keys_shown(h);
     if (!shown.n)
         return NULL;
     uint8_t digest[DIGEST_BYTES];

@@ -13,6 +13,8 @@ struct keys;
 struct keys *keys_load(const char *file, const char *plain, struct err *e);
 void keys_free(struct keys *k);
 int keys_count(const struct keys *k);
+/* What the request shows: x-api-key, else Authorization: Bearer; empty when neither. */
+struct http_slice keys_shown(const struct http_head *h);
 /* Looks at Authorization: Bearer and x-api-key. The name of the key that fits ("" when it has none), or NULL.
  * Takes the same time whichever key of the set it is, and when none fits. */
 const char *keys_check(const struct keys *k, const struct http_head *h);

@@ -39,6 +39,14 @@ static void one(struct buf *out, const char *name, const char *type, const char 
     buf_printf(out, "tokenworks_%s %lld\n", name, (long long)v);
 }
 
+/* name{model="ID",more} with ID escaped as the format wants, which is JSON's way for all that a file name can hold. */
+static void sample(struct buf *out, const char *name, const char *suffix, const struct link *k, const char *more)
+{
+    buf_printf(out, "tokenworks_%s%s{model=", name, suffix);
+    jsonx_quote(link_model_id(k), strlen(link_model_id(k)), out);
+    buf_printf(out, "%s} ", more);
+}
+
 static void render_front(const struct front *f, struct buf *out)
 {
     const struct http_server_counts *c = http_server_counts(f->server);
@@ -68,13 +76,15 @@ static void render_front(const struct front *f, struct buf *out)
     one(out, "http_sent_bytes_total", "counter", "Bytes to clients.", c->bytes_out);
     one(out, "http_draining", "gauge", "1 while shutting down.", f->draining);
     head(out, "engine_up", "gauge", "1 when the model's engine is ready.");
-    for (int i = 0; i < f->options.model_count; i++)
-        buf_printf(out, "tokenworks_engine_up{model=\"%s\"} %d\n", link_model_id(f->links[i]),
-                   link_state(f->links[i]) == LINK_READY);
+    for (int i = 0; i < f->options.model_count; i++) {
+        sample(out, "engine_up", "", f->links[i], "");
+        buf_printf(out, "%d\n", link_state(f->links[i]) == LINK_READY);
+    }
     head(out, "engine_restarts_total", "counter", "Times the model's engine was started again.");
-    for (int i = 0; i < f->options.model_count; i++)
-        buf_printf(out, "tokenworks_engine_restarts_total{model=\"%s\"} %lld\n", link_model_id(f->links[i]),
-                   (long long)link_restarts(f->links[i]));
+    for (int i = 0; i < f->options.model_count; i++) {
+        sample(out, "engine_restarts_total", "", f->links[i], "");
+        buf_printf(out, "%lld\n", (long long)link_restarts(f->links[i]));
+    }
 }
 
 static bool name_ok(const char *name)
@@ -83,20 +93,25 @@ static bool name_ok(const char *name)
     return n && n < 100 && !name[n];
 }
 
-static void render_histogram(const char *name, const char *model, const json_t *v, struct buf *out)
+static void render_histogram(const char *name, const struct link *k, const json_t *v, struct buf *out)
 {
     const json_t *le = json_object_get(v, "le"), *counts = json_object_get(v, "counts");
     double total = 0;
     for (size_t i = 0; i < json_array_size(counts); i++) {
+        char bound[40];
         total += json_number_value(json_array_get(counts, i));
-        if (i < json_array_size(le))
-            buf_printf(out, "tokenworks_%s_bucket{model=\"%s\",le=\"%g\"} %.0f\n", name, model,
-                       json_number_value(json_array_get(le, i)), total);
+        if (i >= json_array_size(le))
+            break;
+        snprintf(bound, sizeof bound, ",le=\"%g\"", json_number_value(json_array_get(le, i)));
+        sample(out, name, "_bucket", k, bound);
+        buf_printf(out, "%.0f\n", total);
     }
-    buf_printf(out, "tokenworks_%s_bucket{model=\"%s\",le=\"+Inf\"} %.0f\n", name, model, total);
-    double sum = json_number_value(json_object_get(v, "sum"));
-    buf_printf(out, "tokenworks_%s_sum{model=\"%s\"} %.9g\n", name, model, sum);
-    buf_printf(out, "tokenworks_%s_count{model=\"%s\"} %.0f\n", name, model, total);
+    sample(out, name, "_bucket", k, ",le=\"+Inf\"");
+    buf_printf(out, "%.0f\n", total);
+    sample(out, name, "_sum", k, "");
+    buf_printf(out, "%.9g\n", json_number_value(json_object_get(v, "sum")));
+    sample(out, name, "_count", k, "");
+    buf_printf(out, "%.0f\n", total);
 }
 
 static const json_t *stat(const struct front *f, int link, const char *section, const char *name)
@@ -114,11 +129,12 @@ static void render_name(const struct front *f, int first, const char *section, c
     head(out, name, type, NULL);
     for (int i = first; i < f->options.model_count; i++) {
         const json_t *v = stat(f, i, section, name);
-        const char *model = link_model_id(f->links[i]);
-        if (json_is_object(v))
-            render_histogram(name, model, v, out);
-        else if (json_is_number(v))
-            buf_printf(out, "tokenworks_%s{model=\"%s\"} %.15g\n", name, model, json_number_value(v));
+        if (json_is_object(v)) {
+            render_histogram(name, f->links[i], v, out);
+        } else if (json_is_number(v)) {
+            sample(out, name, "", f->links[i], "");
+            buf_printf(out, "%.15g\n", json_number_value(v));
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
     WINDOW = 64,
@@ -35,12 +36,17 @@ struct relay {
     int used;                 /* data frames since credit was last given */
     int status;
     int64_t started_ns;
+    struct bill bill;
+    struct buf lines;         /* header lines of the rate limits */
+    bool ending;              /* the engine is done; the reply ends when the bill is on disk */
 };
 
 static void relay_free(struct relay *r)
 {
     struct front *f = r->front;
     link_call_close(r->link, &r->call);
+    account_abandon(f->accounts, &r->bill); /* unless it was settled */
+    buf_release(&r->lines);
     if (r->prev)
         r->prev->next = r->next;
     else
@@ -57,10 +63,28 @@ static void relay_free(struct relay *r)
 static void finish(struct relay *r)
 {
     struct http_exchange *x = r->x;
-    front_note(r->front, x, r->status);
-    http_exchange_set_user(x, NULL);
+    if (x) { /* else the client left while its bill was written */
+        front_note(r->front, x, r->status);
+        http_exchange_set_user(x, NULL);
+    }
     relay_free(r);
-    http_reply_end(x);
+    if (x)
+        http_reply_end(x);
+}
+
+static void booked(void *arg, int64_t cost_micros)
+{
+    finish(arg);
+}
+
+/* The engine's end: the client gets the end of its reply when the row that bills it is on disk. */
+static void take_end(struct relay *r, const struct frame *f)
+{
+    json_t *end = jsonx_parse(f->payload, f->length, NULL);
+    r->ending = account_settle(r->front->accounts, &r->bill, end, "stop", booked, r);
+    json_decref(end);
+    if (!r->ending)
+        finish(r);
 }
 
 static void fail(struct relay *r, const struct error *e, int64_t retry_s)
@@ -72,12 +96,17 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
         char retry[40] = "";
         if (retry_s > 0)
             snprintf(retry, sizeof retry, "Retry-After: %lld\r\n", (long long)retry_s);
+        struct buf lines = { 0 };
+        buf_append(&lines, r->lines.data, r->lines.len);
+        buf_puts(&lines, retry);
         relay_free(r);
-        front_reply_error(f, x, e, retry);
+        front_reply_error(f, x, e, buf_str(&lines));
+        buf_release(&lines);
         return;
     }
     bool events = r->events;
     front_note(f, x, r->status);
+    account_settle(f->accounts, &r->bill, NULL, "failed", NULL, NULL);
     if (events) {
         struct buf b = { 0 };
         error_event(r->route->dialect, e, &b);
@@ -107,9 +136,9 @@ static bool is_ours(const char *name)
 {
     static const char *const ours[] = { "content-length", "content-type", "transfer-encoding", "connection", "date" };
     for (size_t i = 0; i < MEM_COUNT(ours); i++)
-        if (!strcmp(name, ours[i]))
+        if (!strcasecmp(name, ours[i]))
             return true;
-    return !strncmp(name, "access-control-", 15);
+    return !strncasecmp(name, "access-control-", 15);
 }
 
 static bool take_head(struct relay *r, const struct frame *f)
@@ -123,6 +152,7 @@ static bool take_head(struct relay *r, const struct frame *f)
     json_t *headers = json_object_get(v, "headers"), *value;
     const char *name, *type = json_string_value(json_object_get(headers, "content-type"));
     struct buf lines = { .max = 16 * 1024 };
+    buf_append(&lines, r->lines.data, r->lines.len);
     int count = 0;
     json_object_foreach(headers, name, value)
         if (json_is_string(value) && !is_ours(name) && ++count <= HEADERS_MAX)
@@ -163,6 +193,7 @@ static bool take_data(struct relay *r, const struct frame *f)
     if (!r->begun || http_reply_pending(r->x) > PENDING_MAX)
         return false;
     http_reply_data(r->x, p, n);
+    account_data(r->front->accounts, &r->bill);
     r->used++;
     give_credit(r);
     return true;
@@ -188,6 +219,29 @@ static void take_error(struct relay *r, const struct frame *f)
     json_decref(v);
 }
 
+/* What the ledger refused: 429, 403 or 503 in its own words. */
+static void refuse_account(struct relay *r, const struct ledger_answer *a)
+{
+    int status = a->verdict == LEDGER_FORBIDDEN ? 403 : a->verdict == LEDGER_BUSY ? 503 : 429;
+    const char *code = status == 403 ? "model_not_allowed" : status == 503 ? "ledger_busy" : "rate_limit_exceeded";
+    buf_clear(&r->lines);
+    ledger_rate_headers(a, &r->lines); /* Retry-After is among them */
+    fail(r, &(struct error){ .status = status, .message = a->message, .code = code }, 0);
+}
+
+static void take_usage(struct relay *r, const struct frame *f)
+{
+    struct ledger_answer answer;
+    json_t *usage = jsonx_parse(f->payload, f->length, NULL);
+    bool fits = account_usage(r->front->accounts, &r->bill, usage, &answer);
+    json_decref(usage);
+    if (fits)
+        return;
+    link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
+    account_abandon(r->front->accounts, &r->bill);
+    refuse_account(r, &answer);
+}
+
 static void call_frame(struct link_call *c, const struct frame *f)
 {
     struct relay *r = c->arg;
@@ -195,11 +249,11 @@ static void call_frame(struct link_call *c, const struct frame *f)
     switch (f->kind) {
     case FRAME_HEAD: ok = take_head(r, f); break;
     case FRAME_DATA: ok = take_data(r, f); break;
-    case FRAME_USAGE: break; /* for whoever bills; nothing here does */
+    case FRAME_USAGE: take_usage(r, f); return;
     case FRAME_ERROR: take_error(r, f); return;
     case FRAME_END:
         if (r->begun) {
-            finish(r);
+            take_end(r, f);
             return;
         }
         ok = false;
@@ -246,17 +300,18 @@ static int64_t deadline_ms(const struct http_head *h)
     return v;
 }
 
-static void send_request(struct relay *r, const struct envelope *env)
+static void send_request(struct relay *r, const struct envelope *env, const char *id, int64_t allowance)
 {
     const struct http_head *h = http_request_head(r->x);
     struct http_slice body = http_request_body(r->x);
-    const char *tenant = keys_count(r->front->keys) ? keys_check(r->front->keys, h) : "";
-    char id[64];
-    make_response_id(r->route->id_prefix, id, sizeof id);
+    const struct ledger_key *key = accounts_key(r->front->accounts, keys_shown(h));
+    const char *tenant = key ? key->tenant : keys_count(r->front->keys) ? keys_check(r->front->keys, h) : "";
     json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I}", "method", h->method.p, h->method.n, "path",
                              h->path.p, h->path.n, "tenant", tenant ? tenant : "", "created",
                              (json_int_t)clock_wall_s(), "response_id", id, "deadline_ms",
                              (json_int_t)deadline_ms(h), "priority", (json_int_t)env->priority);
+    if (allowance >= 0)
+        json_object_set_new(head, "allowance", json_integer(allowance));
     struct buf b = { 0 };
     jsonx_dump(head, &b);
     json_decref(head);
@@ -300,6 +355,7 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
         r->next->prev = r;
     f->relays = r;
     f->relay_count++;
+    r->bill.ticket = -1;
     http_exchange_set_user(x, r);
     if (!link_call_open(link, &r->call)) {
         bool loading = link_state(link) == LINK_LOADING;
@@ -309,7 +365,18 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
         fail(r, &busy, link_retry_s(link));
         return;
     }
-    send_request(r, &env);
+    char id[64];
+    make_response_id(route->id_prefix, id, sizeof id);
+    struct ledger_ask ask = { .key = accounts_key(f->accounts, keys_shown(http_request_head(x))),
+                              .model = link_model_id(link), .request_id = id, .output_tokens = env.max_tokens };
+    struct ledger_answer answer;
+    if (!account_admit(f->accounts, &r->bill, &ask, &answer)) {
+        refuse_account(r, &answer);
+        return;
+    }
+    if (f->accounts)
+        ledger_rate_headers(&answer, &r->lines);
+    send_request(r, &env, id, answer.allowance_tokens);
     http_request_forget_body(x);
 }
 
@@ -319,26 +386,32 @@ void relay_gone(struct http_exchange *x, void *front)
     if (!r)
         return; /* it left before its request was whole */
     struct front *f = r->front;
+    http_exchange_set_user(x, NULL);
+    r->x = NULL;
+    if (r->ending) /* all was sent but the last byte: billed as it is, freed by booked() */
+        return;
     if (link_state(r->link) == LINK_READY)
         link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
     f->metrics.cancelled++;
     front_note(f, x, 499);
-    http_exchange_set_user(x, NULL);
+    account_settle(f->accounts, &r->bill, NULL, "cancelled", NULL, NULL);
     relay_free(r);
 }
 
 void relay_drained(struct http_exchange *x, void *front)
 {
     struct relay *r = http_exchange_user(x);
-    if (r && r->begun)
+    if (r && r->begun && !r->ending)
         give_credit(r);
 }
 
 void relay_cut_all(struct front *f, const char *why)
 {
     struct error e = { .status = 503, .message = why, .code = "shutting_down" };
-    while (f->relays) {
-        struct relay *r = f->relays;
+    for (struct relay *r = f->relays, *next; r; r = next) {
+        next = r->next;
+        if (r->ending)
+            continue;
         if (link_state(r->link) == LINK_READY)
             link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
         fail(r, &e, 1);

@@ -198,6 +198,14 @@ static unsigned method_bit(const struct http_head *h)
     return http_slice_is(h->method, "POST") ? M_POST : 0;
 }
 
+/* Whether no key is needed, or the one shown is known: to the key file or to the ledger. */
+static bool key_ok(const struct front *f, const struct http_head *h)
+{
+    if (!keys_count(f->keys) && !accounts_have_keys(f->accounts))
+        return true;
+    return keys_check(f->keys, h) || accounts_key(f->accounts, keys_shown(h));
+}
+
 void routes_head(struct http_exchange *x, void *front)
 {
     struct front *f = front;
@@ -209,7 +217,7 @@ void routes_head(struct http_exchange *x, void *front)
                NULL);
     else if (f->options.cors_origin && http_slice_is(h->method, "OPTIONS"))
         preflight(f, x);
-    else if (keys_count(f->keys) && !r->open && !keys_check(f->keys, h))
+    else if (!r->open && !key_ok(f, h))
         refuse(f, x, 401, "an API key is needed: Authorization: Bearer KEY", "invalid_api_key",
                "WWW-Authenticate: Bearer\r\n");
     else if (r->answer == answer_unknown)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -33,6 +34,8 @@ static void become_engine(const char *const *argv, int socket, int parent)
     if (null >= 0 && null != STDIN_FILENO)
         dup2(null, STDIN_FILENO);
     close_range(SPAWN_SOCKET_FD + 1, ~0u, 0);
+    /* A core file would hold prompts. A limit of 1 byte also stops those that are piped to a program (core(5)). */
+    setrlimit(RLIMIT_CORE, &(struct rlimit){ .rlim_cur = 1, .rlim_max = 1 });
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

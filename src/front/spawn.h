@@ -8,7 +8,7 @@
 enum { SPAWN_SOCKET_FD = 3 };
 
 /* argv: the program and its arguments; NULL: /proc/self/exe engine. The child has our stderr as its stdout and
- * stderr, no stdin, a process group of its own (so that ^C reaches only us) and dies with us. */
+ * stderr, no stdin, a process group of its own (so that ^C reaches only us), leaves no core file and dies with us. */
 enum err_code spawn_engine(const char *const *argv, int *pid, int *socket, struct err *e);
 
 /* Waits up to grace_ms for the process to end by itself, then kills it; *pid becomes -1. how (may be NULL) gets

@@ -14,6 +14,8 @@ struct infer_logit_bias {
     float bias; /* added to the logit; -100 and below forbids in practice */
 };
 
+struct grammar;
+
 struct infer_params {
     int max_tokens;            /* <= 0: until the context is full */
     int min_tokens;            /* end tokens are forbidden before this many */
@@ -27,6 +29,7 @@ struct infer_params {
     float repetition_penalty;  /* 1: off; divides positive, multiplies negative logits of prompt and output tokens */
     uint64_t seed;             /* the draw at position i is a pure function of (seed, i) */
     int top_logprobs;          /* -1: no logprobs; 0: the token's own; else that many alternatives as well */
+    const struct grammar *grammar; /* text/grammar.h: what the text must look like, or NULL; borrowed */
     struct infer_logit_bias *bias; /* [bias_count], owned by whoever made the params */
     int bias_count;
 };

@@ -249,17 +249,19 @@ enum err_code admin_currency_set(struct store *s, const char *currency, struct e
 
 /* ---- retention, erasure, proof */
 
-enum err_code admin_purge(struct store *s, int64_t before_day, int64_t *rows, struct err *e)
+enum err_code admin_purge_step(struct store *s, int64_t before_day, int64_t *rows, struct err *e)
 {
-    const int64_t v[] = { before_day * 86400000, before_day };
+    const int64_t v[] = { before_day * 86400000, ADMIN_PURGE_STEP };
     enum err_code c = store_exec(s, "BEGIN IMMEDIATE", e);
     if (c)
         return c;
-    c = change(s, "DELETE FROM usage WHERE settled_ms < ?3", NULL, NULL, v, 1, e);
-    int64_t gone = sqlite3_changes64(s->db);
+    /* first say that these days' rows are incomplete, then delete: admin_verify looks at later days only */
+    c = change(s, "UPDATE meta SET value = max(CAST(value AS INTEGER), ?3) WHERE name = 'purged_before_day'", NULL,
+               NULL, &before_day, 1, e);
     if (!c)
-        c = change(s, "UPDATE meta SET value = max(CAST(value AS INTEGER), ?3) WHERE name = 'purged_before_day'", NULL,
-                   NULL, v + 1, 1, e);
+        c = change(s, "DELETE FROM usage WHERE id IN (SELECT id FROM usage WHERE settled_ms < ?3 LIMIT ?4)", NULL, NULL,
+                   v, 2, e);
+    int64_t gone = sqlite3_changes64(s->db);
     if (!c)
         c = store_exec(s, "COMMIT", e);
     if (c)
@@ -267,6 +269,40 @@ enum err_code admin_purge(struct store *s, int64_t before_day, int64_t *rows, st
     else
         *rows = gone;
     return c;
+}
+
+enum err_code admin_purge(struct store *s, int64_t before_day, int64_t *rows, struct err *e)
+{
+    int64_t all = 0, gone = ADMIN_PURGE_STEP;
+    while (gone == ADMIN_PURGE_STEP) {
+        enum err_code c = admin_purge_step(s, before_day, &gone, e);
+        if (c)
+            return c;
+        all += gone;
+    }
+    *rows = all;
+    return ERR_OK;
+}
+
+static enum err_code set_number(struct store *s, const char *name, int64_t value, struct err *e)
+{
+    return change(s, "INSERT INTO meta VALUES(?1, ?3) ON CONFLICT DO UPDATE SET value = excluded.value", name, NULL,
+                  &value, 1, e);
+}
+
+enum err_code admin_retention_set(struct store *s, int64_t days, struct err *e)
+{
+    if (days < 0 || days > ADMIN_RETENTION_MAX)
+        return err_set(e, ERR_INVALID, "rows are kept for 1 to %d days, or 0 for ever", ADMIN_RETENTION_MAX);
+    return set_number(s, "retention_days", days, e);
+}
+
+enum err_code admin_machine_set(struct store *s, int64_t idle_mw, int64_t core_mw, struct err *e)
+{
+    if (idle_mw < 0 || core_mw < 0 || idle_mw > 100000000 || core_mw > 100000000)
+        return err_set(e, ERR_INVALID, "a machine draws between 0 and 100000 watts");
+    enum err_code c = set_number(s, "idle_mw", idle_mw, e);
+    return c ? c : set_number(s, "core_mw", core_mw, e);
 }
 
 /* secure_delete has zeroed the pages; the write-ahead log still holds what they held until it is emptied. */
@@ -308,7 +344,8 @@ enum err_code admin_tenant_erase(struct store *s, int64_t id, int64_t now_ms, st
 static const char wrong_sql[] =
     "WITH kept AS (SELECT CAST(value AS INTEGER) AS day FROM meta WHERE name = 'purged_before_day'),"
     " sums AS (SELECT settled_ms / 86400000 AS day, tenant, key, model, count(*), sum(prompt), sum(cached),"
-    "  sum(output), sum(cost_micros), sum(energy_mj) FROM usage GROUP BY 1, 2, 3, 4),"
+    "  sum(output), sum(cost_micros), sum(energy_mj) FROM usage"
+    "  WHERE settled_ms >= (SELECT day FROM kept) * 86400000 GROUP BY 1, 2, 3, 4),"
     " book AS (SELECT day, tenant, key, model, requests, prompt, cached, output, cost_micros, energy_mj FROM daily"
     "  WHERE day >= (SELECT day FROM kept) AND tenant NOT IN (SELECT id FROM tenant WHERE erased_ms > 0))"
     "SELECT (SELECT count(*) FROM (SELECT * FROM sums EXCEPT SELECT * FROM book)) +"

@@ -4,7 +4,7 @@
 #define LEDGER_ADMIN_H
 #include "ledger/store.h"
 
-enum { ADMIN_WEIGHT_MAX = 1000, ADMIN_HINT_BYTES = 8 };
+enum { ADMIN_WEIGHT_MAX = 1000, ADMIN_HINT_BYTES = 8, ADMIN_PURGE_STEP = 20000, ADMIN_RETENTION_MAX = 36500 };
 #define ADMIN_LIMIT_MAX ((int64_t)1000000000000) /* so that meter.c's products stay within 64 bits */
 
 /* New ones must not exist (ERR_INVALID); the find forms give ERR_NOT_FOUND with a sentence. */
@@ -39,8 +39,14 @@ enum err_code admin_price_set(struct store *s, const char *model, int64_t from_m
 /* Three letters; only while nothing was billed. */
 enum err_code admin_currency_set(struct store *s, const char *currency, struct err *e);
 
-/* Deletes rows settled before a day (their daily sums stay); *rows: how many. */
+/* Deletes rows settled before a day (their daily sums stay), ADMIN_PURGE_STEP in a transaction so that nobody waits
+ * long; *rows: how many. _step does one transaction; fewer rows than a step: there are no more. */
 enum err_code admin_purge(struct store *s, int64_t before_day, int64_t *rows, struct err *e);
+enum err_code admin_purge_step(struct store *s, int64_t before_day, int64_t *rows, struct err *e);
+/* Rows older than this many days are purged by the server as it runs; 0: kept for ever. */
+enum err_code admin_retention_set(struct store *s, int64_t days, struct err *e);
+/* The machine as the operator states it, for where no counter can be read. */
+enum err_code admin_machine_set(struct store *s, int64_t idle_mw, int64_t core_mw, struct err *e);
 /* Revokes the tenant's keys, wipes its names and hashes, deletes its rows and rewrites the file so that nothing of it
  * is left in free pages. Its sums stay, under the name erased-ID. */
 enum err_code admin_tenant_erase(struct store *s, int64_t id, int64_t now_ms, struct err *e);

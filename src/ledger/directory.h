@@ -57,6 +57,8 @@ struct directory {
     struct dir_used *used;
     int tenant_count, team_count, key_count, model_count, price_count, used_count;
     int64_t day, month;                /* the periods of used[] */
+    int64_t retention_days;            /* 0: rows stay for ever */
+    int64_t idle_mw, core_mw;          /* the machine as it was stated: energy.h */
 };
 
 void directory_free(struct directory *d);

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/queue.h"
-#include "ledger/store.h"
+#include "ledger/admin.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -33,6 +33,7 @@ struct ledger {
     struct book *book;
     char jurisdiction[LEDGER_JURISDICTION_MAX + 1];
     int unwritten;             /* settled, not yet durable */
+    struct energy_model machine;
     struct ledger_stats stats;
     /* shared: the queue is its own lock; `lock` guards the three fields after it */
     struct queue *rows;
@@ -45,6 +46,7 @@ struct ledger {
     int event;                 /* eventfd: something for ledger_poll */
     /* the writer's thread */
     struct store *store;
+    int64_t retention_days, purged_day; /* 0: rows stay; the last day whose turn it was */
     pthread_t writer;
 };
 
@@ -96,12 +98,15 @@ static void look_for_changes(struct ledger *l)
     struct err e;
     if (!store_changed(l->store))
         return;
+    log_line(LOG_INFO, "ledger", "keys, limits or prices were changed: reading them again");
     struct directory *d = MEM_NEW(struct directory);
     if (store_load(l->store, clock_wall_ns() / 1000000, d, &e)) {
         log_line(LOG_WARN, "ledger", "%s; keys and limits stay as they were", e.text);
         mem_free(d);
         return;
     }
+    l->retention_days = d->retention_days;
+    l->purged_day = 0;
     pthread_mutex_lock(&l->lock);
     struct directory *old = l->fresh;
     l->fresh = d;
@@ -111,6 +116,19 @@ static void look_for_changes(struct ledger *l)
         mem_free(old);
     }
     wake(l);
+}
+
+/* A step of what the retention asks for; the day's work is done when a step finds less than it may delete. */
+static void keep_retention(struct ledger *l)
+{
+    int64_t today = meter_day(clock_wall_ns() / 1000000), gone = 0;
+    struct err e;
+    if (!l->retention_days || l->purged_day == today)
+        return;
+    if (admin_purge_step(l->store, today - l->retention_days, &gone, &e))
+        log_line(LOG_WARN, "ledger", "%s; old rows are purged later", e.text);
+    else if (gone < ADMIN_PURGE_STEP)
+        l->purged_day = today;
 }
 
 static void *write_rows(void *arg)
@@ -130,6 +148,7 @@ static void *write_rows(void *arg)
         int64_t now_ms = clock_mono_ns() / 1000000;
         if (now_ms - looked_ms >= LOOK_EVERY_MS) {
             look_for_changes(l);
+            keep_retention(l);
             looked_ms = now_ms;
         }
     }
@@ -163,6 +182,16 @@ static void release(struct ledger *l)
     mem_free(l);
 }
 
+static void take_machine(struct ledger *l, const struct directory *d)
+{
+    l->machine = (struct energy_model){ (double)d->idle_mw / 1000, (double)d->core_mw / 1000 };
+}
+
+struct energy_model ledger_machine(const struct ledger *l)
+{
+    return l->machine;
+}
+
 enum err_code ledger_open(const char *dir, const char *jurisdiction, int64_t now_ms, struct ledger **out,
                           struct err *e)
 {
@@ -184,6 +213,8 @@ enum err_code ledger_open(const char *dir, const char *jurisdiction, int64_t now
         c = store_load(l->store, now_ms, &d, e);
     if (!c) {
         book_update(l->book, &d, true);
+        take_machine(l, &d);
+        l->retention_days = d.retention_days;
         directory_free(&d);
         c = start(l, e);
     }
@@ -228,6 +259,7 @@ void ledger_poll(struct ledger *l, int64_t now_ms)
     pthread_mutex_unlock(&l->lock);
     if (d) {
         book_update(l->book, d, false);
+        take_machine(l, d);
         directory_free(d);
         mem_free(d);
     }

@@ -18,6 +18,7 @@
 #define LEDGER_LEDGER_H
 #include "base/buf.h"
 #include "base/err.h"
+#include "ledger/energy.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -144,6 +145,9 @@ void ledger_rate_headers(const struct ledger_answer *a, struct buf *out);
 
 /* The value of x-tokenworks-usage: what one answer took, for clients that want to know. */
 void ledger_usage_header(const struct ledger_use *u, int64_t cost_micros, struct buf *out);
+
+/* What the operator stated of this machine, for energy_open. */
+struct energy_model ledger_machine(const struct ledger *l);
 
 struct ledger_stats {
     int64_t rows, duplicates, commits, failed_commits, queued, in_flight;

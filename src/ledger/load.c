@@ -191,6 +191,10 @@ enum err_code store_load(struct store *s, int64_t now_ms, struct directory *out,
                       &d.used_count, e);
     if (!c)
         c = read_limits(s, &d, e);
+    static const char meta[] = "SELECT CAST(value AS INTEGER) FROM meta WHERE name = ?1";
+    if (!c && !(c = store_int(s, meta, "retention_days", 0, &d.retention_days, e)) &&
+        !(c = store_int(s, meta, "idle_mw", 30000, &d.idle_mw, e)))
+        c = store_int(s, meta, "core_mw", 6000, &d.core_mw, e);
     if (!c)
         c = store_int(s, "PRAGMA data_version", NULL, 0, &version, e);
     sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL);

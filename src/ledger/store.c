@@ -38,7 +38,8 @@ static const char schema[] =
     "  model TEXT NOT NULL, requests INTEGER NOT NULL, prompt INTEGER NOT NULL, cached INTEGER NOT NULL,"
     "  output INTEGER NOT NULL, cost_micros INTEGER NOT NULL, energy_mj INTEGER NOT NULL,"
     "  PRIMARY KEY(day, tenant, key, model)) WITHOUT ROWID;"
-    "INSERT INTO meta VALUES('currency', 'EUR'), ('purged_before_day', '0');";
+    "INSERT INTO meta VALUES('currency', 'EUR'), ('purged_before_day', '0'), ('retention_days', '0'),"
+    " ('idle_mw', '30000'), ('core_mw', '6000');";
 
 enum err_code store_fault(struct store *s, const char *what, struct err *e)
 {

@@ -58,6 +58,26 @@ static void collect_end_tokens(struct runtime *r)
             r->end_tokens[r->end_count++] = id;
 }
 
+static struct grammar_trie *make_trie(const struct vocab *v)
+{
+    size_t n = (size_t)vocab_size(v);
+    struct grammar_token *tokens = mem_new(n, sizeof *tokens);
+    size_t *at = mem_new(n + 1, sizeof *at);
+    struct buf bytes = { 0 };
+    for (size_t i = 0; i < n; i++) {
+        at[i] = bytes.len;
+        vocab_token_bytes(v, (int)i, false, &bytes);
+    }
+    at[n] = bytes.len;
+    for (size_t i = 0; i < n; i++)
+        tokens[i] = (struct grammar_token){ buf_str(&bytes) + at[i], at[i + 1] - at[i] };
+    struct grammar_trie *t = grammar_trie_new(tokens, n);
+    buf_release(&bytes);
+    mem_free(tokens);
+    mem_free(at);
+    return t;
+}
+
 static enum err_code load_chat_template(struct runtime *r, const struct gguf_file *f, struct err *e)
 {
     char *text = NULL;
@@ -97,7 +117,10 @@ static enum err_code load_model(struct runtime *r, const struct gguf_file *f, co
 static enum err_code start_sched(struct runtime *r, const struct runtime_options *o, struct err *e)
 {
     collect_end_tokens(r);
+    r->trie = make_trie(r->vocab);
     struct sched_options so = {
+        .vocab = r->vocab,
+        .trie = r->trie,
         .batch_rows = o->batch_rows,
         .prefill_rows = o->prefill_rows,
         .running_max = o->running_max,
@@ -144,6 +167,7 @@ void runtime_close(struct runtime *r)
     sched_free(r->sched);
     model_free(r->model);
     template_free(r->chat);
+    grammar_trie_free(r->trie);
     vocab_free(r->vocab);
     pool_free(r->pool);
     mem_free(r->id);

@@ -30,6 +30,7 @@ struct runtime {
     struct pool *pool;
     struct model *model;
     struct vocab *vocab;
+    struct grammar_trie *trie; /* the vocabulary's bytes, for structured output */
     struct template *chat;   /* NULL: the file has none */
     struct sched *sched;
     struct api_model api;

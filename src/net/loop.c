@@ -139,6 +139,37 @@ void loop_timer_free(struct loop_timer *t)
     mem_free(t);
 }
 
+struct loop_watch {
+    struct event *event;
+    loop_fn fn;
+    void *arg;
+};
+
+static void watch_fired(evutil_socket_t fd, short what, void *arg)
+{
+    struct loop_watch *w = arg;
+    w->fn(w->arg);
+}
+
+struct loop_watch *loop_watch_new(struct loop *l, int fd, loop_fn fn, void *arg)
+{
+    struct loop_watch *w = MEM_NEW(struct loop_watch);
+    w->fn = fn;
+    w->arg = arg;
+    w->event = event_new(l->base, fd, EV_READ | EV_PERSIST, watch_fired, w);
+    ASSERT(w->event);
+    event_add(w->event, NULL);
+    return w;
+}
+
+void loop_watch_free(struct loop_watch *w)
+{
+    if (!w)
+        return;
+    event_free(w->event);
+    mem_free(w);
+}
+
 static void signal_fired(evutil_socket_t fd, short what, void *arg)
 {
     struct posted *call = arg;

@@ -23,6 +23,11 @@ void loop_timer_set(struct loop_timer *t, int64_t ms); /* fires once, ms from no
 void loop_timer_clear(struct loop_timer *t);
 void loop_timer_free(struct loop_timer *t);
 
+/* fn(arg) whenever fd has something to read. The descriptor stays the caller's. */
+struct loop_watch;
+struct loop_watch *loop_watch_new(struct loop *l, int fd, loop_fn fn, void *arg);
+void loop_watch_free(struct loop_watch *w);
+
 enum { LOOP_SIGNALS_MAX = 8 };
 void loop_on_signal(struct loop *l, int signo, loop_fn fn, void *arg);
 

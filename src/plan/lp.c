@@ -4,7 +4,11 @@
  *   lp_solve: fork ------------> Cbc_loadProblem, Cbc_solve
  *   read_log  <---- log pipe --- stdout: "Integer solution of ...", "... best possible ..."
  *   read_answer <-- answer pipe- struct answer, then the columns' values
- *   stop set: SIGINT ----------> CBC's own handler ends the search with its best; GRACE_NS later SIGKILL */
+ *   stop set: SIGINT ----------> the child's clock leaps: CBC ends the search with its best; GRACE_NS later SIGKILL
+ *
+ * CBC's C interface has no way to stop a search but its time limit, and asks gettimeofday for the time. So
+ * this file is the process's gettimeofday: the same clock for everyone, but in a child told to stop it is years
+ * later. */
 #include "plan/lp.h"
 
 #include "base/assert.h"
@@ -23,11 +27,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define GRACE_NS ((int64_t)20 * 1000000000)
-enum { LOG_LINE_MAX = 512, POLL_MS = 200 };
+enum { LOG_LINE_MAX = 512, POLL_MS = 200, LEAP_S = 100000000 };
 
 struct triplet {
     int row, col;
@@ -147,6 +153,21 @@ double lp_gap(double objective, double bound)
 
 /* ---- the child */
 
+static volatile sig_atomic_t leap; /* a global: only a signal handler can set it, only gettimeofday reads it */
+
+static void on_stop(int sig)
+{
+    leap = 1;
+}
+
+int gettimeofday(struct timeval *restrict tv, void *restrict zone)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    *tv = (struct timeval){ now.tv_sec + (leap ? LEAP_S : 0), now.tv_nsec / 1000 };
+    return 0;
+}
+
 /* Triplets to columns, rows of a column in order of entry, repeated ones summed. */
 static void load_matrix(const struct lp *p, Cbc_Model *m)
 {
@@ -217,8 +238,7 @@ static void solve_in_child(const struct lp *p, const struct lp_options *o, int f
     if (mip && o->start)
         give_start(m, p, o->start);
     Cbc_setParameter(m, "timeMode", "elapsed");
-    if (o->seconds > 0)
-        set_number(m, "seconds", o->seconds);
+    set_number(m, "seconds", o->seconds > 0 ? o->seconds : LEAP_S / 2.0);
     if (mip && o->gap > 0)
         set_number(m, "ratioGap", o->gap);
     if (mip && o->threads > 1)
@@ -332,7 +352,7 @@ static pid_t start_child(const struct lp *p, const struct lp_options *o, int log
     if (null_fd >= 0)
         dup2(null_fd, STDERR_FILENO);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    signal(SIGINT, SIG_DFL);
+    signal(SIGINT, on_stop);
     solve_in_child(p, o, answer_fd);
     _exit(0);
 }
@@ -403,7 +423,8 @@ enum err_code lp_solve(const struct lp *p, const struct lp_options *o, struct lp
             ;
         out->seconds = (double)(clock_mono_ns() - t.began_ns) / 1e9;
         read_answer(p, o, &answer, &t, out);
-        if (done && (!WIFEXITED(status) || WEXITSTATUS(status)) && !out->x)
+        bool asked = o->stop && *o->stop; /* then dying of it is no fault */
+        if (done && !asked && (!WIFEXITED(status) || WEXITSTATUS(status)) && !out->x)
             c = err_set(e, ERR_IO, "the solver process died (status %d); the model may be too large for memory",
                         status);
     }

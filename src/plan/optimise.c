@@ -2,8 +2,8 @@
  *
  * CBC's own heuristics were slow to find a good plan of the full size (21 % off after 160 s). So:
  *   relax        the programme without whole numbers: the first bound;
- *   dive         fix the values nearest to whole ones, solve again, until all are whole: the first good plan;
- *   search_near  only the plans that round each relaxed value down or up, a few dozen whole numbers;
+ *   dive         fix the values nearest to whole ones, solve again, a few times: a point with fewer fractions;
+ *   search_near  only the plans around that point: a few dozen whole numbers;
  *   search_all   the whole programme, started from there.
  * Each only when the one before did not come within the gap of the bound. */
 #include "plan/optimise.h"
@@ -18,10 +18,10 @@
 /* A value this close to a whole one is that whole one; this share of the time goes to the neighbourhood. */
 #define WHOLE 1e-6
 #define NEAR_SHARE 0.4
-/* Of the fractional values a dive fixes this share at a time; a yes-or-no becomes yes from this value on. */
+/* Of the fractional values a dive fixes this share at a time. A fractional yes-or-no (a site open, a company used)
+ * always becomes yes: as no it would forbid what the whole numbers beside it stand for. */
 #define DIVE_SHARE 0.35
-#define DIVE_YES 0.2
-enum { DIVE_ROUNDS = 25, NEAR_WIDE = 1 };
+enum { DIVE_ROUNDS = 5, NEAR_WIDE = 1 };
 
 struct run {
     const struct optimise_options *o;
@@ -108,7 +108,7 @@ static int fractions(const struct run *r, const double *point, struct fraction *
         if (fabs(point[c] - nearest) <= WHOLE)
             continue;
         if (upper - lower <= 1)
-            nearest = point[c] - lower >= DIVE_YES ? upper : lower;
+            nearest = upper;
         out[n++] = (struct fraction){ c, nearest, fabs(point[c] - nearest) };
     }
     qsort(out, (size_t)n, sizeof *out, by_distance);
@@ -148,46 +148,44 @@ static enum err_code fix_and_solve(struct run *r, const struct fraction *f, int 
     return ERR_OK;
 }
 
-/* Bounds are left as the dive set them. found->x, if any, is whole in all whole columns. */
-static enum err_code dive_from(struct run *r, const double *point, struct fraction *f, struct lp_result *found,
-                               struct err *e)
+/* Bounds are left as the dive set them. found->x is the last point: whole in all whole columns, or in most. */
+static enum err_code dive_from(struct run *r, struct fraction *f, struct lp_result *found, bool *whole, struct err *e)
 {
-    *found = (struct lp_result){ .x = mem_dup(point, (size_t)lp_cols(r->lp) * sizeof *point) };
-    for (int round = 0; round < DIVE_ROUNDS && !(r->o->stop && *r->o->stop); round++) {
+    for (int round = 0; round < DIVE_ROUNDS && !enough(r); round++) {
         int n = fractions(r, found->x, f);
         struct lp_result next;
+        *whole = !n;
         if (!n)
             return ERR_OK;
         enum err_code c = fix_and_solve(r, f, (int)ceil(DIVE_SHARE * n), found->x, &next, e);
-        lp_result_release(found);
-        *found = next;
         if (c || !next.x)
             return c;
+        lp_result_release(found);
+        *found = next;
     }
-    lp_result_release(found);
     return ERR_OK;
 }
 
-static enum err_code dive(struct run *r, const double *point, struct err *e)
+/* Replaces *point by one with fewer fractions; when it has none left it is kept as a plan. */
+static enum err_code dive(struct run *r, double **point, struct err *e)
 {
     int n = lp_cols(r->lp);
+    bool whole = false;
     double *lower = mem_new((size_t)n, sizeof *lower), *upper = mem_new((size_t)n, sizeof *upper);
     struct fraction *f = mem_new((size_t)n, sizeof *f);
-    struct lp_result found;
-    for (int c = 0; c < n; c++) {
+    struct lp_result found = { .x = *point, .objective = LP_INFINITY };
+    for (int c = 0; c < n; c++)
         lp_get_bounds(r->lp, c, &lower[c], &upper[c]);
-        if (lp_is_integer(r->lp, c) && point[c] <= lower[c] + WHOLE) /* else each round frees as many as it fixes */
-            lp_set_bounds(r->lp, c, lower[c], lower[c]);
-    }
-    enum err_code code = dive_from(r, point, f, &found, e);
+    enum err_code code = dive_from(r, f, &found, &whole, e);
     for (int c = 0; c < n; c++)
         lp_set_bounds(r->lp, c, lower[c], upper[c]);
     mem_free(lower);
     mem_free(upper);
     mem_free(f);
-    keep(r, &found);
-    struct lp_progress now = { 0, r->objective, r->bound };
-    on_progress(r, &now);
+    *point = mem_dup(found.x, (size_t)n * sizeof **point);
+    if (whole)
+        keep(r, &found);
+    lp_result_release(&found);
     return code;
 }
 
@@ -252,7 +250,7 @@ enum err_code optimise(const struct scenario *s, const struct optimise_options *
     r.objective = value_of_start(&r);
     enum err_code c = relax(&r, &point, e);
     if (!c && point && !enough(&r))
-        c = dive(&r, point, e);
+        c = dive(&r, &point, e);
     if (!c && point && !enough(&r))
         c = search_near(&r, point, e);
     if (!c && !enough(&r))

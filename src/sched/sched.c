@@ -22,8 +22,17 @@ struct sched_seq {
     enum state state;
     bool started, paused, failed;
     int rows;                 /* in the step being made */
+    struct form *form;        /* what the text must look like, or NULL */
     const struct sched_events *events;
     void *user;
+};
+
+/* A sequence's place in the grammar its text must follow. */
+struct form {
+    struct grammar_state *state;
+    struct grammar_cache *cache;
+    uint32_t *allowed;        /* [(vocab + 31) / 32] */
+    struct buf bytes;         /* of the last token */
 };
 
 struct list {
@@ -121,6 +130,45 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
     return ERR_OK;
 }
 
+/* ---- what the text must look like */
+
+static struct form *form_new(const struct sched *s, const struct grammar *g)
+{
+    ASSERT(s->o.trie && s->o.vocab);
+    struct form *f = MEM_NEW(struct form);
+    f->state = grammar_start(g);
+    f->cache = grammar_cache_new(g, s->o.trie);
+    f->allowed = mem_new(((size_t)model_facts(s->model)->vocab + 31) / 32, sizeof *f->allowed);
+    return f;
+}
+
+static void form_free(struct form *f)
+{
+    if (!f)
+        return;
+    grammar_cache_free(f->cache);
+    grammar_state_free(f->state);
+    mem_free(f->allowed);
+    buf_release(&f->bytes);
+    mem_free(f);
+}
+
+/* The tokens that may come next: the grammar's, and the end tokens where the text may end. */
+static void form_mask(const struct sched *s, struct form *f)
+{
+    grammar_mask(f->state, s->o.trie, f->cache, f->allowed);
+    for (int i = 0; grammar_can_end(f->state) && i < s->o.end_count; i++)
+        f->allowed[s->o.end_tokens[i] >> 5] |= 1u << (s->o.end_tokens[i] & 31);
+}
+
+/* Follows a drawn token. false: it was not allowed, which only a vocabulary that cannot spell the text allows. */
+static bool form_follow(const struct sched *s, struct form *f, int32_t token)
+{
+    buf_clear(&f->bytes);
+    vocab_token_bytes(s->o.vocab, token, false, &f->bytes);
+    return f->bytes.len && grammar_advance_bytes(f->state, f->bytes.data, f->bytes.len);
+}
+
 /* Takes q off its list, tells its owner, frees it. Those that waited for it need not any more. */
 static void finish(struct sched *s, struct sched_seq *q, enum infer_finish why)
 {
@@ -129,6 +177,7 @@ static void finish(struct sched *s, struct sched_seq *q, enum infer_finish why)
         if (w->after == q)
             w->after = NULL;
     seq_release(&q->seq);
+    form_free(q->form);
     q->events->finish(q->user, why);
     mem_free(q);
 }
@@ -180,6 +229,8 @@ enum err_code sched_add(struct sched *s, const struct sched_spec *spec, struct s
     q->events = spec->events;
     q->user = spec->user;
     q->state = WAITING;
+    if (spec->params->grammar)
+        q->form = form_new(s, spec->params->grammar);
     list_insert(&s->waiting, q);
     *out = q;
     return ERR_OK;
@@ -328,6 +379,10 @@ static void sample_rows(struct team *t, void *arg)
             .end_tokens = s->o.end_tokens,
             .end_count = s->o.end_count,
         };
+        if (q->form) {
+            form_mask(s, q->form);
+            in.allowed = q->form->allowed;
+        }
         sample_token(&in, s->scratch[t->rank], &s->drawn[i]);
     }
 }
@@ -346,10 +401,14 @@ static void deliver(struct sched *s, struct sched_seq *q, const struct infer_tok
         finish(s, q, INFER_STOP);
         return;
     }
+    if (q->form && !form_follow(s, q->form, t->id)) {
+        finish(s, q, INFER_FAILED);
+        return;
+    }
     seq_append(&q->seq, t->id);
     s->stats.completion_tokens++;
     bool stop = q->events->token(q->user, t);
-    if (stop)
+    if (stop || (q->form && grammar_must_end(q->form->state)))
         finish(s, q, INFER_STOP);
     else if (q->seq.count == q->seq.token_max)
         finish(s, q, INFER_LENGTH);

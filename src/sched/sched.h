@@ -16,6 +16,8 @@
 #include "infer/kv.h"
 #include "infer/params.h"
 #include "model/model.h"
+#include "text/grammar.h"
+#include "text/vocab.h"
 
 struct sched;
 struct sched_seq;
@@ -28,6 +30,8 @@ struct sched_options {
     size_t kv_bytes;     /* memory for pages */
     const int32_t *end_tokens; /* [end_count], borrowed */
     int end_count;
+    const struct vocab *vocab;        /* for grammars; NULL where none are used (tests, bench); borrowed */
+    const struct grammar_trie *trie;  /* its tokens; borrowed */
 };
 
 struct sched_events {

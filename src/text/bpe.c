@@ -133,10 +133,11 @@ enum err_code bpe_encode(const struct vocab *v, const char *text, size_t n, stru
     const char *bytes;
     const char *seen = prepare(v, text, &n, s, &bytes);
     enum err_code c = pretok_split(v->pretok, seen, n, &s->cuts, e);
-    size_t start = 0;
-    for (size_t i = 0; !c && i < s->cuts.count; i++) {
-        encode_word(v, bytes + start, s->cuts.end[i] - start, s, out);
-        start = s->cuts.end[i];
-    }
+    size_t start = 0, end;
+    for (size_t i = 0; !c && i < s->cuts.count; i++)
+        for (; start < s->cuts.end[i]; start = end) {
+            end = v->raw ? vocab_word_end(v, bytes, start, s->cuts.end[i]) : s->cuts.end[i];
+            encode_word(v, bytes + start, end - start, s, out);
+        }
     return c;
 }

@@ -39,7 +39,8 @@ void grammar_free(struct grammar *g)
 
 static bool same_dfa(const struct rx_dfa *a, const struct rx_dfa *b)
 {
-    return a->states == b->states && a->classes == b->classes && !memcmp(a->class_of, b->class_of, sizeof a->class_of) &&
+    return a->states == b->states && a->classes == b->classes && !memcmp(a->class_of, b->class_of,
+            sizeof a->class_of) &&
            !memcmp(a->next, b->next, (size_t)a->states * a->classes * sizeof *a->next) &&
            !memcmp(a->accept, b->accept, a->states);
 }
@@ -163,7 +164,8 @@ static bool same_frame(const struct g_frame *a, const struct g_frame *b)
 
 static bool same_cfg(const struct g_cfg *a, const struct g_cfg *b)
 {
-    return a->mode == b->mode && a->esc == b->esc && a->space == b->space && a->a == b->a && a->b == b->b && a->n == b->n &&
+    return a->mode == b->mode && a->esc == b->esc && a->space == b->space && a->a == b->a && a->b == b->b &&
+            a->n == b->n &&
            a->code == b->code && a->hash == b->hash && same_frame(a->f, b->f);
 }
 
@@ -188,6 +190,7 @@ void g_set_clear(struct g_set *s)
     for (uint32_t i = 0; i < s->n; i++)
         g_frame_drop(s->v[i].f);
     s->n = 0;
+    s->work = 0;
 }
 
 void g_set_release(struct g_set *s)
@@ -215,7 +218,8 @@ struct grammar_state *grammar_start(const struct grammar *g)
     else if (g->kind == G_REGULAR)
         g_set_push(&s->set, (struct g_cfg){ .mode = GM_LEX, .a = g->root });
     else
-        g_bnf_expand(g, g->rule[g->root], NULL, &s->set, 0);
+        for (uint32_t alt = g->rule[g->root]; alt != G_NONE; alt = g->element[alt].to)
+            g_bnf_expand(g, alt + 1, NULL, &s->set, 0);
     return s;
 }
 

@@ -10,7 +10,7 @@ enum { G_WHITESPACE_MAX = 128, G_CONFIGS_MAX = 128, G_DEPTH_MAX = 200 };
 /* What may stand where a value is expected: any of the parts that are there. */
 struct g_value {
     uint32_t lex;        /* DFA of numbers, true, false, null; G_NONE for none */
-    uint32_t str;        /* DFA over the decoded text; G_NONE: see plain */
+    uint32_t str;        /* DFA over the decoded text, of at most smax characters; G_NONE: see plain */
     bool plain;          /* any text of smin to smax characters */
     uint32_t smin, smax;
     uint32_t *arr, *obj; /* alternatives */
@@ -26,7 +26,9 @@ struct g_array {
     uint32_t *miss_prefix, miss_rest; /* and not satisfying it: when maxContains counts, else the plain values */
     bool contains;
     uint32_t cmin, cmax;
+    const json_t *where;           /* while compiling: the schema that says uniqueItems */
     const struct g_names *unique;  /* uniqueItems over these literal texts, or NULL */
+    bool distinct;                 /* uniqueItems over strings of an endless language: their hashes are kept */
     bool sat;
 };
 
@@ -48,6 +50,7 @@ struct g_names {
 struct g_class {
     uint32_t dfa;   /* of the key's text */
     uint32_t value;
+    uint8_t hit;
 };
 struct g_object {
     struct g_names names;
@@ -58,6 +61,9 @@ struct g_object {
     uint32_t rest;         /* value of keys that are no name, G_NONE: none; not used when there are classes */
     struct g_class *cls;   /* disjoint, and disjoint from the names */
     uint32_t ncls;
+    uint8_t want;          /* kinds of keys of which one must be there, as bits ... */
+    uint8_t *hit, rest_hit;/* ... and which of them a name, another key (or class) is */
+    bool simple;           /* no maxProperties, no dependencies: a name not seen is free */
     bool distinct;         /* other keys are counted by minProperties: no key twice */
     bool sat;
 };

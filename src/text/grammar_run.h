@@ -36,6 +36,7 @@ struct g_cfg {
 struct g_set {
     struct g_cfg *v;
     uint32_t n, cap;
+    uint32_t work; /* expansions since it was cleared */
 };
 
 struct grammar_state {

@@ -36,7 +36,7 @@ static struct g_frame *frame_new(struct g_frame *parent, bool object, uint32_t s
 }
 
 /* A copy of f with one member more; the name is marked, or the key's hash kept. */
-static struct g_frame *frame_with(const struct g_frame *f, uint32_t name, bool hit, const uint64_t *key)
+static struct g_frame *frame_with(const struct g_frame *f, uint32_t name, uint32_t hits, const uint64_t *key)
 {
     uint32_t keys = f->nkeys + (key != NULL);
     struct g_frame *n = mem_new(1, sizeof *n + (f->nseen + keys) * sizeof *n->word);
@@ -44,7 +44,7 @@ static struct g_frame *frame_with(const struct g_frame *f, uint32_t name, bool h
     g_frame_ref(n->parent);
     n->refs = 1;
     n->count++;
-    n->hits += hit;
+    n->hits = hits;
     n->nkeys = keys;
     if (name != G_NONE)
         n->word[name / 64] |= (uint64_t)1 << name % 64;
@@ -92,14 +92,20 @@ static uint32_t pending(const struct grammar *g, const struct g_object *o, const
     return count;
 }
 
-static bool fits(const struct g_object *o, const struct g_frame *f, uint32_t still)
+static uint32_t bits_of(uint32_t v)
 {
-    return still != UINT32_MAX && (uint64_t)f->count + 1 + still <= o->max;
+    return (uint32_t)__builtin_popcount(v);
+}
+
+/* One key more (which is `hit`), with room for those that must still come. */
+static bool fits(const struct g_object *o, const struct g_frame *f, uint32_t still, uint8_t hit)
+{
+    return still != UINT32_MAX && (uint64_t)f->count + 1 + still + bits_of(o->want & ~(f->hits | hit)) <= o->max;
 }
 
 static bool name_free(const struct grammar *g, const struct g_object *o, const struct g_frame *f, uint32_t i)
 {
-    return !seen(f, i) && sat(g, o->value[i]) && fits(o, f, pending(g, o, f, i));
+    return !seen(f, i) && sat(g, o->value[i]) && (o->simple || fits(o, f, pending(g, o, f, i), o->hit[i]));
 }
 
 static bool names_free(const struct grammar *g, const struct g_object *o, const struct g_frame *f, uint32_t node)
@@ -110,17 +116,28 @@ static bool names_free(const struct grammar *g, const struct g_object *o, const 
     return false;
 }
 
-static bool rest_free(const struct grammar *g, const struct g_object *o, const struct g_frame *f, uint32_t value)
+static bool other_free(const struct grammar *g, const struct g_object *o, const struct g_frame *f, uint32_t value,
+                       uint8_t hit)
 {
-    return sat(g, value) && fits(o, f, pending(g, o, f, G_NONE));
+    return sat(g, value) && (o->simple || fits(o, f, pending(g, o, f, G_NONE), hit));
+}
+
+static bool rest_free(const struct grammar *g, const struct g_object *o, const struct g_frame *f)
+{
+    return other_free(g, o, f, o->rest, o->rest_hit);
+}
+
+static bool class_free(const struct grammar *g, const struct g_object *o, const struct g_frame *f, uint32_t i)
+{
+    return other_free(g, o, f, o->cls[i].value, o->cls[i].hit);
 }
 
 static bool any_key(const struct grammar *g, const struct g_object *o, const struct g_frame *f)
 {
-    if (rest_free(g, o, f, o->rest) || (o->names.count && names_free(g, o, f, 0)))
+    if (rest_free(g, o, f) || (o->names.count && names_free(g, o, f, 0)))
         return true;
     for (uint32_t i = 0; i < o->ncls; i++)
-        if (rest_free(g, o, f, o->cls[i].value))
+        if (class_free(g, o, f, i))
             return true;
     return false;
 }
@@ -128,17 +145,17 @@ static bool any_key(const struct grammar *g, const struct g_object *o, const str
 static bool may_close_object(const struct grammar *g, const struct g_frame *f)
 {
     const struct g_object *o = &g->object[f->spec];
-    return f->count >= o->min && pending(g, o, f, G_NONE) == 0;
+    return f->count >= o->min && (f->hits & o->want) == o->want && pending(g, o, f, G_NONE) == 0;
 }
 
 static void start_key(const struct grammar *g, const struct g_cfg *c, struct g_set *out)
 {
     const struct g_object *o = &g->object[c->f->spec];
     struct g_cfg k = { .f = c->f, .mode = GM_INKEY, .n = G_NONE, .hash = 1469598103934665603u };
-    if (rest_free(g, o, c->f, o->rest) || (o->names.count && names_free(g, o, c->f, 0)))
+    if (rest_free(g, o, c->f) || (o->names.count && names_free(g, o, c->f, 0)))
         g_set_push(out, k);
     for (uint32_t i = 0; i < o->ncls; i++)
-        if (rest_free(g, o, c->f, o->cls[i].value)) {
+        if (class_free(g, o, c->f, i)) {
             k.n = i;
             k.a = G_NONE;
             g_set_push(out, k);
@@ -149,13 +166,14 @@ static void end_key(const struct grammar *g, const struct g_cfg *c, struct g_set
 {
     const struct g_object *o = &g->object[c->f->spec];
     uint32_t value = G_NONE, name = G_NONE;
+    uint8_t hit = c->n != G_NONE ? o->cls[c->n].hit : o->rest_hit;
     if (c->n != G_NONE) {
         value = g->dfa[o->cls[c->n].dfa]->accept[c->b] ? o->cls[c->n].value : G_NONE;
     } else if (g->dfa[0]->accept[c->b]) {
         name = c->a != G_NONE && o->names.count ? o->names.node[c->a].terminal : G_NONE;
         if (name != G_NONE)
             value = name_free(g, o, c->f, name) ? o->value[name] : G_NONE;
-        else if (rest_free(g, o, c->f, o->rest))
+        else if (rest_free(g, o, c->f))
             value = o->rest;
     }
     if (value == G_NONE)
@@ -163,7 +181,8 @@ static void end_key(const struct grammar *g, const struct g_cfg *c, struct g_set
     for (uint32_t i = 0; name == G_NONE && o->distinct && i < c->f->nkeys; i++)
         if (c->f->word[c->f->nseen + i] == c->hash)
             return;
-    struct g_frame *f = frame_with(c->f, name, false, name == G_NONE && o->distinct ? &c->hash : NULL);
+    hit = name != G_NONE ? o->hit[name] : hit;
+    struct g_frame *f = frame_with(c->f, name, c->f->hits | hit, name == G_NONE && o->distinct ? &c->hash : NULL);
     g_set_push(out, (struct g_cfg){ .f = f, .mode = GM_COLON, .a = value });
     g_frame_drop(f);
 }
@@ -211,7 +230,8 @@ static void start_item(const struct grammar *g, struct g_frame *f, unsigned byte
             g_set_push(out, (struct g_cfg){ .f = f, .mode = GM_LITERAL });
         return;
     }
-    uint32_t miss = at(a->miss_prefix, a->nprefix, a->miss_rest, i), hit = at(a->hit_prefix, a->nprefix, a->hit_rest, i);
+    uint32_t miss = at(a->miss_prefix, a->nprefix, a->miss_rest, i), hit = at(a->hit_prefix, a->nprefix,
+            a->hit_rest, i);
     bool can_miss = sat(g, miss) && (!a->contains || f->hits >= a->cmin || hits_left(g, a, i + 1, a->cmin - f->hits));
     if (can_miss && a->contains)
         can_miss = misses_left(g, a, i + 1, f->hits);
@@ -221,7 +241,8 @@ static void start_item(const struct grammar *g, struct g_frame *f, unsigned byte
     for (int k = 0; k < 2; k++) {
         if (k ? !can_hit : !can_miss)
             continue;
-        struct g_cfg v = { .f = frame_with(f, G_NONE, k, NULL), .mode = GM_VALUE, .a = k ? hit : miss };
+        struct g_cfg v = { .f = frame_with(f, G_NONE, f->hits + (uint32_t)k, NULL), .mode = GM_VALUE,
+                           .a = k ? hit : miss };
         start_value(g, &v, byte, out);
         g_frame_drop(v.f);
     }
@@ -252,7 +273,7 @@ static void step_literal(const struct grammar *g, const struct g_cfg *c, unsigne
         uint32_t t = names->node[c->a].terminal;
         if (t == G_NONE || seen(c->f, t))
             return;
-        struct g_frame *f = frame_with(c->f, t, false, NULL);
+        struct g_frame *f = frame_with(c->f, t, 0, NULL);
         value_done(g, f, out);
         g_frame_drop(f);
         return;
@@ -272,7 +293,8 @@ static void step_literal(const struct grammar *g, const struct g_cfg *c, unsigne
         return;
     n.a = g_names_child(names, c->a, c->esc ? (unsigned char)to[e - from] : byte);
     n.esc = 0;
-    for (uint32_t i = n.a != G_NONE ? names->node[n.a].lo : 1, hi = n.a != G_NONE ? names->node[n.a].hi : 0; i < hi; i++)
+    for (uint32_t i = n.a != G_NONE ? names->node[n.a].lo : 1, hi = n.a != G_NONE ? names->node[n.a].hi
+            : 0; i < hi; i++)
         if (!seen(c->f, i)) {
             g_set_push(out, n);
             return;
@@ -334,9 +356,11 @@ static bool feed(const struct grammar *g, struct g_cfg *c, unsigned byte)
     if (c->mode == GM_STR) {
         const struct g_value *v = &g->value[c->a];
         c->b = rx_dfa_step(g->dfa[v->plain ? 0 : v->str], c->b, byte);
-        if (v->plain && (byte & 0xC0) != 0x80 && c->n++ >= v->smax)
+        c->hash = (c->hash ^ byte) * 0x100000001B3u;
+        c->n += v->smax != UINT32_MAX || v->smin ? (byte & 0xC0) != 0x80 : 0;
+        if (c->b == RX_DEAD || (v->plain && c->n > v->smax))
             return false;
-        return c->b != RX_DEAD;
+        return v->plain || v->smax == UINT32_MAX || c->n + g->dfa[v->str]->dist[c->b] <= v->smax;
     }
     const struct g_object *o = &g->object[c->f->spec];
     c->hash = (c->hash ^ byte) * 0x100000001B3u;
@@ -347,7 +371,7 @@ static bool feed(const struct grammar *g, struct g_cfg *c, unsigned byte)
     c->b = rx_dfa_step(g->dfa[0], c->b, byte);
     c->a = c->a == G_NONE || !o->names.count ? G_NONE : g_names_child(&o->names, c->a, byte);
     return c->b != RX_DEAD &&
-           (rest_free(g, o, c->f, o->rest) || (c->a != G_NONE && names_free(g, o, c->f, c->a)));
+           (rest_free(g, o, c->f) || (c->a != G_NONE && names_free(g, o, c->f, c->a)));
 }
 
 static bool feed_code(const struct grammar *g, struct g_cfg *c, uint32_t cp)
@@ -384,7 +408,8 @@ static bool unconstrained(const struct grammar *g, const struct g_cfg *c)
     return c->n == G_NONE && sat(g, o->rest) && !o->names.count;
 }
 
-enum { ESC_BACKSLASH = 1, ESC_U0, ESC_U1, ESC_U2, ESC_U3, ESC_PAIR_BACKSLASH, ESC_PAIR_U, ESC_LOW0, ESC_LOW1, ESC_LOW2, ESC_LOW3 };
+enum { ESC_BACKSLASH = 1, ESC_U0, ESC_U1, ESC_U2, ESC_U3, ESC_PAIR_BACKSLASH, ESC_PAIR_U, ESC_LOW0, ESC_LOW1,
+        ESC_LOW2, ESC_LOW3 };
 
 /* Whether a control character's code can still be completed from `digits` hex digits worth `code`. */
 static bool control_possible(const struct grammar *g, const struct g_cfg *c, uint32_t code, int digits)
@@ -399,7 +424,8 @@ static bool control_possible(const struct grammar *g, const struct g_cfg *c, uin
 
 static bool step_hex(const struct grammar *g, struct g_cfg *c, unsigned byte)
 {
-    uint32_t d = byte >= '0' && byte <= '9' ? byte - '0' : (byte | 32) >= 'a' && (byte | 32) <= 'f' ? (byte | 32) - 'a' + 10 : 99;
+    uint32_t d = byte >= '0' && byte <= '9' ? byte - '0' : (byte | 32) >= 'a' && (byte | 32) <= 'f' ?
+            (byte | 32) - 'a' + 10 : 99;
     if (d == 99)
         return false;
     bool low = c->esc >= ESC_LOW0;
@@ -455,6 +481,22 @@ static bool step_escape(const struct grammar *g, struct g_cfg *c, unsigned byte)
     return e && feed(g, c, (unsigned char)to[e - from]);
 }
 
+/* The closing quote. In a list of distinct strings the text must be new; it is kept with the list. */
+static void end_string(const struct grammar *g, const struct g_cfg *c, struct g_set *out)
+{
+    if (!c->f || c->f->object || !g->array[c->f->spec].distinct) {
+        value_done(g, c->f, out);
+        return;
+    }
+    for (uint32_t i = 0; i < c->f->nkeys; i++)
+        if (c->f->word[c->f->nseen + i] == c->hash)
+            return;
+    struct g_frame *f = frame_with(c->f, G_NONE, c->f->hits, &c->hash);
+    f->count--; /* counted when it began */
+    value_done(g, f, out);
+    g_frame_drop(f);
+}
+
 static void step_text(const struct grammar *g, const struct g_cfg *c, unsigned byte, struct g_set *out)
 {
     struct g_cfg n = *c;
@@ -468,7 +510,7 @@ static void step_text(const struct grammar *g, const struct g_cfg *c, unsigned b
             const struct g_value *v = &g->value[c->a];
             bool whole = g->dfa[v->plain ? 0 : v->str]->accept[c->b];
             if (whole && (!v->plain || c->n >= v->smin))
-                value_done(g, c->f, out);
+                end_string(g, c, out);
         }
     } else if (byte == '\\') {
         bool boundary = c->mode == GM_STR ? !g->value[c->a].plain || g->dfa[0]->accept[c->b] : true;

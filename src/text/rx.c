@@ -266,7 +266,8 @@ rx_id rx_repeat(struct rx *x, rx_id a, uint32_t min, uint32_t max)
         return a;
     if (rx_nullable(x, a))
         min = 0;
-    return intern(x, (struct rx_node){ .kind = RX_REPEAT_NODE, .a = a, .min = min, .max = max, .nullable = min == 0 }, 0);
+    return intern(x, (struct rx_node){ .kind = RX_REPEAT_NODE, .a = a, .min = min, .max = max,
+            .nullable = min == 0 }, 0);
 }
 
 rx_id rx_star(struct rx *x, rx_id a)
@@ -427,8 +428,10 @@ static rx_id derive_kids(struct rx *x, rx_id a, unsigned byte)
 rx_id rx_derive(struct rx *x, rx_id a, unsigned byte)
 {
     struct rx_node n = x->node[a];
-    if (x->failed)
+    if (x->failed || (x->work += 1 + n.b * (n.kind <= RX_AND_NODE)) > RX_WORK_MAX) {
+        x->failed = true;
         return RX_EMPTY;
+    }
     switch (n.kind) {
     case RX_EPS_NODE: return RX_EMPTY;
     case RX_SET_NODE: return set_has(x, n.a, byte) ? RX_EPS : RX_EMPTY;

@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RX_NODES_MAX = 1 << 20, RX_STATES_MAX = 40000, RX_REPEAT_MAX = 100000 };
+enum { RX_NODES_MAX = 1 << 20, RX_STATES_MAX = 40000, RX_REPEAT_MAX = 100000, RX_WORK_MAX = 8000000 };
 enum { RX_START = 0xFE, RX_END = 0xFF };
 
 typedef uint32_t rx_id; /* a node; only meaningful within its struct rx */
@@ -54,6 +54,8 @@ struct rx_dfa {
     uint8_t class_of[256];
     uint32_t *next;  /* [states][classes], RX_DEAD for none */
     uint8_t *accept; /* [states] */
+    uint32_t *dist;  /* [states]: the fewest characters (not bytes) to a word's end; UTF-8 languages */
+    uint32_t dist_max;
     uint8_t *infinite; /* [states]: infinitely many words lead on from here */
 };
 #define RX_DEAD UINT32_MAX
@@ -77,7 +79,8 @@ rx_id rx_number_any(struct rx *x);     /* every JSON number */
 rx_id rx_number_plain(struct rx *x);   /* those without an exponent */
 rx_id rx_number_integer(struct rx *x); /* whole ones without an exponent; 1.0 counts */
 /* Plain numbers from lo (NULL: no bound) to hi. */
-rx_id rx_number_range(struct rx *x, const struct rx_decimal *lo, bool lo_open, const struct rx_decimal *hi, bool hi_open);
+rx_id rx_number_range(struct rx *x, const struct rx_decimal *lo, bool lo_open, const struct rx_decimal *hi,
+        bool hi_open);
 rx_id rx_number_equal(struct rx *x, struct rx_decimal v);
 /* Plain multiples of v > 0; RX_NONE when that takes too many states. */
 rx_id rx_number_multiple(struct rx *x, struct rx_decimal v);

@@ -25,7 +25,8 @@ static void collect_sets(const struct rx *x, rx_id a, uint8_t *seen, uint8_t *us
     while (top) {
         const struct rx_node *n = &x->node[stack[--top]];
         bool kids = n->kind == RX_OR_NODE || n->kind == RX_AND_NODE;
-        uint32_t count = kids ? n->b : n->kind == RX_CAT_NODE ? 2 : n->kind == RX_SET_NODE || n->kind == RX_EPS_NODE ? 0 : 1;
+        uint32_t count = kids ? n->b : n->kind == RX_CAT_NODE ? 2 : n->kind == RX_SET_NODE || n->kind == RX_EPS_NODE
+                ? 0 : 1;
         if (n->kind == RX_SET_NODE)
             used[n->a] = 1;
         for (uint32_t i = 0; i < count; i++) {
@@ -184,6 +185,29 @@ static void find_infinite(struct rx_dfa *d)
     }
 }
 
+/* dist[s]: relaxed until it stands; the states are in breadth-first order, so backwards settles quickly. */
+static void find_dist(struct rx_dfa *d)
+{
+    uint8_t starts[256] = { 0 }; /* classes whose bytes begin a character */
+    for (unsigned b = 0; b < 256; b++)
+        starts[d->class_of[b]] |= (b & 0xC0) != 0x80;
+    for (uint32_t s = 0; s < d->states; s++)
+        d->dist[s] = d->accept[s] ? 0 : UINT32_MAX;
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (uint32_t s = d->states; s-- > 0;)
+            for (uint32_t c = 0; c < d->classes; c++) {
+                uint32_t to = d->next[(size_t)s * d->classes + c];
+                if (to == RX_DEAD || d->dist[to] == UINT32_MAX || d->dist[to] + starts[c] >= d->dist[s])
+                    continue;
+                d->dist[s] = d->dist[to] + starts[c];
+                changed = true;
+            }
+    }
+    for (uint32_t s = 0; s < d->states; s++)
+        d->dist_max = d->dist[s] > d->dist_max ? d->dist[s] : d->dist_max;
+}
+
 static struct rx_dfa *pack(const struct build *b, const uint8_t *live)
 {
     uint32_t *number = mem_new(b->states + 1, sizeof *number), n = 0;
@@ -206,7 +230,9 @@ static struct rx_dfa *pack(const struct build *b, const uint8_t *live)
         d->accept[number[i]] = rx_nullable(b->x, b->state[i]);
     }
     mem_free(number);
+    d->dist = mem_new(n, sizeof *d->dist);
     find_infinite(d);
+    find_dist(d);
     return d;
 }
 
@@ -226,7 +252,7 @@ struct rx_dfa *rx_dfa_new(struct rx *x, rx_id a, bool *empty, struct err *e)
         return NULL;
     explore(&b, a);
     if (x->failed) {
-        err_set(e, ERR_UNSUPPORTED, "the pattern needs more than %d states", RX_STATES_MAX);
+        err_set(e, ERR_UNSUPPORTED, "the pattern needs more work or states than we spend on one");
     } else {
         uint8_t *live = find_live(&b);
         *empty = !live[0];
@@ -244,6 +270,7 @@ void rx_dfa_free(struct rx_dfa *d)
     mem_free(d->next);
     mem_free(d->accept);
     mem_free(d->infinite);
+    mem_free(d->dist);
     mem_free(d);
 }
 

@@ -25,6 +25,7 @@ struct rx {
     struct rx_bytes *set;
     uint32_t set_count, set_cap;
     rx_id any_char;
+    uint64_t work; /* derivatives taken */
     bool failed;
 };
 rx_id rx_set(struct rx *x, const struct rx_bytes *set);

@@ -180,14 +180,19 @@ static rx_id half_line(struct rx *x, struct rx_decimal v, bool above, bool open)
     return rx_or(x, rx_cat(x, minus, mag), side(x, &t, false, open));
 }
 
-rx_id rx_number_range(struct rx *x, const struct rx_decimal *lo, bool lo_open, const struct rx_decimal *hi, bool hi_open)
+rx_id rx_number_range(struct rx *x, const struct rx_decimal *lo, bool lo_open, const struct rx_decimal *hi,
+        bool hi_open)
 {
     rx_id r = rx_number_plain(x);
+    if (lo && !hi && lo->mantissa == 0 && !lo_open) /* the sign decides: exponents may stay */
+        return rx_or(x, rx_and(x, rx_number_any(x), rx_cat(x, any_digit(x), rx_any_text(x))),
+                     rx_cat(x, ch(x, '-'), zero(x)));
     if (lo)
         r = rx_and(x, r, half_line(x, *lo, true, lo_open));
     if (hi) {
         struct text t = text_of(*hi);
-        rx_id below = hi->mantissa < 0 ? rx_cat(x, ch(x, '-'), side(x, &t, true, hi_open)) : half_line(x, *hi, false, hi_open);
+        rx_id below = hi->mantissa < 0 ? rx_cat(x, ch(x, '-'), side(x, &t, true, hi_open)) : half_line(x, *hi,
+                false, hi_open);
         r = rx_and(x, r, below);
     }
     return r;

@@ -125,8 +125,10 @@ static void add_shorthand(struct ranges *r, char c)
 /* \p{L}, \p{Lu}, \p{Letter} ...: by general category. */
 static void add_property(struct parser *q, struct ranges *r, bool negated)
 {
-    static const char *const names[] = { "Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd",
-                                         "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf",
+    static const char *const names[] = { "Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No",
+            "Pc", "Pd",
+                                         "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp",
+                                                 "Cc", "Cf",
                                          "Cs", "Co" };
     static _Thread_local struct ranges part;
     char name[16] = { 0 };

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MEMORY_MAX = 512 << 20, PATH_MAX_BYTES = 300 };
+enum { MEMORY_MAX = 128 << 20, PATH_MAX_BYTES = 300 };
 
 void *schema_alloc(struct schema *c, size_t count, size_t size)
 {
@@ -350,6 +350,7 @@ static bool value_scalars(struct schema *c, uint32_t id, const struct s_alts *a)
     const json_t *at = c->conj[id].n ? c->conj[id].v[0].s : c->root;
     rx_id scalar = RX_EMPTY, str = RX_EMPTY;
     struct g_value v = c->g->value[id];
+    v.smax = UINT32_MAX;
     size_t strings = 0, plain = 0;
     bool empty;
     for (size_t i = 0; i < a->n; i++) {
@@ -370,10 +371,17 @@ static bool value_scalars(struct schema *c, uint32_t id, const struct s_alts *a)
             v.smax = s->smax == UINT64_MAX ? UINT32_MAX : (uint32_t)s->smax;
             break;
         }
-        str = rx_or(c->x, str, schema_string_rx(c, s));
+        struct s_alt open = *s;
+        if (strings == 1 && s->smax < RX_REPEAT_MAX) { /* the automaton counts the characters itself */
+            v.smax = (uint32_t)s->smax;
+            open.smax = UINT64_MAX;
+        }
+        str = rx_or(c->x, str, schema_string_rx(c, &open));
     }
     if (!v.plain && str != RX_EMPTY)
         v.str = schema_dfa(c, str, at, "pattern", &empty);
+    if (v.str != G_NONE && c->g->dfa[v.str]->dist[0] > v.smax)
+        v.str = G_NONE; /* no word is that short */
     c->g->value[id] = v;
     return !c->failed;
 }
@@ -383,7 +391,8 @@ static bool value_compile(struct schema *c, uint32_t id)
     struct s_alts a;
     if (!schema_normalise(c, &c->conj[id], &a) || !value_scalars(c, id, &a))
         return false;
-    uint32_t *arr = arena_alloc(&c->g->arena, a.n + 1, sizeof *arr), *obj = arena_alloc(&c->g->arena, a.n + 1, sizeof *obj);
+    uint32_t *arr = arena_alloc(&c->g->arena, a.n + 1, sizeof *arr), *obj = arena_alloc(&c->g->arena, a.n + 1,
+            sizeof *obj);
     uint32_t narr = 0, nobj = 0, k;
     if (!arr || !obj)
         return schema_fail(c, NULL, "anyOf", "makes the grammar too large");
@@ -428,21 +437,26 @@ static bool array_sat(const struct grammar *g, const struct g_array *a)
     for (uint32_t i = 0; i < a->nprefix && sat(g, a->prefix[i]); i++)
         hits += sat(g, a->hit_prefix[i]) && (a->max == G_NONE || i < a->max);
     bool more = a->max == G_NONE || a->max > a->nprefix;
-    return hits >= a->cmin || (more && sat(g, a->hit_rest) && (a->max == G_NONE || a->max - a->nprefix + hits >= a->cmin));
+    return hits >= a->cmin || (more && sat(g, a->hit_rest) && (a->max == G_NONE ||
+            a->max - a->nprefix + hits >= a->cmin));
 }
 
 static bool object_sat(const struct grammar *g, const struct g_object *o)
 {
     uint32_t can = 0;
     bool open = sat(g, o->rest);
-    for (uint32_t i = 0; i < o->ncls; i++)
+    uint8_t hits = open ? o->rest_hit : 0;
+    for (uint32_t i = 0; i < o->ncls; i++) {
         open |= sat(g, o->cls[i].value);
+        hits |= sat(g, o->cls[i].value) ? o->cls[i].hit : 0;
+    }
     for (uint32_t i = 0; i < o->names.count; i++) {
         can += sat(g, o->value[i]);
+        hits |= sat(g, o->value[i]) ? o->hit[i] : 0;
         if (o->required[i] && !sat(g, o->value[i]))
             return false;
     }
-    return o->min <= o->max && o->nrequired <= o->max && (open || can >= o->min);
+    return o->min <= o->max && o->nrequired <= o->max && (open || can >= o->min) && (hits & o->want) == o->want;
 }
 
 static void find_sat(struct grammar *g)
@@ -492,6 +506,24 @@ static void prune(struct grammar *g)
     }
 }
 
+/* Lists of distinct items keep hashes of strings: every item must be a string that can always go on. */
+static bool check_distinct(struct schema *c)
+{
+    const struct grammar *g = c->g;
+    for (uint32_t i = 0; i < g->narray; i++) {
+        const struct g_array *a = &g->array[i];
+        const struct g_value *v = &g->value[a->rest];
+        bool ok = v->lex == G_NONE && !v->narr && !v->nobj && v->smax == UINT32_MAX;
+        if (!a->distinct || a->max == 0 || a->max == 1)
+            continue;
+        for (uint32_t s = 0; ok && v->str != G_NONE && s < g->dfa[v->str]->states; s++)
+            ok = g->dfa[v->str]->infinite[s];
+        if (!ok)
+            return schema_fail(c, a->where, "uniqueItems", "can be enforced on enum strings and endless strings only");
+    }
+    return true;
+}
+
 static void release(struct schema *c)
 {
     for (size_t i = 0; i < c->npath; i++)
@@ -509,15 +541,22 @@ static void release(struct schema *c)
 struct grammar *grammar_from_schema(const json_t *schema, struct err *e)
 {
     struct err own;
-    struct schema c = { .g = grammar_alloc(G_JSON), .x = rx_new(), .root = schema, .made = json_array(), .e = e ? e : &own,
+    struct schema c = { .g = grammar_alloc(G_JSON), .x = rx_new(), .root = schema, .made = json_array(), .e = e ? e
+            : &own,
                         .no = json_false() };
     const char *dialect = json_string_value(json_object_get(schema, "$schema"));
     struct s_conj conj = { 0 };
     arena_init(&c.mem, MEMORY_MAX);
-    c.ref_hides = dialect && (strstr(dialect, "draft-03") || strstr(dialect, "draft-04") || strstr(dialect, "draft-06") ||
+    c.ref_hides = dialect && (strstr(dialect, "draft-03") || strstr(dialect, "draft-04") || strstr(dialect,
+            "draft-06") ||
                               strstr(dialect, "draft-07"));
+    c.no_if = dialect && (strstr(dialect, "draft-03") || strstr(dialect, "draft-04") || strstr(dialect, "draft-06"));
     c.number = rx_number_any(c.x);
     c.plain = rx_number_plain(c.x);
+    c.whole = rx_number_integer(c.x);
+    if (dialect && (strstr(dialect, "draft-03") || strstr(dialect, "draft-04"))) /* there 1.0 was no integer */
+        c.whole = rx_and(c.x, c.whole, rx_not(c.x, rx_cat(c.x, rx_any_text(c.x), rx_cat(c.x,
+                         rx_byte_range(c.x, '.', '.'), rx_any_text(c.x)))));
     c.nonnumber = rx_or(c.x, rx_literal(c.x, "null", 4), rx_or(c.x, rx_literal(c.x, "true", 4),
                                                                rx_literal(c.x, "false", 5)));
     if (schema_conj_add(&c, &conj, schema, false))
@@ -529,7 +568,7 @@ struct grammar *grammar_from_schema(const json_t *schema, struct err *e)
     if (!c.failed) {
         find_sat(c.g);
         prune(c.g);
-        if (!c.g->value[c.g->root].sat)
+        if (check_distinct(&c) && !c.g->value[c.g->root].sat)
             schema_fail(&c, schema, "", "allows no value at all");
     }
     release(&c);

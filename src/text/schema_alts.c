@@ -187,7 +187,7 @@ static bool types(struct schema *c, const json_t *s, const json_t *t, bool neg, 
     }
     rx_id null = rx_literal(c->x, "null", 4), r = RX_EMPTY;
     rx_id booleans = rx_or(c->x, rx_literal(c->x, "true", 4), rx_literal(c->x, "false", 5));
-    rx_id whole = rx_number_integer(c->x);
+    rx_id whole = c->whole;
     if (has[0] != neg)
         r = rx_or(c->x, r, null);
     if (has[1] != neg)
@@ -278,7 +278,8 @@ static bool enumeration(struct schema *c, const json_t *list, struct s_alts *out
 }
 
 /* Everything but the literals; lists and objects among them cannot be taken out. */
-static bool without(struct schema *c, const json_t *s, const char *kw, const struct s_alts *literals, struct s_alts *out)
+static bool without(struct schema *c, const json_t *s, const char *kw, const struct s_alts *literals,
+        struct s_alts *out)
 {
     struct s_alts all = schema_all(c);
     for (size_t i = 0; i < literals->n; i++) {
@@ -514,11 +515,29 @@ static bool one_of(struct schema *c, const json_t *s, const json_t *list, struct
     return schema_alts_and(c, out, &u);
 }
 
+/* None of them, or two. */
+static bool not_one_of(struct schema *c, const json_t *list, struct s_alts *out)
+{
+    struct s_alts none = schema_all(c);
+    size_t n = json_array_size(list);
+    if (!all_of(c, list, true, &none) || !schema_alts_or(c, out, &none))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = i + 1; k < n; k++) {
+            struct s_alts one = { 0 }, two = { 0 };
+            if (!schema_alts(c, json_array_get(list, i), false, &one) ||
+                !schema_alts(c, json_array_get(list, k), false, &two) || !schema_alts_and(c, &one, &two) ||
+                !schema_alts_or(c, out, &one))
+                return false;
+        }
+    return true;
+}
+
 static bool if_then_else(struct schema *c, const json_t *s, struct s_alts *out)
 {
     const json_t *i = json_object_get(s, "if"), *t = json_object_get(s, "then"), *e = json_object_get(s, "else");
     struct s_alts yes = { 0 }, no = { 0 }, part;
-    if (!t && !e)
+    if ((!t && !e) || c->no_if)
         return true;
     if (!schema_alts(c, i, false, &yes) || !schema_alts(c, i, true, &no))
         return false;
@@ -674,13 +693,23 @@ static bool breakers(struct schema *c, const json_t *s, const char *kw, const js
     if ((is(kw, "additionalProperties") || is(kw, "additionalItems") || is(kw, "unevaluatedProperties")) &&
         schema_is_true(v))
         return true;
+    if (is(kw, "additionalProperties") && json_is_false(v)) {
+        only_facts(c, out, SK_OBJECT, &(struct s_fact){ .kind = SF_EXTRA, .s = s }, 1);
+        return true;
+    }
+    if (is(kw, "contains") && !json_object_get(s, "minContains") && !json_object_get(s, "maxContains")) {
+        only_facts(c, out, SK_ARRAY, &(struct s_fact){ .kind = SF_ITEMS, .s = v, .neg = true }, 1);
+        return true;
+    }
+    if (is(kw, "oneOf"))
+        return not_one_of(c, v, out);
     if (is(kw, "items") && !json_is_array(v) && !json_object_get(s, "prefixItems")) {
         struct s_fact f = { .kind = SF_CONTAINS, .s = v, .neg = true, .min = 1, .max = UINT64_MAX };
         if (!schema_is_true(v))
             only_facts(c, out, SK_ARRAY, &f, 1);
         return true;
     }
-    static const char *const undecided[] = { "oneOf", "if", "patternProperties", "additionalProperties", "propertyNames",
+    static const char *const undecided[] = { "if", "patternProperties", "additionalProperties", "propertyNames",
         "items", "prefixItems", "additionalItems", "contains", "uniqueItems", "dependencies", "dependentRequired",
         "dependentSchemas", "unevaluatedProperties", "unevaluatedItems", "$dynamicRef", "$recursiveRef" };
     for (size_t i = 0; i < sizeof undecided / sizeof undecided[0]; i++)

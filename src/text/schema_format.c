@@ -6,22 +6,25 @@
 
 #include <string.h>
 
-#define D "(0[1-9]|[12][0-9]|3[01])"
-#define DATE "([0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))" \
-             "|([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29)"
+#define DATE31 "(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])"
+#define DATE30 "(0[469]|11)-(0[1-9]|[12][0-9]|30)"
+#define LEAP "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)-02-29"
+#define DATE "([0-9]{4}-(" DATE31 "|" DATE30 "|02-(0[1-9]|1[0-9]|2[0-8]))|" LEAP ")"
 #define TIME "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]+)?([zZ]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 #define LABEL "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
 #define HOST LABEL "(\\." LABEL ")*"
 #define OCTET "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 #define IPV4 OCTET "(\\." OCTET "){3}"
 #define H "[0-9a-fA-F]{1,4}"
-#define IPV6 "((" H ":){7}" H "|(" H ":){1,7}:|(" H ":){1,6}:" H "|(" H ":){1,5}(:" H "){1,2}|(" H ":){1,4}(:" H "){1,3}" \
+#define IPV6 "((" H ":){7}" H "|(" H ":){1,7}:|(" H ":){1,6}:" H "|(" H ":){1,5}(:" H "){1,2}|(" H ":){1,4}(:" \
+        H "){1,3}" \
              "|(" H ":){1,3}(:" H "){1,4}|(" H ":){1,2}(:" H "){1,5}|" H ":(:" H "){1,6}|:((:" H "){1,7}|:)" \
              "|(" H ":){6}" IPV4 "|::(" H ":){0,5}" IPV4 "|(" H ":){1,5}:" IPV4 "|(" H ":){1,4}(:" H "){1,1}:" IPV4 ")"
 #define PCHAR "([a-zA-Z0-9._~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2})"
 #define QUERY "(\\?(" PCHAR "|[/?])*)?(#(" PCHAR "|[/?])*)?"
-#define AUTHORITY "//(([a-zA-Z0-9._~!$&'()*+,;=:-]|%[0-9a-fA-F]{2})*@)?(\\[[0-9a-fA-F:.]+\\]|([a-zA-Z0-9._~!$&'()*+,;=-]" \
-                  "|%[0-9a-fA-F]{2})*)(:[0-9]*)?(/" PCHAR "*)*"
+#define REGNAME "([a-zA-Z0-9._~!$&'()*+,;=-]|%[0-9a-fA-F]{2})*"
+#define USER "(([a-zA-Z0-9._~!$&'()*+,;=:-]|%[0-9a-fA-F]{2})*@)?"
+#define AUTHORITY "//" USER "(\\[[0-9a-fA-F:.]+\\]|" REGNAME ")(:[0-9]*)?(/" PCHAR "*)*"
 #define URI "[a-zA-Z][a-zA-Z0-9+.-]*:(" AUTHORITY "|/(" PCHAR "+(/" PCHAR "*)*)?|" PCHAR "+(/" PCHAR "*)*|)" QUERY
 #define SEGMENT "([a-zA-Z0-9._~!$&'()*+,;=@-]|%[0-9a-fA-F]{2})+"
 #define RELATIVE "(" AUTHORITY "|/(" PCHAR "+(/" PCHAR "*)*)?|" SEGMENT "(/" PCHAR "*)*|)" QUERY
@@ -34,7 +37,8 @@ static const struct {
     { "date-time", DATE "[tT]" TIME },
     { "date", DATE },
     { "time", TIME },
-    { "duration", "P(" N "W|(" N "Y(" N "M(" N "D)?)?|" N "M(" N "D)?|" N "D)(T(" N "H(" N "M(" N "S)?)?|" N "M(" N "S)?|"
+    { "duration", "P(" N "W|(" N "Y(" N "M(" N "D)?)?|" N "M(" N "D)?|" N "D)(T(" N "H(" N "M(" N "S)?)?|" N "M("
+            N "S)?|"
                   N "S))?|T(" N "H(" N "M(" N "S)?)?|" N "M(" N "S)?|" N "S))" },
     { "email", ATOM "(\\." ATOM ")*@(" HOST "|\\[" IPV4 "\\])" },
     { "hostname", HOST },
@@ -55,7 +59,8 @@ rx_id schema_format(struct schema *c, const char *name, bool *known)
     struct err e;
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
         if (!strcmp(name, formats[i].name))
-            return formats[i].pattern ? rx_parse(c->x, formats[i].pattern, strlen(formats[i].pattern), true, &e) : RX_NONE;
+            return formats[i].pattern ? rx_parse(c->x, formats[i].pattern, strlen(formats[i].pattern), true, &e)
+                    : RX_NONE;
     *known = false;
     return RX_NONE;
 }

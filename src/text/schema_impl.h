@@ -19,7 +19,8 @@ struct s_conj {
 };
 
 enum s_kind { SK_SCALAR, SK_STRING, SK_ARRAY, SK_OBJECT };
-enum s_fact_kind { SF_LAYER, SF_REQUIRED, SF_PROP, SF_MIN, SF_MAX, SF_NAMES, SF_NEEDS, SF_CONTAINS, SF_UNIQUE };
+enum s_fact_kind { SF_LAYER, SF_REQUIRED, SF_PROP, SF_MIN, SF_MAX, SF_NAMES, SF_NEEDS, SF_CONTAINS, SF_UNIQUE,
+    SF_EXTRA, SF_ITEMS }; /* a key that s would not allow; every item under s */
 struct s_fact {
     enum s_fact_kind kind;
     bool neg;
@@ -49,6 +50,7 @@ struct schema {
     struct err *e;
     bool failed;
     int depth;
+    bool no_if;          /* before draft 7 there was no if */
     bool ref_hides;      /* before 2019-09: $ref's neighbours do not count */
     struct s_conj *conj; /* by value id */
     uint32_t *slot;
@@ -57,7 +59,7 @@ struct schema {
     const json_t **seen; /* json node -> path */
     char **path;
     size_t npath, path_cap;
-    rx_id number, nonnumber, plain;
+    rx_id number, nonnumber, plain, whole;
     json_t *no;          /* the schema false */
 };
 

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { PATTERNS_MAX = 6, NAMES_MAX = 20000, PREFIX_MAX = 5000 };
+enum { PATTERNS_MAX = 6, NAMES_MAX = 20000, PREFIX_MAX = 5000, EXTRAS_MAX = 8 };
 
 static void *galloc(struct schema *c, size_t count, size_t size)
 {
@@ -45,6 +45,8 @@ static bool item_node(struct schema *c, const struct s_alt *a, uint32_t at, int 
     struct s_conj conj = { 0 };
     for (size_t i = 0; i < a->nfact; i++) {
         const struct s_fact *f = &a->fact[i];
+        if (f->kind == SF_ITEMS && !schema_conj_add(c, &conj, f->s, f->neg))
+            return false;
         if (f->kind != SF_LAYER)
             continue;
         const json_t *t = tuple_of(f->s), *s = at < json_array_size(t) ? json_array_get(t, at) : tail_of(f->s);
@@ -94,7 +96,8 @@ static struct g_names *literal_items(struct schema *c, const struct s_alt *a)
                                                   json_string_value(one), json_string_length(one)) == 1;
         bool twice = false;
         for (uint32_t k = 0; k < names->count; k++)
-            twice |= names->len[k] == json_string_length(one) && !memcmp(names->name[k], json_string_value(one), names->len[k]);
+            twice |= names->len[k] == json_string_length(one) && !memcmp(names->name[k], json_string_value(one),
+                    names->len[k]);
         if (!ok || twice)
             continue;
         names->name[names->count] = arena_strndup(&c->g->arena, json_string_value(one), json_string_length(one));
@@ -115,7 +118,8 @@ static bool array_items(struct schema *c, const struct s_alt *a, struct g_array 
     bool ok = !c->failed, misses = contains && contains->max != UINT64_MAX;
     for (uint32_t i = 0; ok && i <= g->nprefix; i++) {
         uint32_t at = i < g->nprefix ? i : G_NONE;
-        uint32_t *plain = i < g->nprefix ? &g->prefix[i] : &g->rest, *hit = i < g->nprefix ? &g->hit_prefix[i] : &g->hit_rest;
+        uint32_t *plain = i < g->nprefix ? &g->prefix[i] : &g->rest, *hit = i < g->nprefix ? &g->hit_prefix[i]
+                : &g->hit_rest;
         uint32_t *miss = i < g->nprefix ? &g->miss_prefix[i] : &g->miss_rest;
         ok = item_node(c, a, at, 0, NULL, plain);
         *hit = *miss = *plain;
@@ -159,9 +163,11 @@ bool schema_array(struct schema *c, const struct s_alt *a, uint32_t *out)
     }
     if (unique && (g.max == G_NONE || g.max > 1)) {
         g.unique = contains || g.nprefix ? NULL : literal_items(c, a);
-        if (!g.unique)
-            return c->failed ? false : schema_fail(c, unique->s, "uniqueItems", "can be enforced on lists of enum strings only");
-        if (g.max == G_NONE || g.max > g.unique->count)
+        g.distinct = !g.unique && !contains && !g.nprefix;
+        g.where = unique->s;
+        if (c->failed || (!g.unique && !g.distinct))
+            return c->failed ? false : schema_fail(c, unique->s, "uniqueItems", "goes with lists of strings only");
+        if (g.unique && (g.max == G_NONE || g.max > g.unique->count))
             g.max = g.unique->count;
         if (g.min > g.max)
             return true;
@@ -189,6 +195,8 @@ struct object {
     rx_id allowed;                     /* propertyNames; RX_NONE: any */
     const char **name;
     size_t names, cap;
+    const json_t *extra[EXTRAS_MAX];   /* layers that must not cover one of the keys */
+    size_t extras;
 };
 
 static bool add_name(struct object *o, const char *name)
@@ -248,7 +256,12 @@ static bool collect(struct object *o)
     for (size_t i = 0; i < o->a->nfact; i++) {
         const struct s_fact *f = &o->a->fact[i];
         bool ok = true;
-        if (f->kind == SF_LAYER) {
+        if (f->kind == SF_EXTRA) {
+            if (o->extras == EXTRAS_MAX)
+                return schema_fail(o->c, f->s, "additionalProperties", "is negated too often");
+            o->extra[o->extras++] = f->s;
+        }
+        if (f->kind == SF_LAYER || f->kind == SF_EXTRA) {
             json_object_foreach(json_object_get(f->s, "properties"), key, unused)
                 ok = ok && add_name(o, key);
             json_object_foreach(json_object_get(f->s, "patternProperties"), key, unused)
@@ -300,6 +313,20 @@ static bool key_conj(const struct object *o, const char *name, unsigned set, str
     return !o->c->failed;
 }
 
+/* Which extras a key is: not among a layer's properties, and of the patterns it matches (set) none is there. */
+static uint8_t hits_of(const struct object *o, const char *name, unsigned set)
+{
+    uint8_t hits = 0;
+    for (size_t i = 0; i < o->extras; i++) {
+        bool covered = name && json_object_get(json_object_get(o->extra[i], "properties"), name);
+        for (size_t k = 0; k < o->patterns; k++)
+            covered |= (set >> k & 1) && json_object_get(json_object_get(o->extra[i], "patternProperties"),
+                    o->pattern[k]);
+        hits |= (uint8_t)(!covered << i);
+    }
+    return hits;
+}
+
 static bool known_values(struct object *o, struct g_object *g)
 {
     struct s_conj never = { 0 };
@@ -314,6 +341,7 @@ static bool known_values(struct object *o, struct g_object *g)
         if (!ok ? !copy_conj(o->c, &conj, &never) : !key_conj(o, name, set, &conj))
             return false;
         g->value[i] = schema_node(o->c, &conj);
+        g->hit[i] = hits_of(o, name, set);
     }
     return !o->c->failed;
 }
@@ -338,6 +366,7 @@ static bool other_keys(struct object *o, struct g_object *g)
         if (!key_conj(o, NULL, 0, &conj))
             return false;
         g->rest = is_never(&conj) ? G_NONE : schema_node(o->c, &conj);
+        g->rest_hit = hits_of(o, NULL, 0);
         return true;
     }
     rx_id base = rx_and(x, rx_any_text(x), rx_not(x, rx_words(x, o->name, len, o->names)));
@@ -358,7 +387,7 @@ static bool other_keys(struct object *o, struct g_object *g)
         if (dfa == G_NONE && !empty)
             return false;
         if (dfa != G_NONE)
-            g->cls[g->ncls++] = (struct g_class){ dfa, schema_node(o->c, &conj) };
+            g->cls[g->ncls++] = (struct g_class){ dfa, schema_node(o->c, &conj), hits_of(o, NULL, set) };
     }
     return !o->c->failed;
 }
@@ -426,10 +455,15 @@ bool schema_object(struct schema *c, const struct s_alt *a, uint32_t *out)
     g.value = galloc(c, g.names.count, sizeof *g.value);
     g.required = galloc(c, g.names.count, 1);
     g.needs = galloc(c, g.names.count, sizeof *g.needs);
+    g.hit = galloc(c, g.names.count, 1);
+    g.want = (uint8_t)((1u << o.extras) - 1);
     if (c->failed || !take_facts(&o, &g) || !known_values(&o, &g) || !other_keys(&o, &g) || !check_counts(&o, &g))
         return false;
     if (g.min > g.max || g.nrequired > g.max)
         return true;
+    g.simple = g.max == UINT32_MAX;
+    for (uint32_t i = 0; i < g.names.count; i++)
+        g.simple &= g.needs[i] == NULL;
     struct grammar *gr = c->g;
     if (gr->nobject == gr->object_cap) {
         gr->object_cap = gr->object_cap ? gr->object_cap * 2 : 64;

@@ -31,6 +31,32 @@ static bool pair(const void *ctx, const char *text, const struct merge_symbol *l
     return true;
 }
 
+static void encode_word(const struct vocab *v, const char *word, size_t n, struct merge_work *w,
+                        struct vocab_ids *out)
+{
+    merge_clear(w);
+    for (size_t i = 0; i < n;) {
+        uint32_t cp;
+        int len = utf8_decode(word + i, n - i, &cp);
+        len = len ? len : 1;
+        merge_add(w, (uint32_t)i, (uint32_t)len, vocab_find(v, word + i, (size_t)len));
+        i += (size_t)len;
+    }
+    merge_run(w, word, pair, v);
+    for (int32_t i = 0; i >= 0; i = w->symbols[i].next) {
+        const struct merge_symbol *m = &w->symbols[i];
+        if (m->id >= 0) {
+            vocab_ids_push(out, m->id);
+            continue;
+        }
+        for (uint32_t k = 0; k < m->len; k++) {
+            int32_t id = v->byte_symbol[(unsigned char)word[m->off + k]];
+            if (id >= 0 || v->unk >= 0)
+                vocab_ids_push(out, id >= 0 ? id : v->unk);
+        }
+    }
+}
+
 void spm_encode(const struct vocab *v, const char *text, size_t n, struct vocab_scratch *s, struct vocab_ids *out)
 {
     struct buf *b = &s->text;
@@ -39,25 +65,8 @@ void spm_encode(const struct vocab *v, const char *text, size_t n, struct vocab_
         buf_puts(b, "\xe2\x96\x81");
     for (size_t i = 0; i < n; i++)
         text[i] == ' ' ? buf_puts(b, "\xe2\x96\x81") : buf_putc(b, text[i]);
-    merge_clear(&s->work);
-    for (size_t i = 0; i < b->len;) {
-        uint32_t cp;
-        int len = utf8_decode(b->data + i, b->len - i, &cp);
-        len = len ? len : 1;
-        merge_add(&s->work, (uint32_t)i, (uint32_t)len, vocab_find(v, b->data + i, (size_t)len));
-        i += (size_t)len;
-    }
-    merge_run(&s->work, buf_str(b), pair, v);
-    for (int32_t i = 0; i >= 0 && s->work.count; i = s->work.symbols[i].next) {
-        const struct merge_symbol *m = &s->work.symbols[i];
-        if (m->id >= 0) {
-            vocab_ids_push(out, m->id);
-            continue;
-        }
-        for (uint32_t k = 0; k < m->len; k++) {
-            int32_t id = v->byte_symbol[(unsigned char)b->data[m->off + k]];
-            if (id >= 0 || v->unk >= 0)
-                vocab_ids_push(out, id >= 0 ? id : v->unk);
-        }
+    for (size_t at = 0, end; at < b->len; at = end) {
+        end = vocab_word_end(v, b->data, at, b->len);
+        encode_word(v, b->data + at, end - at, &s->work, out);
     }
 }

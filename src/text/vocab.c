@@ -85,6 +85,20 @@ void vocab_free(struct vocab *v)
     mem_free(v);
 }
 
+static bool space_at(const char *text, size_t at, size_t n)
+{
+    return n - at >= 3 && !memcmp(text + at, "\xe2\x96\x81", 3);
+}
+
+size_t vocab_word_end(const struct vocab *v, const char *text, size_t at, size_t n)
+{
+    while (at < n && space_at(text, at, n))
+        at += 3;
+    while (at < n && !(v->words_apart && space_at(text, at, n)))
+        at++;
+    return at;
+}
+
 int vocab_size(const struct vocab *v) { return v->count; }
 enum vocab_family vocab_family(const struct vocab *v) { return v->family; }
 int vocab_bos(const struct vocab *v) { return v->bos; }

@@ -51,6 +51,7 @@ struct vocab {
     const struct pretok_rule *rule; /* BPE */
     struct pretok *pretok;
     bool raw;                      /* BPE over plain UTF-8 */
+    bool words_apart;              /* SPM, raw: no symbol goes on past a space, so words are joined on their own */
     int32_t byte_symbol[256];      /* BPE: the symbol of a byte's letter; raw, SPM: the token <0xXX> */
     int32_t byte_fallback[256][2]; /* BPE: what the letter's own bytes are called, when all else fails */
 
@@ -78,6 +79,10 @@ struct vocab_part {
     size_t off, len;
     int32_t id;
 };
+/* The end of the word that begins at text[at]: where a run of U+2581 follows something else; n when words are not
+ * apart. Joining word by word gives the ids that joining all at once would, in less time and memory. */
+size_t vocab_word_end(const struct vocab *v, const char *text, size_t at, size_t n);
+
 /* Cuts text at special tokens: longest token first, then leftmost. The caller mem_frees *parts. */
 size_t vocab_split_special(const struct vocab *v, const char *text, size_t n, bool special,
                            struct vocab_part **parts);

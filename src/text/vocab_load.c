@@ -217,6 +217,21 @@ static void load_bytes(struct vocab *v)
     }
 }
 
+/* Is there no symbol with a space after something else? */
+static bool words_are_apart(const struct vocab *v)
+{
+    static const char space[] = "\xe2\x96\x81";
+    for (int i = 0; i < v->symbols; i++) {
+        const char *s = v->blob.data + v->text[i].off;
+        size_t n = v->text[i].len, at = 0;
+        while (n - at >= 3 && !memcmp(s + at, space, 3))
+            at += 3;
+        if (at < n && memmem(s + at, n - at, space, 3))
+            return false;
+    }
+    return true;
+}
+
 static enum err_code load_pretok(struct vocab *v, const struct gguf_file *f, const char *pre, struct err *e)
 {
     v->rule = pretok_find(pre);
@@ -269,8 +284,10 @@ enum err_code vocab_load(struct vocab *v, const struct gguf_file *f, const char 
         c = load_tokens(v, f, e);
     if (!c && v->family == VOCAB_BPE)
         c = load_merges(v, f, e);
-    if (!c)
+    if (!c) {
         load_bytes(v);
+        v->words_apart = words_are_apart(v);
+    }
     mem_free(model);
     mem_free(own);
     return c;

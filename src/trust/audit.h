@@ -4,7 +4,7 @@
  *
  *     root.note, root-<seq>.note      the keys; later ones in order
  *     notes/<type>/<hash>.note        release, model, policy, node, revoke, close
- *     policies/<hash>.json            the policy files the policy notes name
+ *     policies/<hash>.policy          the policy files the policy notes name
  *     receipts/<boot>.notes           see evidence.h
  *     log/                            the tiles, with `checkpoint`
  *     checkpoints/                    checkpoints others saw, to be compared

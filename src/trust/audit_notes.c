@@ -79,7 +79,7 @@ static void load_policy(struct audit *a, struct audit_note *n, const char *name)
     struct err e = { 0 };
     uint8_t want[HASH_BYTES], have[HASH_BYTES];
     code_unhash_text(want, file);
-    buf_printf(&path, "%s/policies/%.*s.json", a->o->bundle, (int)file.len - 7, file.data + 7);
+    buf_printf(&path, "%s/policies/%.*s.policy", a->o->bundle, (int)file.len - 7, file.data + 7);
     if (file_read(buf_str(&path), AUDIT_FILE_MAX, &text, &e) ||
         policy_parse_text((struct span){ buf_str(&text), text.len }, have, &n->policy, &e))
         audit_fail(a, "the policy file of %s: %s", name, e.text);

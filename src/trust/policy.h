@@ -1,6 +1,6 @@
 /* policy -- who may have what processed where: attributes, deny by default, one file, a pure function.
  *
- * The file (JSON here; YAML reaches the same tree) and what each key means is docs/trust.md. Built-in denials come
+ * What each key of the file means is in docs/policy.md. Built-in denials come
  * first (rule ids "builtin/..."), then the first explicit deny, then any allow, else "builtin/default" denies. */
 #ifndef TRUST_POLICY_H
 #define TRUST_POLICY_H
@@ -28,7 +28,7 @@ struct policy_decision {
 
 /* Takes any tree; an unknown key, an unknown country, a name used but not defined is refused with its place. */
 enum err_code policy_parse(const json_t *tree, struct policy **out, struct err *e);
-/* The file's bytes: parsed, and hashed as signed policy notes name it. hash may be NULL. */
+/* The file's bytes, YAML or JSON: parsed, and hashed as signed policy notes name it. hash may be NULL. */
 enum err_code policy_parse_text(struct span text, uint8_t hash[HASH_BYTES], struct policy **out, struct err *e);
 void policy_free(struct policy *p);
 

@@ -2,6 +2,7 @@
 #include "trust/policy_impl.h"
 
 #include "base/mem.h"
+#include "base/yaml.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -419,9 +420,11 @@ enum err_code policy_parse_text(struct span text, uint8_t hash[HASH_BYTES], stru
 {
     if (text.len > POLICY_FILE_MAX)
         return err_set(e, ERR_LIMIT, "the policy file is larger than %d bytes", POLICY_FILE_MAX);
-    json_t *tree = jsonx_parse(text.data, text.len, e);
-    enum err_code c = tree ? policy_parse(tree, out, e) : ERR_INVALID;
-    json_decref(tree);
+    struct yaml_doc doc = { 0 };
+    enum err_code c = yaml_parse(text.data, text.len, "policy", &doc, e); /* JSON is YAML too */
+    if (!c)
+        c = policy_parse(doc.root, out, e);
+    yaml_doc_release(&doc);
     if (!c && hash)
         code_sha256(hash, text.data, text.len);
     return c;

@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -67,15 +68,23 @@ static void send_json(struct job *j, enum frame_kind kind, json_t *v)
     buf_release(&b);
 }
 
+static json_t *usage(const struct job *j);
+
 static void send_head(struct job *j, const char *type)
 {
+    send_json(j, FRAME_USAGE, usage(j));
     send_json(j, FRAME_HEAD, json_pack("{s:i, s:{s:s}}", "status", 200, "headers", "content-type", type));
+}
+
+static json_t *usage(const struct job *j)
+{
+    return json_pack("{s:i, s:i, s:I}", "prompt_tokens", 7, "cached_tokens", 3, "completion_tokens", (json_int_t)j->sent);
 }
 
 static void end_job(struct job *j)
 {
-    send_json(j, FRAME_USAGE, json_pack("{s:i, s:I}", "prompt_tokens", 7, "completion_tokens", (json_int_t)j->sent));
-    send_json(j, FRAME_END, json_pack("{s:s}", "finish", "stop"));
+    send_json(j, FRAME_USAGE, usage(j));
+    send_json(j, FRAME_END, json_pack("{s:s, s:o, s:f}", "finish", "stop", "usage", usage(j), "queue_ms", 1.5));
     j->done = true;
 }
 
@@ -104,7 +113,11 @@ static void report(struct job *j)
     for (int i = 0; i < cancel_count; i++)
         json_array_append_new(list, json_pack("{s:I, s:I}", "id", (json_int_t)cancels[i].id, "ns", (json_int_t)cancels[i].ns));
     struct buf b = { 0 };
-    json_t *v = json_pack("{s:o, s:I, s:I}", "cancels", list, "model_bytes", (json_int_t)model_bytes, "frames", (json_int_t)frames_sent);
+    struct rlimit core = { .rlim_cur = 0 };
+    getrlimit(RLIMIT_CORE, &core);
+    json_t *v = json_pack("{s:o, s:I, s:I, s:b, s:I}", "cancels", list, "model_bytes", (json_int_t)model_bytes, "frames",
+                          (json_int_t)frames_sent, "sees_key", getenv("TOKENWORKS_API_KEY") != NULL, "core_limit",
+                          (json_int_t)core.rlim_max);
     jsonx_dump(v, &b);
     json_decref(v);
     send_head(j, "application/json");
@@ -185,8 +198,9 @@ static void start_job(struct job *j)
     else if (!strcmp(what, "crash"))
         raise(6);
     else if (!strcmp(what, "headers")) {
-        send_json(j, FRAME_HEAD, json_pack("{s:i, s:{s:s, s:s, s:s, s:s}}", "status", 200, "headers", "content-type",
-                                           "text/plain", "x-good", "yes", "x-bad", "a\r\nSet-Cookie: b=c", "x bad",
+        send_json(j, FRAME_HEAD, json_pack("{s:i, s:{s:s, s:s, s:s, s:s, s:s, s:s}}", "status", 200, "headers",
+                                           "content-type", "text/plain", "Content-Length", "5", "Transfer-Encoding",
+                                           "gzip", "x-good", "yes", "x-bad", "a\r\nSet-Cookie: b=c", "x bad",
                                            "1"));
         end_job(j);
     } else if (!strcmp(what, "stream") || !strcmp(what, "huge") || !strcmp(what, "stall") ||

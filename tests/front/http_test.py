@@ -216,6 +216,8 @@ def keys():
                 equal(s.get("/v1/models", **headers).status, 401)
             r = s.post("/v1/chat/completions", {"do": "echo"}, Authorization=f"Bearer {key}")
             equal(r.json()["head"]["tenant"], "team one")
+            r = s.post("/v1/chat/completions", {"do": "log"}, x_api_key=key).json()
+            equal((r["sees_key"], r["core_limit"]), (False, 1))  # the engine knows no key and leaves no core file
             assert key not in s.log and "from-env" not in s.log
         f.write("abc\n")
         f.flush()
@@ -297,6 +299,8 @@ def metrics_are_prometheus_text():
         bucket = 'tokenworks_time_to_first_token_seconds_bucket{model="tiny",le="%s"}'
         equal([samples[bucket % le] for le in ("0.1", "1", "+Inf")], [1, 3, 6])
         equal(samples['tokenworks_time_to_first_token_seconds_count{model="tiny"}'], 6)
+    with Server(models=('a"b\\c',)) as s:
+        assert 'tokenworks_engine_up{model="a\\"b\\\\c"} 1' in s.get("/metrics").body.decode()
 
 
 run([keep_alive_and_pipelining, a_flood_behind_a_stream_is_cut_off, http_1_0_and_head, expect_100_continue,

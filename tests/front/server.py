@@ -33,7 +33,7 @@ class Server:
         limit = (files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]) if files else None
         shrink = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit)) if limit else None
         self.process = subprocess.Popen(
-            [os.path.join(B, "tokenworks"), "serve", *named, "--listen", listen, "--engine", engine, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}, text=True,
+            [os.path.join(B, "tokenworks"), "serve", *named, "--listen", listen, "--engine", engine, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, "TOKENWORKS_HOME": self.dir.name, **(env or {})}, text=True,
             preexec_fn=shrink)
         self.port = None
         self.reader = threading.Thread(target=self._read, daemon=True)

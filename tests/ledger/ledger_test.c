@@ -449,6 +449,38 @@ static void joules_reach_the_row(void)
     remove_dir();
 }
 
+static void retention_is_kept_while_serving(void)
+{
+    fresh_dir();
+    struct ledger *l = open_ledger();
+    int64_t rows = -1, long_ago = now() - (int64_t)40 * 86400000;
+    struct ledger_ask ask = { .model = "m", .request_id = "old" };
+    struct ledger_answer a;
+    struct ledger_use u = { .prompt_tokens = 5 };
+    ledger_admit(l, &ask, long_ago, &a);
+    ledger_settle(l, a.ticket, &u, long_ago, NULL, NULL);
+    use(l, NULL, "new", 1, 0, 1);
+    wait_rows(l, 2);
+    struct store *s = open_store();
+    CHECK_INT(admin_retention_set(s, -1, NULL), ERR_INVALID);
+    CHECK_INT(admin_retention_set(s, 30, NULL), ERR_OK);
+    CHECK_INT(admin_machine_set(s, 45500, 7000, NULL), ERR_OK);
+    for (int i = 0; i < 300 && rows != 1; i++) {
+        usleep(20000);
+        ledger_poll(l, now());
+        store_int(s, "SELECT count(*) FROM usage", NULL, 0, &rows, NULL);
+    }
+    CHECK_INT(rows, 1);
+    CHECK_NEAR(ledger_machine(l).idle_w, 45.5, 1e-9);
+    struct admin_check check;
+    CHECK_INT(admin_verify(s, &check, NULL), ERR_OK);
+    CHECK_INT(check.requests, 2);
+    CHECK_INT(check.wrong, 0);
+    store_close(s);
+    ledger_close(l);
+    remove_dir();
+}
+
 static void strange_files_are_refused(void)
 {
     fresh_dir();
@@ -479,6 +511,7 @@ int main(void)
     RUN(headers);
     RUN(a_stuck_disk_stops_admission);
     RUN(joules_reach_the_row);
+    RUN(retention_is_kept_while_serving);
     RUN(strange_files_are_refused);
     DONE();
 }

@@ -284,6 +284,27 @@ static void sentencepiece_joins_by_score(void)
     vocab_free(v);
 }
 
+/* A token with a space inside, which never occurs, makes the encoder join whole texts at once. */
+static void joining_word_by_word_changes_nothing(void)
+{
+    static const char *const pieces[] = { "a", "b", "c", "ab", "abc", " ", "  ", "\xc3\xa9", "\n", "x", "<tool>", "\xe2\x96\x81" };
+    tiny_spm(&tiny);
+    struct vocab *apart = tiny_vocab_of(&tiny);
+    tiny_add(&tiny, "q\xe2\x96\x81q", VOCAB_NORMAL, -1);
+    struct vocab *whole = tiny_vocab_of(&tiny);
+    struct rng r = { .seed = 11 };
+    for (int k = 0; k < 2000; k++) {
+        char text[256] = "", want[1024];
+        for (uint64_t n = rng_below(&r, 30), at = 0; n > 0; n--)
+            at += (uint64_t)snprintf(text + at, sizeof(text) - at, "%s", pieces[rng_below(&r, MEM_COUNT(pieces))]);
+        snprintf(want, sizeof(want), "%s", ids_of(whole, text, true));
+        CHECK_STR(ids_of(apart, text, true), want);
+    }
+    CHECK_STR(ids_of(whole, "q q", false), "259 116 259 116"); /* q alone is a byte: nothing joins up to the token */
+    vocab_free(apart);
+    vocab_free(whole);
+}
+
 static void wordpiece_takes_the_longest(void)
 {
     tiny_wordpiece(&tiny);
@@ -353,6 +374,7 @@ int main(void)
     RUN(merges_go_by_rank);
     RUN(special_tokens_are_found_longest_first);
     RUN(sentencepiece_joins_by_score);
+    RUN(joining_word_by_word_changes_nothing);
     RUN(wordpiece_takes_the_longest);
     RUN(streams_hold_back_half_characters);
     RUN(wrong_files_are_refused);

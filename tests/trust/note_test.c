@@ -69,6 +69,20 @@ static void malformed_notes(void)
         CHECK(open_note(bad[i], strlen(bad[i]), &k) != ERR_OK);
 }
 
+/* One spelling only; the byte 0xAF passed for a slash in the library underneath. */
+static void base64_has_one_spelling(void)
+{
+    static const char *const bad[] = { "AAA", "AAA\xAF", "AAA\xAB", "A\xFF" "A=", "AAA=AAAA", "AB==", "AAB=", "A===", "AA A",
+                                       "AAA-", "AAA_", "AAAA\n" };
+    uint8_t out[16];
+    for (size_t i = 0; i < MEM_COUNT(bad); i++) {
+        size_t n = sizeof out;
+        CHECK(!code_unbase64(out, &n, span_of(bad[i])));
+    }
+    size_t n = sizeof out;
+    CHECK(code_unbase64(out, &n, SPAN("AAA/")) && n == 3 && out[2] == 0x3f);
+}
+
 static void secret_keys_go_round(void)
 {
     struct key_secret k = help_key("site.example/log", KEY_NOTE, 7), again = { 0 };
@@ -397,6 +411,7 @@ int main(void)
     RUN(every_flipped_bit_is_refused);
     RUN(every_flipped_bit_of_a_key_is_refused);
     RUN(malformed_notes);
+    RUN(base64_has_one_spelling);
     RUN(secret_keys_go_round);
     RUN(key_confusion);
     RUN(low_order_keys_verify_nothing);

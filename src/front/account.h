@@ -1,0 +1,37 @@
+/* account -- the ledger as the front uses it: a key becomes a tenant, a request is admitted, counted and booked.
+ *
+ * A request's bill goes through account_admit, then account_usage when the engine has counted its prompt, then
+ * account_settle or account_abandon, once. With no ledger (a == NULL) everything is admitted and nothing is booked.
+ * Owner: the loop's thread. */
+#ifndef FRONT_ACCOUNT_H
+#define FRONT_ACCOUNT_H
+#include "base/json.h"
+#include "ledger/ledger.h"
+#include "net/http_parse.h"
+#include "net/loop.h"
+
+struct accounts;
+struct accounts *accounts_open(struct loop *l, const char *dir, struct err *e);
+void accounts_close(struct accounts *a); /* calls what account_settle still owes */
+
+bool accounts_have_keys(struct accounts *a); /* and from then on, even if all are revoked */
+const struct ledger_key *accounts_key(const struct accounts *a, struct http_slice shown); /* NULL: no such key */
+
+struct bill {
+    int ticket;                      /* -1: none */
+    int64_t max_output;              /* 0: not stated */
+    int64_t prompt, cached, output;  /* output: data frames seen, until the engine says */
+    bool counted;                    /* the prompt is known */
+};
+
+/* false: refused, *answer says how. */
+bool account_admit(struct accounts *a, struct bill *b, const struct ledger_ask *ask, struct ledger_answer *answer);
+/* A usage frame. false at the first one: what the prompt took no longer fits; abandon and refuse. */
+bool account_usage(struct accounts *a, struct bill *b, const json_t *usage, struct ledger_answer *answer);
+void account_data(struct accounts *a, struct bill *b); /* a data frame: about a token */
+/* end: the engine's end frame, or NULL when there was none. true: done(arg) follows once the row is on disk; false:
+ * there was nothing to book. */
+bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const char *finish, ledger_done_fn *done,
+                    void *arg);
+void account_abandon(struct accounts *a, struct bill *b);
+#endif
