@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "kern/rungs.h"
 #include "kern/tile.h"
+#include "kern/unroll.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -41,21 +42,21 @@ INLINE void dots(const struct arg *a, int b, int g0, const int groups, int half,
 {
     const __m256i ones = _mm256_set1_epi16(1);
     const int step = span ? span : 1;
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int g = g0; g < g0 + groups; g += step) {
         __m256i part[GROUP];
-#pragma GCC unroll 8
+        UNROLL(8)
         for (int k = 0; k < step; k++) {
             __m256i w = _mm256_load_si256((const __m256i *)(a->t->q[b * 8 + g + k] + 32 * half));
             __m256i size = span ? w : _mm256_abs_epi8(w);
-#pragma GCC unroll 4
+            UNROLL(4)
             for (int r = 0; r < rows; r++) {
                 __m256i x = four(a->x[r][a->at + (size_t)b].q + 4 * (g + k));
                 __m256i p = _mm256_maddubs_epi16(size, span ? x : _mm256_sign_epi8(x, w));
                 part[r] = k ? _mm256_add_epi16(part[r], p) : p;
             }
         }
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int r = 0; r < rows; r++)
             dot[r] = _mm256_add_epi32(dot[r], _mm256_madd_epi16(part[r], ones));
     }
@@ -67,14 +68,14 @@ INLINE void product(const struct arg *a, const int rows, const bool sixteen, con
     const __m128i shift = _mm_cvtsi32_si128(a->shift);
     for (int half = 0; half < 2; half++) {
         __m256 sum[GROUP];
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int r = 0; r < rows; r++)
             sum[r] = _mm256_load_ps(a->acc + 16 * r + 8 * half);
         for (int b = 0; b < a->blocks; b++) {
-#pragma GCC unroll 2
+            UNROLL(2)
             for (int h = 0; h < subs; h++) {
                 __m256i dot[GROUP];
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (int r = 0; r < rows; r++) {
                     const struct kern_act *x = a->x[r] + a->at + b;
                     int corr = sixteen ? x->corr16[h] : x->corr;
@@ -83,7 +84,7 @@ INLINE void product(const struct arg *a, const int rows, const bool sixteen, con
                 dots(a, b, h * groups, groups, half, rows, span, dot);
                 __m256 scale = _mm256_load_ps(a->t->scale[b * subs + h] + 8 * half);
                 __m256 low = min ? _mm256_load_ps(a->t->min[b * subs + h] + 8 * half) : scale;
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (int r = 0; r < rows; r++) {
                     const struct kern_act *x = a->x[r] + a->at + b;
                     sum[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[r]),
@@ -94,7 +95,7 @@ INLINE void product(const struct arg *a, const int rows, const bool sixteen, con
                 }
             }
         }
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int r = 0; r < rows; r++)
             _mm256_store_ps(a->acc + 16 * r + 8 * half, sum[r]);
     }
