@@ -218,10 +218,10 @@ INLINE int sum8(__m256i v)
 /* What rounding loses, in squared steps: eight values and the eight that lie 16 further on. */
 INLINE __m256 act_error8(const float *x, __m256 inv)
 {
-    const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    enum { NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
     __m256 a = _mm256_mul_ps(_mm256_loadu_ps(x), inv), b = _mm256_mul_ps(_mm256_loadu_ps(x + 16), inv);
-    a = _mm256_sub_ps(a, _mm256_round_ps(a, nearest));
-    b = _mm256_sub_ps(b, _mm256_round_ps(b, nearest));
+    a = _mm256_sub_ps(a, _mm256_round_ps(a, NEAREST));
+    b = _mm256_sub_ps(b, _mm256_round_ps(b, NEAREST));
     return _mm256_fmadd_ps(b, b, _mm256_mul_ps(a, a));
 }
 
