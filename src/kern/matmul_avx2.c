@@ -5,6 +5,7 @@
  * |w| * (x with w's sign), where 2 * 128 * 127 just fits. Nothing ever saturates. */
 #include "base/assert.h"
 #include "kern/rungs.h"
+#include "kern/strip.h"
 #include "kern/tile.h"
 #include "kern/unroll.h"
 
@@ -18,6 +19,8 @@ enum {
     BLOCK_ROWS = 60 * GROUP,
     BLOCK_BYTES = 1 << 19,
     SIDE = 2,
+    FEW = 2,     /* rows of x that go as strips */
+    STREAMS = 4, /* panels read at a time then */
 };
 
 struct arg {
@@ -191,10 +194,40 @@ static void row_block(const struct kern_matmul *op, int t0, int n, int panel, in
         store(op, t0, n, panel + p, acc[p]);
 }
 
+/* One or two rows of x: `side` panels unit by unit, each a stream of its own from memory. */
+static void few_rows(const struct kern_matmul *op, int panel, int side)
+{
+    const struct kern_matrix *w = op->w;
+    const struct kern_layout *l = kern_layout(w->type);
+    const struct kern_act *x[FEW];
+    _Alignas(64) float acc[STREAMS][FEW * 16] = { { 0 } };
+    kern_strip_fn *fn = kern_strip_avx2(w->type, op->n);
+    struct kern_strip a = { .type = w->type, .x = x };
+    size_t unit_bytes = kern_unit_bytes(l, KERN_UNIT_BLOCKS);
+    for (int t = 0; t < op->n; t++)
+        x[t] = kern_x_row(op, t);
+    for (int u = 0; u * KERN_UNIT_COLS < w->cols; u++) {
+        a.at = (size_t)u * KERN_UNIT_BLOCKS;
+        a.blocks = kern_unit_blocks(w->cols, u);
+        for (int p = 0; p < side; p++) {
+            a.unit = w->data + (size_t)(panel + p) * w->panel_bytes + (size_t)u * unit_bytes;
+            a.acc = acc[p];
+            fn(&a);
+        }
+    }
+    for (int p = 0; p < side; p++)
+        store(op, 0, op->n, panel + p, acc[p]);
+}
+
 static void matmul(const struct kern_matmul *op, int panel_first, int panel_end)
 {
     if (kern_type_is_float(op->w->type)) {
         kern_fmul_avx2(op, panel_first, panel_end);
+        return;
+    }
+    if (op->n <= FEW) {
+        for (int p = panel_first; p < panel_end; p += STREAMS)
+            few_rows(op, p, panel_end - p < STREAMS ? panel_end - p : STREAMS);
         return;
     }
     int fit = (int)(BLOCK_BYTES / (kern_q8_bytes(op->w->cols) * GROUP)) * GROUP;
@@ -218,10 +251,10 @@ INLINE int sum8(__m256i v)
 /* What rounding loses, in squared steps: eight values and the eight that lie 16 further on. */
 INLINE __m256 act_error8(const float *x, __m256 inv)
 {
-    const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    enum { NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
     __m256 a = _mm256_mul_ps(_mm256_loadu_ps(x), inv), b = _mm256_mul_ps(_mm256_loadu_ps(x + 16), inv);
-    a = _mm256_sub_ps(a, _mm256_round_ps(a, nearest));
-    b = _mm256_sub_ps(b, _mm256_round_ps(b, nearest));
+    a = _mm256_sub_ps(a, _mm256_round_ps(a, NEAREST));
+    b = _mm256_sub_ps(b, _mm256_round_ps(b, NEAREST));
     return _mm256_fmadd_ps(b, b, _mm256_mul_ps(a, a));
 }
 

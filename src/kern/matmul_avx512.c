@@ -220,10 +220,10 @@ void kern_matmul_avx512(const struct kern_matmul *op, int panel_first, int panel
 /* What rounding loses, in squared steps: four lanes to be added. */
 INLINE __m128 act_error(__m512 v0, __m512 v1, __m512 inv)
 {
-    const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    enum { NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
     __m512 a = _mm512_mul_ps(v0, inv), b = _mm512_mul_ps(v1, inv);
-    a = _mm512_sub_ps(a, _mm512_roundscale_ps(a, nearest));
-    b = _mm512_sub_ps(b, _mm512_roundscale_ps(b, nearest));
+    a = _mm512_sub_ps(a, _mm512_roundscale_ps(a, NEAREST));
+    b = _mm512_sub_ps(b, _mm512_roundscale_ps(b, NEAREST));
     a = _mm512_fmadd_ps(b, b, _mm512_mul_ps(a, a));
     __m256 s = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
     return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
