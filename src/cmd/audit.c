@@ -60,7 +60,8 @@ int cmd_audit(int argc, char **argv)
         printf("%" PRIu64 " leaves, %" PRIu64 " checkpoints, %" PRIu64 " statements, %" PRIu64 " receipts (%" PRIu64
                " denials), %" PRIu64 " decisions evaluated again, %" PRIu64 " model files hashed: ",
                r.leaves, r.checkpoints, r.notes, r.receipts, r.denials, r.decided_again, r.files_hashed);
-        printf(r.findings ? "%" PRIu64 " things are wrong\n" : "nothing is wrong\n", r.findings);
+        printf(r.findings == 1 ? "1 thing is wrong\n" : r.findings ? "%" PRIu64 " things are wrong\n" : "nothing is wrong\n",
+               r.findings);
     }
     buf_release(&r.text);
     buf_release(&policy);
