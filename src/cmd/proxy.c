@@ -30,18 +30,22 @@ struct proxy_options {
 #define FIELD(name) OPT_FIELD(struct proxy_options, name)
 static const struct opt rows[] = {
     { "url", 'u', OPT_STRING, "URL", "the site", FIELD(url), 0, 0 },
-    { "policy", 'p', OPT_STRING, "FILE", "your trust policy: which log and witnesses you believe", FIELD(policy), 0, 0 },
+    { "policy", 'p', OPT_STRING, "FILE", "your trust policy: which log and witnesses you believe",
+      FIELD(policy), 0, 0 },
     { "model", 'm', OPT_STRING, "NAME", "the model (default: default)", FIELD(model), 0, 0 },
-    { "key", 'k', OPT_STRING, "FILE", "your signing key; without it requests are sealed but not signed", FIELD(key), 0, 0 },
+    { "key", 'k', OPT_STRING, "FILE", "your signing key; without it requests are sealed but not signed",
+      FIELD(key), 0, 0 },
     { "api-key", 0, OPT_STRING, "KEY", "the site's API key", FIELD(api_key), 0, 0 },
     { "class", 'c', OPT_STRING, "NAME", "data class of every request", FIELD(data_class), 0, 0 },
-    { "country", 0, OPT_STRINGS, "CC", "where the node may stand; repeat; none given: anywhere", FIELD(countries), 0, 0 },
+    { "country", 0, OPT_STRINGS, "CC", "where the node may stand; repeat; none given: anywhere",
+      FIELD(countries), 0, 0 },
     { "fresh", 0, OPT_INT, "SECONDS", "how old cosignatures may be (default a day)", FIELD(max_age_s), 1, 1e9 },
     { "listen", 'l', OPT_STRING, "ADDR:PORT", "where to listen (default 127.0.0.1:8331)", FIELD(listen), 0, 0 },
     { "state", 0, OPT_STRING, "DIR", "where receipts and what was seen are kept", FIELD(state), 0, 0 },
     { 0 } };
 const struct opt_command cmd_proxy_spec = {
-    "proxy", "--url URL --policy FILE [options]", "a local OpenAI endpoint that verifies, seals, signs and keeps receipts",
+    "proxy", "--url URL --policy FILE [options]",
+    "a local OpenAI endpoint that verifies, seals, signs and keeps receipts",
     "Sends nothing unless the site shows a logged, witnessed and current chain of statements (docs/trust.md).", rows };
 
 struct proxy {
@@ -84,7 +88,8 @@ static void deliver(void *arg)
     struct piece *p = arg;
     struct work *w = p->w;
     if (w->x && p->kind == PIECE_HEAD) {
-        http_reply_begin(w->x, &(struct http_reply){ .status = p->status, .content_type = buf_str(&p->text), .length = -1 });
+        const struct http_reply r = { .status = p->status, .content_type = buf_str(&p->text), .length = -1 };
+        http_reply_begin(w->x, &r);
         w->begun = true;
     } else if (w->x && p->kind == PIECE_DATA) {
         http_reply_data(w->x, p->text.data, p->text.len);

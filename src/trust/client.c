@@ -112,8 +112,8 @@ static enum err_code accept_checkpoint(struct client *c, const struct offer *o, 
     const struct quorum_time when = { now_s, c->max_age_s, CHAIN_SKEW_S };
     enum err_code code = quorum_check(&c->quorum, as_span(&o->checkpoint), &when, n, cp, log, e);
     if (!code && c->known && o->since != c->size)
-        code = err_set(e, ERR_DENIED, "the offer proves growth from %" PRIu64 " leaves, not from the %" PRIu64 " seen last",
-                       o->since, c->size);
+        code = err_set(e, ERR_DENIED, "the offer proves growth from %" PRIu64 " leaves, not from the %" PRIu64
+                       " seen last", o->since, c->size);
     if (!code && c->known)
         code = tree_check_grown(c->size, c->root, cp->size, cp->root, &o->grown, e);
     return code;
@@ -146,7 +146,8 @@ static enum err_code check_node(const struct client *c, const struct offer *o, s
     hash_text_of(&o->note[OFFER_RELEASE], hash, release);
     hash_text_of(&o->note[OFFER_POLICY], hash, s->policy);
     hash_text_of(&o->note[OFFER_MODEL], hash, s->model);
-    if (!span_is(statement_get(&s->node, "release"), release) || !span_is(statement_get(&s->node, "policy"), s->policy) ||
+    if (!span_is(statement_get(&s->node, "release"), release) ||
+        !span_is(statement_get(&s->node, "policy"), s->policy) ||
         !lists(statement_get(&s->node, "models"), s->model))
         return err_set(e, ERR_DENIED, "the node runs another release, policy or model than it offers");
     enum err_code code = check_country(c, statement_get(&s->node, "jurisdiction"), e);

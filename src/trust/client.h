@@ -1,9 +1,9 @@
 /* client -- the side that asks: refuses to send until a site has shown who it is, then seals, signs, and checks what
  * comes back. Used by `tokenworks proxy`; one per site, one thread.
  *
- * It sends only if: the root is in the log's first leaf or follows from the root it knows; the checkpoint carries the log's
- * signature and the quorum, freshly, and grew out of the last one seen; node, release, policy and model notes are in
- * it, signed in their roles, in their time, not revoked, not older than seen; the node runs that release, policy
+ * It sends only if: the root is the log's first leaf or follows from the root it knows; the checkpoint carries the
+ * log's signature and the quorum, freshly, and grew out of the last one seen; node, release, policy and model notes are
+ * in it, signed in their roles, in their time, not revoked, not older than seen; the node runs that release, policy
  * and model, and stands where the client allows. */
 #ifndef TRUST_CLIENT_H
 #define TRUST_CLIENT_H
