@@ -263,7 +263,8 @@ static void rows(struct bench *b, float *y, const float *x)
 int bench_kernels(FILE *out, bool json, enum kern_isa cap)
 {
     static const enum kern_type types[] = {
-        KERN_Q4_0, KERN_Q4_K, KERN_Q8_0, KERN_Q6_K, KERN_Q5_0, KERN_Q5_K, KERN_Q4_1, KERN_Q5_1, KERN_IQ4_NL, KERN_IQ4_XS,
+        KERN_Q4_0, KERN_Q4_K, KERN_Q8_0, KERN_Q6_K, KERN_Q5_0, KERN_Q5_K, KERN_Q4_1, KERN_Q5_1,
+        KERN_IQ4_NL, KERN_IQ4_XS,
         KERN_MXFP4, KERN_Q3_K, KERN_Q2_K, KERN_F16, KERN_BF16, KERN_F32,
     };
     static const enum kern_type kv_types[] = { KERN_F16, KERN_Q8_0, KERN_BF16, KERN_F32 };

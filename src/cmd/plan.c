@@ -137,7 +137,8 @@ static void print_summary(const struct plan *p, const char *folder)
         }
     }
     if (folder)
-        printf("written            %s/report.html, plan.json, units.csv, costs.csv, flows.csv, slo.csv, figures.csv\n", folder);
+        printf("written            %s/report.html, plan.json, units.csv, costs.csv, flows.csv, slo.csv, figures.csv\n",
+               folder);
 }
 
 /* ---- the actions */
@@ -202,7 +203,8 @@ static int plan_file(const struct plan_options *o, const char *path)
         json_decref(b);
     }
     if (!rc && p.slo.failed) {
-        fprintf(stderr, "tokenworks plan: %d service levels are missed after %d rounds: relax them, add hardware that is "
+        fprintf(stderr, "tokenworks plan: %d service levels are missed after %d rounds: relax them, add hardware "
+                "that is "
                         "faster, or raise the budget\n", p.slo.failed, p.rounds);
         rc = 1;
     }
@@ -266,7 +268,8 @@ static int fit_file(const char *path)
         printf("step: {a: %.6g ms, b: %.6g ms/tok, c: %.6g ms/tok, d: %.6g ns/tok, e: %.6g ns/tok2}\n", m->a, m->b,
                m->c,
                m->d * 1e6, m->e * 1e6);
-        printf("# %d points, mean error %.2f %%, worst %.2f %%\n# prefill batch context sum_pc: ms measured, ms fitted\n",
+        printf("# %d points, mean error %.2f %%, worst %.2f %%\n"
+               "# prefill batch context sum_pc: ms measured, ms fitted\n",
                count, 100 * fit.mean, 100 * fit.worst);
         for (int i = 0; i < count; i++)
             printf("# %g %g %g %g: %.3f %.3f\n", points[i].prefill, points[i].batch, points[i].context,

@@ -110,7 +110,8 @@ static void print_table(const struct tco_options *o, const struct tco_input *in)
     printf("capital              %14.0f USD  (recovered over %g years at %.1f %%: %.5f a year)\n", r.capex,
            in->life_y,
            100 * in->discount, r.crf);
-    printf("a year: capital      %14.0f USD\n        energy       %14.0f USD  (%.0f kWh)\n        maintenance  %14.0f USD\n",
+    printf("a year: capital      %14.0f USD\n        energy       %14.0f USD  (%.0f kWh)\n"
+           "        maintenance  %14.0f USD\n",
            r.annuity, r.energy, r.kwh, r.maintenance);
     if (r.staff + r.rent > 0)
         printf("        staff, rent  %14.0f USD\n", r.staff + r.rent);
