@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "base/rng.h"
+#include "cmd/bench_kernels.h"
 #include "cmd/bench_probe.h"
 #include "cmd/model_path.h"
 #include "infer/kv.h"
@@ -49,6 +50,8 @@ static const struct opt option_rows[] = {
     { "json", 0, OPT_FLAG, NULL, "one JSON object", OPT_FIELD(struct bench_options, json), 0, 0 },
     { "no-probe", 0, OPT_FLAG, NULL, "skip the measurement of the machine's limits",
       OPT_FIELD(struct bench_options, no_probe), 0, 0 },
+    { "kernels", 0, OPT_FLAG, NULL, "each kernel by itself as a fraction of the machine's limit; needs no model",
+      OPT_FIELD(struct bench_options, kernels), 0, 0 },
     { 0 },
 };
 const struct opt_command cmd_bench_spec = {
@@ -332,6 +335,15 @@ static enum err_code open_model(struct bench *t, struct err *e)
     return c;
 }
 
+static enum err_code run_kernels(struct bench *t, struct err *e)
+{
+    enum kern_isa cap = KERN_ISA_COUNT;
+    if (t->o.isa && !kern_isa_by_name(t->o.isa, &cap))
+        return err_set(e, ERR_INVALID, "--isa %.20s: choose ref, avx2, avx512 or amx", t->o.isa);
+    bench_kernels(stdout, t->o.json, cap);
+    return ERR_OK;
+}
+
 int cmd_bench(int argc, char **argv)
 {
     struct bench *t = MEM_NEW(struct bench);
@@ -342,7 +354,9 @@ int cmd_bench(int argc, char **argv)
     struct err e = { 0 };
     enum opt_result r = opt_parse(&cmd_bench_spec, argc, argv, &t->o, &positional);
     int status = r == OPT_HELP_SHOWN ? 0 : 2;
-    if (r == OPT_RUN) {
+    if (r == OPT_RUN && t->o.kernels) {
+        status = run_kernels(t, &e) ? cmd_fail(&cmd_bench_spec, &e) : 0;
+    } else if (r == OPT_RUN) {
         status = open_model(t, &e) ? cmd_fail(&cmd_bench_spec, &e) : 0;
         if (!status) {
             if (!t->o.no_probe)
