@@ -6,6 +6,7 @@
 #ifndef FRONT_FRONT_H
 #define FRONT_FRONT_H
 #include "base/json.h"
+#include "front/account.h"
 #include "net/http_server.h"
 
 enum { FRONT_MODELS_MAX = 16, FRONT_HOSTS_MAX = 32 };
@@ -26,7 +27,8 @@ struct front_options {
     const char *cors_origin;        /* NULL: no CORS */
     const char *key_file;           /* NULL: none */
     const char *plain_key;          /* NULL: none */
-    const char *ledger_dir;         /* where ledger.db is or comes to be; NULL: nothing is booked */
+    const char *ledger_dir;         /* where ledger.db is or comes to be */
+    enum accounts_mode ledger;
     int64_t drain_ms;
     bool log_requests;
     /* What happened to an engine, for the narration; may be NULL. loading is 0..1. */

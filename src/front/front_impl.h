@@ -6,6 +6,7 @@
 #include "front/front.h"
 #include "front/keys.h"
 #include "front/link.h"
+#include "front/repeat.h"
 
 struct front;
 struct relay;
@@ -36,6 +37,7 @@ struct front {
     struct http_server *server;
     struct keys *keys;
     struct accounts *accounts;            /* NULL: no ledger */
+    struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct link *links[FRONT_MODELS_MAX]; /* [options.model_count] */
     struct relay *relays;                 /* in flight */
     int relay_count;
