@@ -62,7 +62,8 @@ static void relay_free(struct relay *r)
     link_call_close(r->link, &r->call);
     account_abandon(f->accounts, &r->bill); /* unless it was settled */
     if (r->repeat >= 0)
-        repeat_end(f->repeats, r->repeat, !r->bill.settled ? REPEAT_NOT_BOOKED : r->ending ? REPEAT_WHOLE : REPEAT_PART);
+        repeat_end(f->repeats, r->repeat, !r->bill.settled ? REPEAT_NOT_BOOKED :
+                   r->ending ? REPEAT_WHOLE : REPEAT_PART);
     buf_release(&r->lines);
     buf_release(&r->type);
     buf_release(&r->body);
