@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 
-from server import B, Server, closed, equal, run, until
+from server import B, Reply, Server, equal, run, until
 
 
 def tokenworks(s, *words):
@@ -59,6 +59,32 @@ def what_was_used_is_booked_before_the_reply_ends():
         equal(totals(s)["requests"], 4)
 
 
+def who_leaves_pays_for_what_was_made():
+    with Server() as s:
+        c = s.open(do="stream", n=1000, ms=10)
+        data = b""
+        while data.count(b"word") < 20:
+            data += c.recv(65536)
+        c.close()
+        until(lambda: totals(s)["requests"] == 1, "the row")
+        t = totals(s)
+        assert t["prompt_tokens"] == 7 and 20 <= t["output_tokens"] < 200, t
+        c = s.open(do="silent")  # the engine never began: nothing to pay
+        time.sleep(0.1)
+        c.close()
+        s.do(do="crash-late")
+        until(lambda: s.get("/health").status == 200, "the engine")
+        equal(totals(s), {"requests": 2, "prompt_tokens": 14, "output_tokens": t["output_tokens"] + 1})
+    # Leaving while the last row is written, and stopping with rows under way: nothing is lost, nothing hangs.
+    with Server() as s:
+        for _ in range(30):
+            s.open(do="echo").close()
+        replies = [s.open(do="stream", n=3) for _ in range(20)]
+        for c in replies:
+            equal(Reply(c).body.count(b"word"), 3)
+        assert totals(s)["requests"] >= 20
+
+
 def limits_are_429_with_their_headers():
     with Server() as s:
         tokenworks(s, "tenant", "add", "small")
@@ -73,4 +99,5 @@ def limits_are_429_with_their_headers():
         equal(sum(line.lower().startswith("retry-after") for line in replies[2].lines), 1)
 
 
-run([a_key_made_while_it_runs_is_obeyed, what_was_used_is_booked_before_the_reply_ends, limits_are_429_with_their_headers])
+run([a_key_made_while_it_runs_is_obeyed, what_was_used_is_booked_before_the_reply_ends,
+     who_leaves_pays_for_what_was_made, limits_are_429_with_their_headers])
