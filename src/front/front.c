@@ -94,14 +94,14 @@ static void raise_descriptor_limit(int connections)
                  (long long)r.rlim_cur, connections);
 }
 
-static void warn_if_open(const struct front *f)
+static void warn_if_open(struct front *f)
 {
+    bool keyed = keys_count(f->keys) || accounts_have_keys(f->accounts);
     const char *a = f->options.http.address;
     bool loopback = !strncmp(a, "127.", 4) || !strcmp(a, "::1") || !strcmp(a, "localhost");
-    bool keys = keys_count(f->keys) || accounts_have_keys(f->accounts);
-    if (!loopback && !keys)
+    if (!loopback && !keyed)
         log_line(LOG_WARN, "front", "no API key is set: whoever reaches %s may use this server", a);
-    if (!loopback && keys && !f->options.http.tls)
+    if (!loopback && keyed && !f->options.http.tls)
         log_line(LOG_WARN, "front", "API keys travel in the clear to %s: give --tls-cert and --tls-key", a);
 }
 

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 
-from server import B, Reply, SLOW, Server, closed, equal, request, run, until
+from server import B, Reply, SLOW, Server, equal, request, run, until
 
 
 def tokenworks(s, *words):
@@ -61,6 +61,32 @@ def what_was_used_is_booked_before_the_reply_ends():
         equal(totals(s), {"requests": 4, "prompt_tokens": 28, "output_tokens": 18})
         s.do(do="refuse", status=400)  # nothing was used: no row
         equal(totals(s)["requests"], 4)
+
+
+def who_leaves_pays_for_what_was_made():
+    with Server("--ledger") as s:
+        c = s.open(do="stream", n=1000, ms=10)
+        data = b""
+        while data.count(b"word") < 20:
+            data += c.recv(65536)
+        c.close()
+        until(lambda: totals(s)["requests"] == 1, "the row")
+        t = totals(s)
+        assert t["prompt_tokens"] == 7 and 20 <= t["output_tokens"] < 200, t
+        c = s.open(do="silent")  # the engine never began: nothing to pay
+        time.sleep(0.1)
+        c.close()
+        s.do(do="crash-late")
+        until(lambda: s.get("/health").status == 200, "the engine")
+        equal(totals(s), {"requests": 2, "prompt_tokens": 14, "output_tokens": t["output_tokens"] + 1})
+    # Leaving while the last row is written, and stopping with rows under way: nothing is lost, nothing hangs.
+    with Server("--ledger") as s:
+        for _ in range(30):
+            s.open(do="echo").close()
+        replies = [s.open(do="stream", n=3) for _ in range(20)]
+        for c in replies:
+            equal(Reply(c).body.count(b"word"), 3)
+        assert totals(s)["requests"] >= 20
 
 
 def limits_are_429_with_their_headers():
@@ -296,7 +322,8 @@ def a_repeated_request_is_billed_once():
         assert "tokenworks_ledger_duplicates_total 2" in lines
 
 
-run([a_key_made_while_it_runs_is_obeyed, what_was_used_is_booked_before_the_reply_ends, limits_are_429_with_their_headers,
+run([a_key_made_while_it_runs_is_obeyed, what_was_used_is_booked_before_the_reply_ends,
+     who_leaves_pays_for_what_was_made, limits_are_429_with_their_headers,
      nothing_is_booked_before_a_key_exists, every_route_asks_but_health_and_the_console,
      keys_of_the_file_and_of_the_ledger_both_work, a_revoked_last_key_does_not_open_the_doors,
      a_budget_ends_in_429_and_is_not_overrun, the_prompt_is_counted_before_the_first_token,
