@@ -27,7 +27,7 @@ struct job {
     struct buf out, tokens;  /* tokens: ids, u32 each, of a stream's bytes not yet sent */
     bool head_sent, begun, cancelled, credited;
     int64_t credit;          /* data frames that may still be sent, when credited */
-    int64_t received_ns, started_ns;
+    int64_t received_ns, started_ns, first_ns; /* 0: not yet; first: the first token */
     enum infer_finish last_finish;
 };
 
@@ -101,9 +101,10 @@ static void send_end(struct job *j)
     int64_t now = clock_mono_ns();
     buf_printf(&b, "{\"finish\":\"%s\",\"usage\":", finish_name(j->cancelled ? INFER_CANCELLED : j->last_finish));
     usage_json(j, &b);
-    buf_printf(&b, ",\"queue_ms\":%.3f,\"total_ms\":%.3f}",
-               j->started_ns ? (double)(j->started_ns - j->received_ns) / 1e6 : 0.0,
-               (double)(now - j->received_ns) / 1e6);
+    int64_t first_ns = j->first_ns ? j->first_ns : now, started_ns = j->started_ns ? j->started_ns : first_ns;
+    buf_printf(&b, ",\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,\"total_ms\":%.3f}",
+               (double)(started_ns - j->received_ns) / 1e6, (double)(first_ns - started_ns) / 1e6,
+               (double)(now - first_ns) / 1e6, (double)(now - j->received_ns) / 1e6);
     send_frame(j, FRAME_END, buf_str(&b), b.len);
     buf_release(&b);
 }
@@ -170,6 +171,7 @@ static bool on_token(void *user, const struct infer_token *t)
     struct job *j = c->job;
     int64_t now = clock_mono_ns();
     bool first = j->usage.completion_tokens++ == 0;
+    j->first_ns = first ? now : j->first_ns;
     engine_metric_observe(j->table->metric, first ? METRIC_TTFT : METRIC_ITL,
                    (double)(now - (first ? j->received_ns : c->last_ns)) / 1e9);
     c->last_ns = now;

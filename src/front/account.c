@@ -165,6 +165,13 @@ void account_unsent(struct bill *b, int64_t tokens)
     b->output -= tokens < b->output ? tokens : b->output;
 }
 
+/* A time of the engine's end frame; it is another process: nothing it says may hurt. */
+static int64_t micros(const json_t *end, const char *field)
+{
+    double ms = json_number_value(json_object_get(end, field));
+    return ms > 0 && ms < 1e12 ? (int64_t)(1000 * ms) : 0;
+}
+
 bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const char *finish, ledger_done_fn *done,
                     void *arg)
 {
@@ -181,7 +188,8 @@ bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const
     work(a, b, b->prompt - b->cached + b->output);
     b->use = (struct ledger_use){
         .prompt_tokens = b->prompt, .cached_tokens = b->cached, .output_tokens = b->output, .energy_mj = -1,
-        .queue_us = (int64_t)(1000 * json_number_value(json_object_get(end, "queue_ms"))),
+        .queue_us = micros(end, "queue_ms"), .prefill_us = micros(end, "prefill_ms"),
+        .decode_us = micros(end, "decode_ms"),
         .finish = said ? said : finish,
     };
     ledger_settle(a->ledger, b->ticket, &b->use, now_ms(), done, arg);

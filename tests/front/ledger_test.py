@@ -322,6 +322,44 @@ def a_repeated_request_is_billed_once():
         assert "tokenworks_ledger_duplicates_total 2" in lines
 
 
+def admins_do_over_http_what_the_commands_do():
+    with Server("--ledger") as s:
+        def verb(key, path, **fields):
+            return s.post("/tokenworks/admin/" + path, fields, x_api_key=key)
+        equal(s.get("/tokenworks/admin/key/list").status, 403)  # while no key exists: nobody is an admin
+        admin = make_key(s, role="admin")
+        user = tokenworks(s, "key", "add", "-t", "ward").strip()
+        auditor = tokenworks(s, "key", "add", "-t", "ward", "--role", "auditor").strip()
+        until(lambda: s.get("/v1/models", x_api_key=auditor).status == 200, "the keys")
+        equal([verb(k, "key/list").status for k in (user, auditor, admin, "tw-x")], [403, 200, 200, 401])
+        equal([verb(k, "tenant/add", name="clinic").status for k in (user, auditor, admin)], [403, 403, 200])
+        equal(verb(admin, "tenant/add", name="clinic").status, 400)  # it exists
+        r = verb(admin, "key/add", tenant="clinic", name="x", requests_per_minute=1, money_per_day="12.50", expires_days=9)
+        key = r.json()["key"]
+        until(lambda: s.get("/v1/models", x_api_key=key).status == 200, "the key")
+        equal([ask(s, key, do="stream", n=2).status for _ in range(2)], [200, 429])
+        limits = {(x["scope"], x["what"]): x["value"] for x in s.get("/tokenworks/admin/key/limits", x_api_key=admin).json()}
+        equal(limits, {("key", "requests per minute"): 1, ("key", "money per day (micro-units)"): 12500000})
+        equal(limits and json.loads(tokenworks(s, "key", "limits", "--json")), s.get("/tokenworks/admin/key/limits", x_api_key=admin).json())
+        equal(verb(admin, "key/limit", id=r.json()["id"], requests_per_minute=0).status, 200)
+        until(lambda: ask(s, key, do="stream", n=2).status == 200, "the limit to go")
+        used = verb(auditor, "usage/show", by="tenant").json()
+        equal([(x["tenant"], x["requests"], x["output_tokens"]) for x in used], [("clinic", 2, 4)])
+        equal(verb(admin, "key/revoke", id=r.json()["id"]).status, 200)
+        until(lambda: ask(s, key, do="stream").status == 401, "the revocation")
+        # What is refused changes nothing.
+        for path, fields, status in (("key/add", {"tenant": "nobody"}, 404), ("key/add", {}, 400), ("nothing", {}, 404),
+                                     ("key/add", {"tenant": "ward", "colour": "red"}, 400),
+                                     ("key/add", {"tenant": "ward", "role": "king"}, 400),
+                                     ("key/add", {"tenant": "ward", "tokens_per_day": -1}, 400),
+                                     ("tenant/add", {"name": "half", "tokens_per_day": "x"}, 400)):
+            equal((path, fields, verb(admin, path, **fields).status), (path, fields, status))
+        equal(s.get("/tokenworks/admin/key/add", x_api_key=admin).status, 405)
+        equal(len(verb(admin, "key/list").json()), 4)
+        equal([t["name"] for t in verb(admin, "tenant/list").json()], ["local", "ward", "clinic"])
+        assert key not in s.log
+
+
 run([a_key_made_while_it_runs_is_obeyed, what_was_used_is_booked_before_the_reply_ends,
      who_leaves_pays_for_what_was_made, limits_are_429_with_their_headers,
      nothing_is_booked_before_a_key_exists, every_route_asks_but_health_and_the_console,
@@ -329,4 +367,4 @@ run([a_key_made_while_it_runs_is_obeyed, what_was_used_is_booked_before_the_repl
      a_budget_ends_in_429_and_is_not_overrun, the_prompt_is_counted_before_the_first_token,
      the_request_carries_its_tenant_and_allowance, a_hang_up_is_billed_for_what_was_sent,
      a_crash_is_billed_for_what_was_sent, rows_add_up_to_what_clients_received, counts_outlive_a_restart,
-     answers_say_what_they_took, a_repeated_request_is_billed_once])
+     answers_say_what_they_took, a_repeated_request_is_billed_once, admins_do_over_http_what_the_commands_do])
