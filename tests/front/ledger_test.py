@@ -320,6 +320,10 @@ def a_repeated_request_is_billed_once():
         lines = s.get("/metrics", x_api_key=key).body.decode()
         assert 'tokenworks_tenant_requests_total{tenant="ward"} 3' in lines, lines
         assert "tokenworks_ledger_duplicates_total 2" in lines
+        after = Server(env={"TOKENWORKS_HOME": s.dir.name})  # it remembers nothing but the rows
+        equal(ask(after, key, Idempotency_Key="b", do="stream", n=5).status, 200)
+        equal(after.stop(), 0)
+        equal(sums(s)[0], 4)
 
 
 def admins_do_over_http_what_the_commands_do():
