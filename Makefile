@@ -40,6 +40,7 @@ LIBS_fleet  := -lnats
 LIBS_cmd    := -ledit
 LIBS_plan   := -lCbcSolver -lCbc -lCgl -lOsiClp -lClpSolver -lClp -lOsi -lCoinUtils -lm
 
+MAKEFLAGS += --jobs=$(shell nproc) --no-print-directory
 PROG := tokenworks
 empty :=
 comma := ,
@@ -180,7 +181,7 @@ check: $(B)/$(PROG) $(TESTS_C) $(TOOLS_C) library tidy layers
 	@B=$(B) SANITIZE=$(SANITIZE) tools/runtests $(TESTS_C) $(TESTS_SH)
 test:
 	@tools/deps test
-	@$(MAKE) --no-print-directory -j$$(nproc) check
+	@$(MAKE) check
 unit: $(TESTS_C)
 	@B=$(B) tools/runtests $(TESTS_C)
 layers: $(foreach f,$(FLOORS_HERE),layer-$(f))
@@ -199,7 +200,7 @@ run: all
 # ---- make fuzz T=gguf [SECONDS=60]: libFuzzer on fuzz/<T>.c, starting from fuzz/corpus/<T>/
 SECONDS ?= 60
 fuzz:
-	@$(MAKE) --no-print-directory CC=clang VARIANT=fuzz SAN="-fsanitize=fuzzer-no-link,address,undefined" \
+	@$(MAKE) CC=clang VARIANT=fuzz SAN="-fsanitize=fuzzer-no-link,address,undefined" \
 	  SANITIZE= CPPFLAGS=-DTW_SANITIZED=1 build/fuzz/fuzz-$(T)
 	@mkdir -p build/fuzz/corpus-$(T)
 	build/fuzz/fuzz-$(T) -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=4096 build/fuzz/corpus-$(T) \

@@ -60,7 +60,10 @@ int cmd_audit(int argc, char **argv)
         printf("%" PRIu64 " leaves, %" PRIu64 " checkpoints, %" PRIu64 " statements, %" PRIu64 " receipts (%" PRIu64
                " denials), %" PRIu64 " decisions evaluated again, %" PRIu64 " model files hashed: ",
                r.leaves, r.checkpoints, r.notes, r.receipts, r.denials, r.decided_again, r.files_hashed);
-        printf(r.findings ? "%" PRIu64 " things are wrong\n" : "nothing is wrong\n", r.findings);
+        if (r.findings)
+            printf("%" PRIu64 " %s wrong\n", r.findings, r.findings == 1 ? "thing is" : "things are");
+        else
+            puts("nothing is wrong");
     }
     buf_release(&r.text);
     buf_release(&policy);

@@ -13,7 +13,8 @@ struct keeper_cmd_options {
 };
 
 static const struct opt rows[] = {
-    { "site", 0, OPT_STRING, "DIR", "the site's folder (<state>/trust)", OPT_FIELD(struct keeper_cmd_options, site), 0, 0 },
+    { "site", 0, OPT_STRING, "DIR", "the site's folder (<state>/trust)",
+      OPT_FIELD(struct keeper_cmd_options, site), 0, 0 },
     { "boot", 0, OPT_STRING, "ID", "this boot's id", OPT_FIELD(struct keeper_cmd_options, boot), 0, 0 },
     { "best-effort", 0, OPT_FLAG, NULL, "run with the sandbox layers this machine has",
       OPT_FIELD(struct keeper_cmd_options, best_effort), 0, 0 },

@@ -26,10 +26,11 @@ static const struct opt rows[] = {
     { "log", 'l', OPT_STRINGS, "VKEY", "a log to watch; remembered", OPT_FIELD(struct witness_options, logs), 0, 0 },
     { 0 } };
 const struct opt_command cmd_witness_spec = {
-    "witness", "init --name NAME [--log VKEY]... | sign FILE | serve [--listen ADDR:PORT] | key", "watch logs and cosign their checkpoints",
+    "witness", "init --name NAME [--log VKEY]... | sign FILE | serve [--listen ADDR:PORT] | key",
+    "watch logs and cosign their checkpoints",
     "init makes a key and prints its verifier key for the log's trust policy. sign reads an add-checkpoint request "
-    "(tokenworks trust log request) and prints the cosignature line: for machines that share no network. serve does the same over "
-    "HTTP (C2SP tlog-witness: POST /add-checkpoint).", rows };
+    "(tokenworks trust log request) and prints the cosignature line: for machines that share no network. serve does "
+    "the same over HTTP (C2SP tlog-witness: POST /add-checkpoint).", rows };
 
 static enum err_code read_line_file(const char *dir, const char *name, struct buf *out, struct err *e)
 {

@@ -95,8 +95,8 @@ static enum err_code do_node(struct keeper *k, struct span in, struct buf *out, 
     if (s.type != STATEMENT_NODE || !span_is(statement_get(&s, "boot"), k->k->receipts.boot) ||
         !span_is(statement_get(&s, "receipt-key"), vkey))
         return err_set(e, ERR_DENIED, "only a node statement about this boot and its receipt key is signed");
-    if (statement_time(&s, "not-before") < now - CHAIN_SKEW_S || statement_time(&s, "not-before") > now + CHAIN_SKEW_S ||
-        statement_time(&s, "not-after") > now + CHAIN_SKEW_S + NODE_LIFE_MAX_S)
+    int64_t from = statement_time(&s, "not-before"), to = statement_time(&s, "not-after");
+    if (from < now - CHAIN_SKEW_S || from > now + CHAIN_SKEW_S || to > now + CHAIN_SKEW_S + NODE_LIFE_MAX_S)
         return err_set(e, ERR_DENIED, "a node statement begins now and lasts at most a day");
     return note_sign(in, &k->k->node, out, e);
 }

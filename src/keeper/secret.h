@@ -1,4 +1,4 @@
-/* secret -- memory for keys: pages no other process and no kernel mapping can reach (memfd_secret), else locked ones. */
+/* secret -- memory for keys: pages no other process and no kernel mapping reaches (memfd_secret), else locked ones. */
 #ifndef KEEPER_SECRET_H
 #define KEEPER_SECRET_H
 #include "base/err.h"

@@ -3,6 +3,7 @@
 #include "kern/lanes_avx2.h"
 #include "kern/page.h"
 #include "kern/rungs.h"
+#include "kern/unroll.h"
 
 enum { ROWS = KERN_ATTN_ROWS, ROWS_WANTED = 32, SCORE_ROWS = 3, VALUE_ROWS = 3 };
 
@@ -39,27 +40,27 @@ LANES void score_float(enum kern_type type, const struct rows *r, int first, con
 {
     const size_t step = 8 * (type == KERN_F32 ? 4 : 2);
     __m256 s[SCORE_ROWS][4];
-#pragma GCC unroll 3
+    UNROLL(3)
     for (int i = 0; i < n; i++)
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int j = 0; j < 4; j++)
             s[i][j] = _mm256_setzero_ps();
     for (int d = 0; d < dim; d++, k += 4 * step) {
         __m256 q[SCORE_ROWS];
-#pragma GCC unroll 3
+        UNROLL(3)
         for (int i = 0; i < n; i++)
             q[i] = _mm256_set1_ps(r->q[first + i][d]);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int j = 0; j < 4; j++) {
             __m256 x = widen(type, k + (size_t)j * step);
-#pragma GCC unroll 3
+            UNROLL(3)
             for (int i = 0; i < n; i++)
                 s[i][j] = _mm256_fmadd_ps(q[i], x, s[i][j]);
         }
     }
-#pragma GCC unroll 3
+    UNROLL(3)
     for (int i = 0; i < n; i++)
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int j = 0; j < 4; j++)
             _mm256_storeu_ps(r->s + (first + i) * 32 + 8 * j, s[i][j]);
 }
@@ -82,7 +83,7 @@ static void score_q8(const struct rows *r, int i, const unsigned char *k, int bl
                            _mm256_setzero_si256() };
         for (int g = 0; g < 8; g++) {
             __m256i x = four(q->q + 4 * g);
-#pragma GCC unroll 4
+            UNROLL(4)
             for (int j = 0; j < 4; j++) {
                 __m256i w = _mm256_loadu_si256((const __m256i *)(k + 64 + g * 128 + j * 32));
                 w = _mm256_xor_si256(w, high);
@@ -90,7 +91,7 @@ static void score_q8(const struct rows *r, int i, const unsigned char *k, int bl
                 dot[j] = _mm256_add_epi32(dot[j], _mm256_madd_epi16(p, ones));
             }
         }
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int j = 0; j < 4; j++) {
             __m256 f = _mm256_mul_ps(widen(KERN_F16, k + 16 * j), _mm256_set1_ps(q->scale));
             s[j] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[j]), f, s[j]);
@@ -158,22 +159,22 @@ LANES void value_block(const struct kern_kv *kv, enum kern_type type, const stru
     __m256 o[VALUE_ROWS][4];
     int blocks = kern_blocks32(kv->v_dim), left = kv->v_dim - d;
     size_t size = type == KERN_F32 ? 4 : 2;
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int j = 0; j < wide; j++)
-#pragma GCC unroll 3
+        UNROLL(3)
         for (int i = 0; i < n; i++)
             o[i][j] = _mm256_loadu_ps(r->o + (first + i) * r->v_pad + d + 8 * j);
     for (int t = r->lo[first]; t < r->hi[first]; t++) {
         __m256 p[VALUE_ROWS], f = _mm256_setzero_ps();
         if (type == KERN_Q8_0) /* d .. d + 8 * wide lie in one block of 32 */
             f = _mm256_set1_ps(_cvtsh_ss(kern_load16(v + (t * blocks + d / 32) * 2)));
-#pragma GCC unroll 3
+        UNROLL(3)
         for (int i = 0; i < n; i++) {
             p[i] = _mm256_set1_ps(r->s[(first + i) * 32 + t]);
             if (type == KERN_Q8_0)
                 p[i] = _mm256_mul_ps(p[i], f);
         }
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int j = 0; j < wide; j++) {
             __m256 x;
             if (type == KERN_Q8_0) {
@@ -183,14 +184,14 @@ LANES void value_block(const struct kern_kv *kv, enum kern_type type, const stru
                 const unsigned char *at = v + ((size_t)t * (size_t)kv->v_dim + (size_t)(d + 8 * j)) * size;
                 x = wide == 1 && left < 8 ? widen_part(type, at, left) : widen(type, at);
             }
-#pragma GCC unroll 3
+            UNROLL(3)
             for (int i = 0; i < n; i++)
                 o[i][j] = _mm256_fmadd_ps(p[i], x, o[i][j]);
         }
     }
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int j = 0; j < wide; j++)
-#pragma GCC unroll 3
+        UNROLL(3)
         for (int i = 0; i < n; i++)
             _mm256_storeu_ps(r->o + (first + i) * r->v_pad + d + 8 * j, o[i][j]);
 }
@@ -287,7 +288,8 @@ static void attn(const struct kern_attn *op, int kv_head, void *scratch)
     for (int i = 0; i < op->n_q; i += at_once) {
         int queries = op->n_q - i < at_once ? op->n_q - i : at_once;
         rows_begin(op, &r, kv_head, i, queries);
-        for (int page = 0; page * KERN_PAGE_TOKENS < op->pos_first + i + queries; page++) {
+        int page = kern_page_first(op, op->pos_first + i), end_pos = op->pos_first + i + queries;
+        for (; page * KERN_PAGE_TOKENS < end_pos; page++) {
             int first = r.count, end = 0; /* the rows that see the page are neighbours: positions rise */
             for (int k = 0; k < r.count; k++) {
                 if (kern_page_range(op, r.pos[k], page * KERN_PAGE_TOKENS, &r.lo[k], &r.hi[k])) {

@@ -5,6 +5,7 @@
 #include "kern/lanes_avx512.h"
 #include "kern/page.h"
 #include "kern/rungs.h"
+#include "kern/unroll.h"
 
 enum { ROWS = KERN_ATTN_ROWS, ROWS_WANTED = 32, SCORE_ROWS = 8, VALUE_ROWS = 6 };
 
@@ -33,19 +34,19 @@ LANES void score_float(enum kern_type type, const struct rows *r, int first, con
 {
     const size_t half = 16 * (type == KERN_F32 ? 4 : 2);
     __m512 s[SCORE_ROWS][2];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int i = 0; i < n; i++)
         s[i][0] = s[i][1] = _mm512_setzero_ps();
     for (int d = 0; d < dim; d++, k += 2 * half) {
         __m512 k0 = widen(type, k, 0xffff), k1 = widen(type, k + half, 0xffff);
-#pragma GCC unroll 8
+        UNROLL(8)
         for (int i = 0; i < n; i++) {
             __m512 q = _mm512_set1_ps(r->q[first + i][d]);
             s[i][0] = _mm512_fmadd_ps(q, k0, s[i][0]);
             s[i][1] = _mm512_fmadd_ps(q, k1, s[i][1]);
         }
     }
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int i = 0; i < n; i++) {
         _mm512_store_ps(r->s + (first + i) * 32, s[i][0]);
         _mm512_store_ps(r->s + (first + i) * 32 + 16, s[i][1]);
@@ -63,18 +64,18 @@ LANES void score_q8(const struct rows *r, int first, const int n, const unsigned
 {
     __m512 s[SCORE_ROWS][2];
     const struct kern_act *q = r->q8 + first * blocks;
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int i = 0; i < n; i++)
         s[i][0] = s[i][1] = _mm512_setzero_ps();
     for (int b = 0; b < blocks; b++, k += KERN_K8_BLOCK, q++) {
         __m512i dot[SCORE_ROWS][2];
-#pragma GCC unroll 8
+        UNROLL(8)
         for (int i = 0; i < n; i++)
             dot[i][0] = dot[i][1] = _mm512_set1_epi32(q[i * blocks].corr);
-#pragma GCC unroll 8
+        UNROLL(8)
         for (int g = 0; g < 8; g++) {
             __m512i k0 = _mm512_loadu_si512(k + 64 + g * 128), k1 = _mm512_loadu_si512(k + 128 + g * 128);
-#pragma GCC unroll 8
+            UNROLL(8)
             for (int i = 0; i < n; i++) {
                 __m512i x = four(q[i * blocks].q + 4 * g);
                 dot[i][0] = _mm512_dpbusd_epi32(dot[i][0], k0, x);
@@ -82,14 +83,14 @@ LANES void score_q8(const struct rows *r, int first, const int n, const unsigned
             }
         }
         __m512 f0 = widen(KERN_F16, k, 0xffff), f1 = widen(KERN_F16, k + 32, 0xffff);
-#pragma GCC unroll 8
+        UNROLL(8)
         for (int i = 0; i < n; i++) {
             __m512 f = _mm512_set1_ps(q[i * blocks].scale);
             s[i][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][0]), _mm512_mul_ps(f0, f), s[i][0]);
             s[i][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[i][1]), _mm512_mul_ps(f1, f), s[i][1]);
         }
     }
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int i = 0; i < n; i++) {
         _mm512_store_ps(r->s + (first + i) * 32, s[i][0]);
         _mm512_store_ps(r->s + (first + i) * 32 + 16, s[i][1]);
@@ -187,14 +188,14 @@ LANES void value_block(const struct kern_kv *kv, enum kern_type type, const stru
     int blocks = kern_blocks32(kv->v_dim);
     size_t size = type == KERN_F32 ? 4 : 2;
     const __mmask16 mask = wide == 4 ? 0xffff : tail_mask(kv->v_dim - d);
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int i = 0; i < n; i++)
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int j = 0; j < wide; j++)
             o[i][j] = _mm512_load_ps(r->o + (first + i) * r->v_pad + d + 16 * j);
     for (int t = r->lo[first]; t < r->hi[first]; t++) {
         __m512 x[4], f[4];
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int j = 0; j < wide; j++) {
             if (type == KERN_Q8_0) {
                 const unsigned char *code = v + blocks * 64 + t * blocks * 32 + d + 16 * j;
@@ -204,17 +205,17 @@ LANES void value_block(const struct kern_kv *kv, enum kern_type type, const stru
                 x[j] = widen(type, v + ((size_t)t * (size_t)kv->v_dim + (size_t)(d + 16 * j)) * size, mask);
             }
         }
-#pragma GCC unroll 6
+        UNROLL(6)
         for (int i = 0; i < n; i++) {
             __m512 p = _mm512_set1_ps(r->s[(first + i) * 32 + t]);
-#pragma GCC unroll 4
+            UNROLL(4)
             for (int j = 0; j < wide; j++)
                 o[i][j] = _mm512_fmadd_ps(type == KERN_Q8_0 ? _mm512_mul_ps(p, f[j]) : p, x[j], o[i][j]);
         }
     }
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int i = 0; i < n; i++)
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int j = 0; j < wide; j++)
             _mm512_store_ps(r->o + (first + i) * r->v_pad + d + 16 * j, o[i][j]);
 }
@@ -320,7 +321,8 @@ static void attn(const struct kern_attn *op, int kv_head, void *scratch)
     for (int i = 0; i < op->n_q; i += at_once) {
         int queries = op->n_q - i < at_once ? op->n_q - i : at_once;
         rows_begin(op, &r, kv_head, i, queries);
-        for (int page = 0; page * KERN_PAGE_TOKENS < op->pos_first + i + queries; page++) {
+        int page = kern_page_first(op, op->pos_first + i), end_pos = op->pos_first + i + queries;
+        for (; page * KERN_PAGE_TOKENS < end_pos; page++) {
             int first = r.count, end = 0; /* the rows that see the page are neighbours: positions rise */
             for (int k = 0; k < r.count; k++) {
                 if (kern_page_range(op, r.pos[k], page * KERN_PAGE_TOKENS, &r.lo[k], &r.hi[k])) {

@@ -174,7 +174,7 @@ static void one_query(const struct kern_attn *op, int kv_head, int head, int i)
     kern_attn_query_q8(q, kv->k_dim, q8);
     struct state st = { op->sinks ? op->sinks[head] : -INFINITY, op->sinks ? 1 : 0, { 0 } };
     int pos = op->pos_first + i, lo, hi;
-    for (int page = 0; page * KERN_PAGE_TOKENS <= pos; page++) {
+    for (int page = kern_page_first(op, pos); page * KERN_PAGE_TOKENS <= pos; page++) {
         if (!kern_page_range(op, pos, page * KERN_PAGE_TOKENS, &lo, &hi))
             continue;
         const unsigned char *k = op->pages[page] + kv->k_offset + (size_t)kv_head * kern_k_head_bytes(kv);

@@ -1,6 +1,7 @@
 /* fmul_avx2 -- float weights against float activations, 8 outputs in a vector: see fmul_avx512. */
 #include "kern/pack.h"
 #include "kern/rungs.h"
+#include "kern/unroll.h"
 
 #include <immintrin.h>
 
@@ -26,7 +27,7 @@ INLINE void tile(enum kern_type type, const struct kern_matmul *op, int t0, int 
     const unsigned char *p = w->data + (size_t)panel * w->panel_bytes;
     const float *x[ROWS_MOST];
     __m256 lo[ROWS_MOST], hi[ROWS_MOST];
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int r = 0; r < rows; r++) {
         x[r] = kern_x_row(op, t0 + r);
         lo[r] = hi[r] = _mm256_setzero_ps();
@@ -35,7 +36,7 @@ INLINE void tile(enum kern_type type, const struct kern_matmul *op, int t0, int 
         if (rows < 4)
             _mm_prefetch((const char *)p + 1024, _MM_HINT_T0);
         __m256 a = weights(type, p), b = weights(type, p + half);
-#pragma GCC unroll 6
+        UNROLL(6)
         for (int r = 0; r < rows; r++) {
             __m256 v = _mm256_set1_ps(x[r][c]);
             lo[r] = _mm256_fmadd_ps(a, v, lo[r]);
@@ -43,7 +44,7 @@ INLINE void tile(enum kern_type type, const struct kern_matmul *op, int t0, int 
         }
     }
     int row = panel * KERN_PANEL_ROWS, left = w->rows - row < 16 ? w->rows - row : 16;
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int r = 0; r < rows; r++) {
         _Alignas(32) float acc[16];
         _mm256_store_ps(acc, lo[r]);
@@ -63,12 +64,12 @@ INLINE void strip(enum kern_type type, const struct kern_matmul *op, int t, int 
     const unsigned char *p = w->data + (size_t)panel * w->panel_bytes;
     const float *x = kern_x_row(op, t);
     __m256 sum[SIDE][2];
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int s = 0; s < SIDE; s++)
         sum[s][0] = sum[s][1] = _mm256_setzero_ps();
     for (size_t c = 0; c < (size_t)w->cols; c++, p += 2 * half) {
         __m256 v = _mm256_set1_ps(x[c]);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int s = 0; s < SIDE; s++) {
             const unsigned char *at = p + (size_t)s * w->panel_bytes;
             _mm_prefetch((const char *)at + 1024, _MM_HINT_T0);
@@ -76,7 +77,7 @@ INLINE void strip(enum kern_type type, const struct kern_matmul *op, int t, int 
             sum[s][1] = _mm256_fmadd_ps(weights(type, at + half), v, sum[s][1]);
         }
     }
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int s = 0; s < SIDE; s++) {
         int row = (panel + s) * KERN_PANEL_ROWS, left = w->rows - row < 16 ? w->rows - row : 16;
         _Alignas(32) float acc[16];

@@ -5,6 +5,7 @@
 #include "kern/rungs.h"
 
 #include "kern/pack.h"
+#include "kern/unroll.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -30,29 +31,29 @@ INLINE void tile(enum kern_type type, const struct kern_matmul *op, int t0, int 
     const unsigned char *p = w->data + (size_t)panel * w->panel_bytes;
     const float *x[SUMS];
     __m512 sum[SUMS];
-#pragma GCC unroll 12
+    UNROLL(12)
     for (int r = 0; r < rows; r++)
         x[r] = kern_x_row(op, t0 + r);
-#pragma GCC unroll 24
+    UNROLL(24)
     for (int i = 0; i < rows * side; i++)
         sum[i] = _mm512_setzero_ps();
     for (size_t c = 0; c < (size_t)w->cols; c++) {
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int s = 0; s < side; s++) {
             const unsigned char *at = p + (size_t)s * w->panel_bytes + c * step;
             if (rows < 4)
                 _mm_prefetch((const char *)at + 1024, _MM_HINT_T0);
             __m512 v = weights(type, at);
-#pragma GCC unroll 12
+            UNROLL(12)
             for (int r = 0; r < rows; r++)
                 sum[s * rows + r] = _mm512_fmadd_ps(v, _mm512_set1_ps(x[r][c]), sum[s * rows + r]);
         }
     }
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int s = 0; s < side; s++) {
         int row = (panel + s) * KERN_PANEL_ROWS, left = w->rows - row;
         __mmask16 mask = left >= 16 ? 0xffff : (__mmask16)((1u << left) - 1);
-#pragma GCC unroll 12
+        UNROLL(12)
         for (int r = 0; r < rows; r++) {
             __m512 v = sum[s * rows + r];
             if (op->bias)

@@ -8,6 +8,7 @@
 #include "kern/rungs.h"
 #include "kern/tile.h"
 #include "kern/tiles_amx.h"
+#include "kern/unroll.h"
 
 #ifndef KERN_AMX_EMULATED
 #include <sys/syscall.h>
@@ -51,7 +52,7 @@ INLINE void add_block(const struct arg *a, const int32_t *dot, int b, const int 
 {
     const int s = sixteen ? 2 * b + h : b;
     __m512 scale = _mm512_load_ps(a->t->scale[s]), low = min ? _mm512_load_ps(a->t->min[s]) : scale;
-#pragma GCC unroll 16
+    UNROLL(16)
     for (int r = 0; r < TILE_ROWS; r++) {
         const struct kern_act *x = act(a, r, b);
         __m512 f = _mm512_cvtepi32_ps(_mm512_load_si512(dot + 16 * r));
@@ -66,7 +67,7 @@ INLINE void product(const struct arg *a, const bool sixteen, const bool min)
 {
     _Alignas(64) int32_t dot[2][TILE_ROWS * 16];
     __m512 sum[TILE_ROWS];
-#pragma GCC unroll 16
+    UNROLL(16)
     for (int r = 0; r < TILE_ROWS; r++)
         sum[r] = _mm512_load_ps(a->acc + 16 * r);
     const int step = sixteen ? 1 : 2; /* blocks a turn */
@@ -89,7 +90,7 @@ INLINE void product(const struct arg *a, const bool sixteen, const bool min)
         if (both)
             add_block(a, dot[1], b1, 1, sixteen, min, sum);
     }
-#pragma GCC unroll 16
+    UNROLL(16)
     for (int r = 0; r < TILE_ROWS; r++)
         _mm512_store_ps(a->acc + 16 * r, sum[r]);
 }

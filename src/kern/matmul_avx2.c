@@ -5,7 +5,9 @@
  * |w| * (x with w's sign), where 2 * 128 * 127 just fits. Nothing ever saturates. */
 #include "base/assert.h"
 #include "kern/rungs.h"
+#include "kern/strip.h"
 #include "kern/tile.h"
+#include "kern/unroll.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -17,6 +19,8 @@ enum {
     BLOCK_ROWS = 60 * GROUP,
     BLOCK_BYTES = 1 << 19,
     SIDE = 2,
+    FEW = 2,     /* rows of x that go as strips */
+    STREAMS = 4, /* panels read at a time then */
 };
 
 struct arg {
@@ -41,21 +45,21 @@ INLINE void dots(const struct arg *a, int b, int g0, const int groups, int half,
 {
     const __m256i ones = _mm256_set1_epi16(1);
     const int step = span ? span : 1;
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int g = g0; g < g0 + groups; g += step) {
         __m256i part[GROUP];
-#pragma GCC unroll 8
+        UNROLL(8)
         for (int k = 0; k < step; k++) {
             __m256i w = _mm256_load_si256((const __m256i *)(a->t->q[b * 8 + g + k] + 32 * half));
             __m256i size = span ? w : _mm256_abs_epi8(w);
-#pragma GCC unroll 4
+            UNROLL(4)
             for (int r = 0; r < rows; r++) {
                 __m256i x = four(a->x[r][a->at + (size_t)b].q + 4 * (g + k));
                 __m256i p = _mm256_maddubs_epi16(size, span ? x : _mm256_sign_epi8(x, w));
                 part[r] = k ? _mm256_add_epi16(part[r], p) : p;
             }
         }
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int r = 0; r < rows; r++)
             dot[r] = _mm256_add_epi32(dot[r], _mm256_madd_epi16(part[r], ones));
     }
@@ -67,14 +71,14 @@ INLINE void product(const struct arg *a, const int rows, const bool sixteen, con
     const __m128i shift = _mm_cvtsi32_si128(a->shift);
     for (int half = 0; half < 2; half++) {
         __m256 sum[GROUP];
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int r = 0; r < rows; r++)
             sum[r] = _mm256_load_ps(a->acc + 16 * r + 8 * half);
         for (int b = 0; b < a->blocks; b++) {
-#pragma GCC unroll 2
+            UNROLL(2)
             for (int h = 0; h < subs; h++) {
                 __m256i dot[GROUP];
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (int r = 0; r < rows; r++) {
                     const struct kern_act *x = a->x[r] + a->at + b;
                     int corr = sixteen ? x->corr16[h] : x->corr;
@@ -83,7 +87,7 @@ INLINE void product(const struct arg *a, const int rows, const bool sixteen, con
                 dots(a, b, h * groups, groups, half, rows, span, dot);
                 __m256 scale = _mm256_load_ps(a->t->scale[b * subs + h] + 8 * half);
                 __m256 low = min ? _mm256_load_ps(a->t->min[b * subs + h] + 8 * half) : scale;
-#pragma GCC unroll 4
+                UNROLL(4)
                 for (int r = 0; r < rows; r++) {
                     const struct kern_act *x = a->x[r] + a->at + b;
                     sum[r] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[r]),
@@ -94,7 +98,7 @@ INLINE void product(const struct arg *a, const int rows, const bool sixteen, con
                 }
             }
         }
-#pragma GCC unroll 4
+        UNROLL(4)
         for (int r = 0; r < rows; r++)
             _mm256_store_ps(a->acc + 16 * r + 8 * half, sum[r]);
     }
@@ -190,10 +194,40 @@ static void row_block(const struct kern_matmul *op, int t0, int n, int panel, in
         store(op, t0, n, panel + p, acc[p]);
 }
 
+/* One or two rows of x: `side` panels unit by unit, each a stream of its own from memory. */
+static void few_rows(const struct kern_matmul *op, int panel, int side)
+{
+    const struct kern_matrix *w = op->w;
+    const struct kern_layout *l = kern_layout(w->type);
+    const struct kern_act *x[FEW];
+    _Alignas(64) float acc[STREAMS][FEW * 16] = { { 0 } };
+    kern_strip_fn *fn = kern_strip_avx2(w->type, op->n);
+    struct kern_strip a = { .type = w->type, .x = x };
+    size_t unit_bytes = kern_unit_bytes(l, KERN_UNIT_BLOCKS);
+    for (int t = 0; t < op->n; t++)
+        x[t] = kern_x_row(op, t);
+    for (int u = 0; u * KERN_UNIT_COLS < w->cols; u++) {
+        a.at = (size_t)u * KERN_UNIT_BLOCKS;
+        a.blocks = kern_unit_blocks(w->cols, u);
+        for (int p = 0; p < side; p++) {
+            a.unit = w->data + (size_t)(panel + p) * w->panel_bytes + (size_t)u * unit_bytes;
+            a.acc = acc[p];
+            fn(&a);
+        }
+    }
+    for (int p = 0; p < side; p++)
+        store(op, 0, op->n, panel + p, acc[p]);
+}
+
 static void matmul(const struct kern_matmul *op, int panel_first, int panel_end)
 {
     if (kern_type_is_float(op->w->type)) {
         kern_fmul_avx2(op, panel_first, panel_end);
+        return;
+    }
+    if (op->n <= FEW) {
+        for (int p = panel_first; p < panel_end; p += STREAMS)
+            few_rows(op, p, panel_end - p < STREAMS ? panel_end - p : STREAMS);
         return;
     }
     int fit = (int)(BLOCK_BYTES / (kern_q8_bytes(op->w->cols) * GROUP)) * GROUP;
@@ -217,10 +251,10 @@ INLINE int sum8(__m256i v)
 /* What rounding loses, in squared steps: eight values and the eight that lie 16 further on. */
 INLINE __m256 act_error8(const float *x, __m256 inv)
 {
-    const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    enum { NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
     __m256 a = _mm256_mul_ps(_mm256_loadu_ps(x), inv), b = _mm256_mul_ps(_mm256_loadu_ps(x + 16), inv);
-    a = _mm256_sub_ps(a, _mm256_round_ps(a, nearest));
-    b = _mm256_sub_ps(b, _mm256_round_ps(b, nearest));
+    a = _mm256_sub_ps(a, _mm256_round_ps(a, NEAREST));
+    b = _mm256_sub_ps(b, _mm256_round_ps(b, NEAREST));
     return _mm256_fmadd_ps(b, b, _mm256_mul_ps(a, a));
 }
 

@@ -6,6 +6,7 @@
 #include "kern/rungs.h"
 #include "kern/strip.h"
 #include "kern/tile.h"
+#include "kern/unroll.h"
 
 #include <immintrin.h>
 #include <string.h>
@@ -43,7 +44,7 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
     const int subs = sixteen ? 2 : 1, groups = 8 / subs;
     const struct kern_act *x[GROUP];
     __m512i dot[GROUP][SIDE];
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int r = 0; r < rows; r++) {
         x[r] = a->x[r] + a->at + b;
         if (rows == GROUP && h == 0)
@@ -51,12 +52,12 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
         dot[r][0] = min ? _mm512_setzero_si512() : _mm512_set1_epi32(sixteen ? x[r]->corr16[h] : x[r]->corr);
         dot[r][side - 1] = dot[r][0];
     }
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int g = h * groups; g < (h + 1) * groups; g++) {
         __m512i w0 = _mm512_load_si512(a->t[0]->q[b * 8 + g]), w1 = w0;
         if (side == 2)
             w1 = _mm512_load_si512(a->t[1]->q[b * 8 + g]);
-#pragma GCC unroll 6
+        UNROLL(6)
         for (int r = 0; r < rows; r++) {
             __m512i v = four(x[r]->q + 4 * g);
             dot[r][0] = _mm512_dpbusd_epi32(dot[r][0], w0, v);
@@ -64,11 +65,11 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
                 dot[r][1] = _mm512_dpbusd_epi32(dot[r][1], w1, v);
         }
     }
-#pragma GCC unroll 2
+    UNROLL(2)
     for (int p = 0; p < side; p++) {
         __m512 scale = _mm512_load_ps(a->t[p]->scale[b * subs + h]);
         __m512 low = min ? _mm512_load_ps(a->t[p]->min[b * subs + h]) : scale;
-#pragma GCC unroll 6
+        UNROLL(6)
         for (int r = 0; r < rows; r++) {
             sum[r][p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r][p]),
                                         _mm512_mul_ps(scale, _mm512_set1_ps(x[r]->scale)), sum[r][p]);
@@ -82,7 +83,7 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
 INLINE void product(const struct arg *a, const int rows, const int side, const bool sixteen, const bool min)
 {
     __m512 sum[GROUP][SIDE];
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int r = 0; r < rows; r++)
         for (int p = 0; p < side; p++)
             sum[r][p] = _mm512_load_ps(a->acc[p] + 16 * r);
@@ -91,7 +92,7 @@ INLINE void product(const struct arg *a, const int rows, const int side, const b
         if (sixteen)
             sub_block(a, b, 1, rows, side, sixteen, min, sum);
     }
-#pragma GCC unroll 6
+    UNROLL(6)
     for (int r = 0; r < rows; r++)
         for (int p = 0; p < side; p++)
             _mm512_store_ps(a->acc[p] + 16 * r, sum[r][p]);
@@ -219,10 +220,10 @@ void kern_matmul_avx512(const struct kern_matmul *op, int panel_first, int panel
 /* What rounding loses, in squared steps: four lanes to be added. */
 INLINE __m128 act_error(__m512 v0, __m512 v1, __m512 inv)
 {
-    const int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    enum { NEAREST = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC };
     __m512 a = _mm512_mul_ps(v0, inv), b = _mm512_mul_ps(v1, inv);
-    a = _mm512_sub_ps(a, _mm512_roundscale_ps(a, nearest));
-    b = _mm512_sub_ps(b, _mm512_roundscale_ps(b, nearest));
+    a = _mm512_sub_ps(a, _mm512_roundscale_ps(a, NEAREST));
+    b = _mm512_sub_ps(b, _mm512_roundscale_ps(b, NEAREST));
     a = _mm512_fmadd_ps(b, b, _mm512_mul_ps(a, a));
     __m256 s = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
     return _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));

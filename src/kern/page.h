@@ -40,6 +40,12 @@ void kern_page_store(const struct kern_kv *kv, unsigned char *page, int slot, co
 /* The int8 form of a query head, zeros behind its last dimension. out: ceil(k_dim / 32) blocks. */
 void kern_attn_query_q8(const float *q, int k_dim, struct kern_act *out);
 
+/* The first page position pos sees anything of: with a window those before it may be gone. */
+static inline int kern_page_first(const struct kern_attn *op, int pos)
+{
+    return op->window > 0 && pos >= op->window ? (pos - op->window + 1) / KERN_PAGE_TOKENS : 0;
+}
+
 /* Keys of the page that starts at position `start` seen from position pos: [*lo, *hi) of 0..32; false: none. */
 static inline bool kern_page_range(const struct kern_attn *op, int pos, int start, int *lo, int *hi)
 {

@@ -15,5 +15,6 @@ struct kern_strip {
 };
 typedef void kern_strip_fn(const struct kern_strip *a);
 
-kern_strip_fn *kern_strip_avx512(enum kern_type type, int rows);
+kern_strip_fn *kern_strip_avx512(enum kern_type type, int rows); /* 1 .. KERN_STRIP_ROWS */
+kern_strip_fn *kern_strip_avx2(enum kern_type type, int rows);   /* 1 or 2 */
 #endif

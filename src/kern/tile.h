@@ -20,8 +20,8 @@ static inline enum kern_product kern_product(const struct kern_layout *l)
     return (enum kern_product)((l->sub == 16 ? PRODUCT_16 : PRODUCT_32) + (l->min ? 1 : 0));
 }
 
-/* AVX-512: bytes are codes as they are in formats with a min; in all others value + bias: 128 for unsigned bytes (VNNI),
- * 0 for signed ones (AMX). */
+/* AVX-512: bytes are codes as they are in formats with a min; in all others value + bias: 128 for unsigned bytes
+ * (VNNI), 0 for signed ones (AMX). */
 void kern_tile_open_avx512(enum kern_type type, const unsigned char *unit, int blocks, int bias, struct kern_tile *t);
 /* AVX2: signed values where a format has 8 bits or a table, else codes (at most 63). */
 void kern_tile_open_avx2(enum kern_type type, const unsigned char *unit, int blocks, struct kern_tile *t);

@@ -1,6 +1,6 @@
 /* products -- matrices times rows, shared between the threads of a step.
  *
- * A chunk is a few panels times all rows, so that weights are read once; the kernels cut rows for the caches themselves.
+ * A chunk is a few panels times all rows, so that weights are read once; the kernels cut rows for caches themselves.
  * Every thread gets about four chunks. Rows are cut only when there are too few panels for the threads. No cut changes
  * a bit: an output is one accumulator in one chunk. */
 #include "model/step.h"

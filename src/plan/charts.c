@@ -40,7 +40,8 @@ void chart_number(struct buf *out, const char *prefix, double v)
             name = size == 1e9 && strstr(prefix, "USD") ? " B" : sizes[i].name;
         }
     double x = a / size;
-    int digits = x == 0 || (size == 1 && x == floor(x) && !*prefix) ? 0 : x < 0.01 ? 5 : x < 1 ? 3 : x < 9.995 ? 2 : x < 99.95 ? 1 : 0;
+    bool whole = x == 0 || (size == 1 && x == floor(x) && !*prefix);
+    int digits = whole ? 0 : x < 0.01 ? 5 : x < 1 ? 3 : x < 9.995 ? 2 : x < 99.95 ? 1 : 0;
     buf_printf(out, "%s%s%.*f%s", v < 0 ? "-" : "", prefix, digits, x, name);
 }
 

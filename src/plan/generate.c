@@ -21,7 +21,7 @@ static void head(struct rng *r, const struct generate_size *z, struct buf *out)
 {
     buf_printf(out, "scenario: generated\ntitle: A seeded scenario for timing the optimiser\nstart: "
                     "2027-Q1\nquarters: %d\n"
-                    "finance: {discount_rate: 0.09, unmet_penalty: 5}\n"
+                    "finance: {discount_rate: 0.09, unmet_penalty: 30}\n"
                     "rules: {utilisation_max: 0.85, supplier_share_max: 0.5, country_share_max: 0.6, "
                     "critical_suppliers_min: 2, survive_site_loss: 0.5}\nmodels:\n", z->quarters);
     for (int m = 0; m < z->models; m++)
@@ -62,7 +62,7 @@ static void sites(struct rng *r, const struct generate_size *z, struct buf *out)
     for (int l = 0; l < z->sites; l++)
         buf_printf(out, "- {id: l%d, jurisdiction: J%d, power: %.0f, power_price: %.3f, pue: %.2f, opening: %.0f, "
                         "rent: %.0f, "
-                        "staff: %.0f}\n", l, l % JURISDICTIONS, pick(r, 5e6, 14e6), pick(r, 0.04, 0.22), pick(r, 1.1,
+                        "staff: %.0f}\n", l, l % JURISDICTIONS, pick(r, 2e6, 8e6), pick(r, 0.04, 0.22), pick(r, 1.1,
                             1.5),
                    pick(r, 3e5, 1.5e6), pick(r, 80, 200), pick(r, 1e5, 4e5));
 }

@@ -1,11 +1,9 @@
 /* optimise -- see optimise.h.
  *
- * CBC's own heuristics were slow to find a good plan of the full size (21 % off after 160 s). So:
- *   relax        the programme without whole numbers: the first bound;
- *   dive         fix the values nearest to whole ones, solve again, a few times: a point with fewer fractions;
- *   search_near  only the plans around that point: a few dozen whole numbers;
- *   search_all   the whole programme, started from there.
- * Each only when the one before did not come within the gap of the bound. */
+ * CBC's own heuristics were slow to find a good plan of the full size (21 % off after 160 s). So: solve the
+ * relaxation; then only the plans that round each of its values down or up (a neighbourhood of a few dozen
+ * whole numbers); often that is within the gap of the relaxation's bound already. Only else the whole
+ * programme, started from there. */
 #include "plan/optimise.h"
 
 #include "base/clock.h"
@@ -13,15 +11,10 @@
 #include "plan/model.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 /* A value this close to a whole one is that whole one; this share of the time goes to the neighbourhood. */
 #define WHOLE 1e-6
 #define NEAR_SHARE 0.4
-/* Of the fractional values a dive fixes this share at a time. A fractional yes-or-no (a site open, a company used)
- * always becomes yes: as no it would forbid what the whole numbers beside it stand for. */
-#define DIVE_SHARE 0.35
-enum { DIVE_ROUNDS = 5, NEAR_WIDE = 1 };
 
 struct run {
     const struct optimise_options *o;
@@ -87,124 +80,20 @@ static enum err_code relax(struct run *r, double **point, struct err *e)
     return c;
 }
 
-struct fraction { int col; double value, distance; };
-
-static int by_distance(const void *a, const void *b)
-{
-    const struct fraction *x = a, *y = b;
-    return x->distance < y->distance ? -1 : x->distance > y->distance ? 1 : x->col - y->col;
-}
-
-static int fractions(const struct run *r, const double *point, struct fraction *out)
-{
-    int n = 0;
-    for (int c = 0; c < lp_cols(r->lp); c++) {
-        double lower, upper, nearest = round(point[c]);
-        lp_get_bounds(r->lp, c, &lower, &upper);
-        if (!lp_is_integer(r->lp, c) || lower == upper)
-            continue;
-        if (fabs(point[c] - nearest) <= WHOLE && upper - lower <= 1)
-            lp_set_bounds(r->lp, c, nearest, nearest);
-        if (fabs(point[c] - nearest) <= WHOLE)
-            continue;
-        if (upper - lower <= 1)
-            nearest = upper;
-        out[n++] = (struct fraction){ c, nearest, fabs(point[c] - nearest) };
-    }
-    qsort(out, (size_t)n, sizeof *out, by_distance);
-    return n;
-}
-
-static void fix_some(struct run *r, const struct fraction *f, int count, bool opposite, const double *point)
-{
-    for (int i = 0; i < count; i++) {
-        double down = floor(point[f[i].col]), v = !opposite ? f[i].value : f[i].value > down ? down : down + 1;
-        lp_set_bounds(r->lp, f[i].col, v, v);
-    }
-}
-
-/* Fixes the nearest ones; where that leaves no plan, fewer of them; the last one the other way round. */
-static enum err_code fix_and_solve(struct run *r, const struct fraction *f, int some, const double *point,
-                                   struct lp_result *next, struct err *e)
-{
-    struct lp_options o = { .continuous = true, .stop = r->o->stop };
-    *next = (struct lp_result){ 0 };
-    for (bool opposite = false; some >= 1;) {
-        double *lower = mem_new((size_t)some, sizeof *lower), *upper = mem_new((size_t)some, sizeof *upper);
-        for (int i = 0; i < some; i++)
-            lp_get_bounds(r->lp, f[i].col, &lower[i], &upper[i]);
-        fix_some(r, f, some, opposite, point);
-        o.seconds = fmax(0, left_s(r));
-        enum err_code c = lp_solve(r->lp, &o, next, e);
-        for (int i = 0; i < some && !c && !next->x; i++)
-            lp_set_bounds(r->lp, f[i].col, lower[i], upper[i]);
-        mem_free(lower);
-        mem_free(upper);
-        if (c || next->x || opposite)
-            return c;
-        opposite = some == 1;
-        some = some > 1 ? some / 3 + (some < 3) : 1;
-    }
-    return ERR_OK;
-}
-
-/* Bounds are left as the dive set them. found->x is the last point: whole in all whole columns, or in most. */
-static enum err_code dive_from(struct run *r, struct fraction *f, struct lp_result *found, bool *whole, struct err *e)
-{
-    for (int round = 0; round < DIVE_ROUNDS && !enough(r); round++) {
-        int n = fractions(r, found->x, f);
-        struct lp_result next;
-        *whole = !n;
-        if (!n)
-            return ERR_OK;
-        enum err_code c = fix_and_solve(r, f, (int)ceil(DIVE_SHARE * n), found->x, &next, e);
-        if (c || !next.x)
-            return c;
-        lp_result_release(found);
-        *found = next;
-    }
-    return ERR_OK;
-}
-
-/* Replaces *point by one with fewer fractions; when it has none left it is kept as a plan. */
-static enum err_code dive(struct run *r, double **point, struct err *e)
-{
-    int n = lp_cols(r->lp);
-    bool whole = false;
-    double *lower = mem_new((size_t)n, sizeof *lower), *upper = mem_new((size_t)n, sizeof *upper);
-    struct fraction *f = mem_new((size_t)n, sizeof *f);
-    struct lp_result found = { .x = *point, .objective = LP_INFINITY };
-    for (int c = 0; c < n; c++)
-        lp_get_bounds(r->lp, c, &lower[c], &upper[c]);
-    enum err_code code = dive_from(r, f, &found, &whole, e);
-    for (int c = 0; c < n; c++)
-        lp_set_bounds(r->lp, c, lower[c], upper[c]);
-    mem_free(lower);
-    mem_free(upper);
-    mem_free(f);
-    *point = mem_dup(found.x, (size_t)n * sizeof **point);
-    if (whole)
-        keep(r, &found);
-    lp_result_release(&found);
-    return code;
-}
-
-/* Whole columns may only be near the relaxation's value or what the best plan has; a yes-or-no that is no in
- * both stays no. */
+/* Whole columns may only be the floor or the ceiling of the relaxation's value. */
 static enum err_code search_near(struct run *r, const double *point, struct err *e)
 {
     int n = lp_cols(r->lp);
     double *lower = mem_new((size_t)n, sizeof *lower), *upper = mem_new((size_t)n, sizeof *upper);
     for (int c = 0; c < n; c++) {
         lp_get_bounds(r->lp, c, &lower[c], &upper[c]);
-        double best = round(r->best[c]), wide = upper[c] > 1 && point[c] > WHOLE ? NEAR_WIDE : 0;
         if (lp_is_integer(r->lp, c))
-            lp_set_bounds(r->lp, c, fmax(lower[c], fmin(best, floor(point[c] + WHOLE) - wide)),
-                          fmin(upper[c], fmax(best, ceil(point[c] - WHOLE) + wide)));
+            lp_set_bounds(r->lp, c, fmax(lower[c], floor(point[c] + WHOLE)), fmin(upper[c], ceil(point[c] - WHOLE)));
     }
     struct lp_options o = solver_options(r);
     struct lp_result found;
     o.gap = r->o->gap / 4;
+    o.start = NULL; /* what is best so far may lie outside */
     o.seconds = r->o->seconds > 0 ? fmax(1, NEAR_SHARE * left_s(r)) : 60;
     r->near_phase = true;
     enum err_code code = lp_solve(r->lp, &o, &found, e);
@@ -249,8 +138,6 @@ enum err_code optimise(const struct scenario *s, const struct optimise_options *
     r.best = plan_model_start(r.m);
     r.objective = value_of_start(&r);
     enum err_code c = relax(&r, &point, e);
-    if (!c && point && !enough(&r))
-        c = dive(&r, &point, e);
     if (!c && point && !enough(&r))
         c = search_near(&r, point, e);
     if (!c && !enough(&r))

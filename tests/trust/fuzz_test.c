@@ -29,12 +29,17 @@ enum { ROUNDS = 3000 };
 
 static void mutate(struct buf *b, struct rng *dice)
 {
+    char head[64];
     for (uint64_t n = 1 + rng_below(dice, 4); n && b->len; n--) {
         size_t at = (size_t)rng_below(dice, b->len);
         switch (rng_below(dice, 3)) {
         case 0: b->data[at] ^= (char)(1 << rng_below(dice, 8)); break;
         case 1: b->len = at; break;
-        default: buf_append(b, b->data, at < 64 ? at : 64); break;
+        default: /* through a copy: the append may move what it reads */
+            at = at < sizeof head ? at : sizeof head;
+            memcpy(head, b->data, at);
+            buf_append(b, head, at);
+            break;
         }
     }
 }

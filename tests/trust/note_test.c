@@ -72,7 +72,7 @@ static void malformed_notes(void)
 /* One spelling only; the byte 0xAF passed for a slash in the library underneath. */
 static void base64_has_one_spelling(void)
 {
-    static const char *const bad[] = { "AAA", "AAA\xAF", "AAA\xAB", "A\xFF" "A=", "AAA=AAAA", "AB==", "AAB=", "A===", "AA A",
+    static const char *const bad[] = { "AAA", "AAA\xAF", "AAA\xAB", ("A\xFF" "A="), "AAA=AAAA", "AB==", "AAB=", "A===", "AA A",
                                        "AAA-", "AAA_", "AAAA\n" };
     uint8_t out[16];
     for (size_t i = 0; i < MEM_COUNT(bad); i++) {

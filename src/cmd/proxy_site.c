@@ -1,0 +1,267 @@
+/* proxy_site -- see proxy_site.h. */
+#include "cmd/proxy_site.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "net/client.h"
+#include "trust/bhttp.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { OFFER_MS = 30000, STALL_MS = 600000, RECEIPT_LINE_MAX = 16384 };
+static const char MARK[] = ": tw-receipt ";
+
+static struct span as_span(const struct buf *b)
+{
+    return (struct span){ buf_str(b), b->len };
+}
+
+enum err_code proxy_site_open(struct proxy_site *p, struct span trust_policy, struct err *e)
+{
+    struct buf path = { 0 }, saved = { 0 };
+    pthread_mutex_init(&p->lock, NULL);
+    int countries = p->client.country_count;
+    char allowed[CLIENT_COUNTRIES_MAX][3];
+    memcpy(allowed, p->client.countries, sizeof allowed);
+    int64_t age = p->client.max_age_s;
+    enum err_code c = client_init(&p->client, trust_policy, e);
+    p->client.country_count = countries;
+    memcpy(p->client.countries, allowed, sizeof allowed);
+    p->client.max_age_s = age;
+    buf_printf(&path, "%s/receipts", p->dir);
+    if (!c)
+        c = file_make_dirs(buf_str(&path), e);
+    buf_clear(&path);
+    buf_printf(&path, "%s/site", p->dir);
+    if (!c && !file_read(buf_str(&path), CLIENT_STATE_MAX, &saved, NULL))
+        c = client_load(&p->client, as_span(&saved), e);
+    buf_release(&path);
+    buf_release(&saved);
+    return c;
+}
+
+void proxy_site_close(struct proxy_site *p)
+{
+    client_release(&p->client);
+    key_secret_wipe(&p->key);
+    pthread_mutex_destroy(&p->lock);
+}
+
+/* Under the lock: the site is asked for its offer, and what it shows is checked against what it showed before. */
+static enum err_code accept_offer(struct proxy_site *p, struct http_client *http, struct client_session *s,
+                                  struct err *e)
+{
+    struct buf url = { 0 }, path = { 0 }, state = { 0 };
+    struct http_client_reply reply = { 0 };
+    struct offer o = { 0 };
+    buf_printf(&url, "%s/v1/evidence?model=%s&since=%llu", p->url, p->model, (unsigned long long)p->client.size);
+    const struct http_client_request r = { .url = buf_str(&url), .bearer = p->api_key, .total_ms = OFFER_MS,
+                                           .reply_max = OFFER_BYTES_MAX };
+    enum err_code c = http_client_run(http, &r, &reply, e);
+    if (!c && reply.status != 200)
+        c = err_set(e, ERR_IO, "%s answered %d", buf_str(&url), reply.status);
+    if (!c)
+        c = offer_parse(as_span(&reply.body), &o, e);
+    if (!c)
+        c = client_accept(&p->client, &o, clock_wall_s(), s, e);
+    if (!c) { /* remembered before anything is sent */
+        client_save(&p->client, as_span(&o.root), &state);
+        buf_printf(&path, "%s/site", p->dir);
+        c = file_write(buf_str(&path), state.data, state.len, e);
+    }
+    offer_release(&o);
+    http_client_reply_release(&reply);
+    buf_release(&url);
+    buf_release(&path);
+    buf_release(&state);
+    return c;
+}
+
+/* ---- one exchange */
+
+struct exchange {
+    const struct proxy_sink *sink;
+    struct ohttp x;
+    struct ohttp_stream stream;
+    bool streaming, head_sent;
+    struct buf nonce, plain, fresh; /* fresh: content just decoded */
+    struct buf content;             /* all of it, the receipt's line left out */
+    struct buf receipt;             /* base64 */
+    struct bhttp_reader reader;
+    struct err *e;
+    enum err_code code;
+};
+
+/* The receipt rides in a comment line of the event stream, which is no part of what it commits to. */
+static void take_receipt(struct exchange *t)
+{
+    char *at = t->fresh.len ? memmem(t->fresh.data, t->fresh.len, MARK, sizeof MARK - 1) : NULL;
+    if (!at || (at != t->fresh.data && at[-1] != '\n'))
+        return;
+    size_t from = (size_t)(at - t->fresh.data);
+    char *end = memmem(at, t->fresh.len - from, "\n\n", 2);
+    if (!end || end - at > RECEIPT_LINE_MAX)
+        return;
+    buf_clear(&t->receipt);
+    buf_append(&t->receipt, at + sizeof MARK - 1, (size_t)(end - at) - (sizeof MARK - 1));
+    size_t after = (size_t)(end + 2 - t->fresh.data);
+    memmove(at, end + 2, t->fresh.len - after);
+    t->fresh.len -= after - from;
+}
+
+static bool pass_on(struct exchange *t)
+{
+    struct span type = { "", 0 }, receipt = { "", 0 };
+    bool twice;
+    t->code = bhttp_read(&t->reader, as_span(&t->plain), &t->fresh, t->e);
+    buf_clear(&t->plain);
+    if (t->code)
+        return false;
+    if (t->reader.state != BHTTP_HEAD && !t->head_sent) {
+        bhttp_field_get(&t->reader.message, "content-type", &type, &twice);
+        if (bhttp_field_get(&t->reader.message, "tw-receipt", &receipt, &twice))
+            buf_append(&t->receipt, receipt.data, receipt.len);
+        t->sink->head(t->sink->arg, t->reader.message.status, type);
+        t->head_sent = true;
+    }
+    take_receipt(t);
+    buf_append(&t->content, buf_str(&t->fresh), t->fresh.len);
+    bool alive = !t->fresh.len || t->sink->data(t->sink->arg, as_span(&t->fresh));
+    buf_clear(&t->fresh);
+    if (t->content.overflow)
+        t->code = err_set(t->e, ERR_LIMIT, "the response is too long");
+    else if (!alive)
+        t->code = err_set(t->e, ERR_BUSY, "the asker is gone");
+    return !t->code;
+}
+
+static bool on_data(void *arg, const char *data, size_t n)
+{
+    struct exchange *t = arg;
+    struct span in = { data, n };
+    size_t need = ohttp_nonce_bytes(&t->x);
+    if (!t->streaming) {
+        size_t take = need - t->nonce.len < n ? need - t->nonce.len : n;
+        buf_append(&t->nonce, data, take);
+        in = (struct span){ data + take, n - take };
+        if (t->nonce.len < need)
+            return true;
+        t->code = ohttp_response_reader(&t->x, as_span(&t->nonce), &t->stream, t->e);
+        t->streaming = !t->code;
+    }
+    if (!t->code)
+        t->code = ohttp_read(&t->stream, in, &t->plain, t->e);
+    return !t->code && pass_on(t);
+}
+
+/* Kept by id: the note, and what is needed to show what it commits to. */
+static enum err_code keep_receipt(const struct proxy_site *p, const struct exchange *t, struct span note,
+                                  const struct receipt *r, struct err *e)
+{
+    struct buf path = { 0 }, salts = { 0 };
+    uint8_t salt[COMMIT_SALT_BYTES];
+    if (strchr(r->id, '/') || r->id[0] == '.')
+        return err_set(e, ERR_CORRUPT, "the receipt's id is no file name");
+    buf_printf(&path, "%s/receipts/%s.note", p->dir, r->id);
+    enum err_code c = file_write(buf_str(&path), note.data, note.len, e);
+    ohttp_salt(&t->x, "request", salt);
+    buf_puts(&salts, "request ");
+    code_base64(&salts, salt, sizeof salt);
+    ohttp_salt(&t->x, "response", salt);
+    buf_puts(&salts, "\nresponse ");
+    code_base64(&salts, salt, sizeof salt);
+    buf_putc(&salts, '\n');
+    buf_clear(&path);
+    buf_printf(&path, "%s/receipts/%s.salts", p->dir, r->id);
+    if (!c)
+        c = file_write(buf_str(&path), salts.data, salts.len, e);
+    mem_wipe(salts.data, salts.len);
+    buf_release(&salts);
+    buf_release(&path);
+    return c;
+}
+
+static enum err_code finish(const struct proxy_site *p, struct exchange *t, const struct client_session *s,
+                            struct span body, struct err *e)
+{
+    struct receipt r;
+    uint8_t raw[RECEIPT_NOTE_MAX];
+    size_t n = sizeof raw;
+    enum err_code c = t->streaming ? ohttp_read_end(&t->stream, &t->plain, e)
+                                   : err_set(e, ERR_DENIED, "the site sent no sealed response");
+    if (!c && !pass_on(t))
+        c = t->code;
+    if (!c && t->reader.state != BHTTP_DONE)
+        c = err_set(e, ERR_DENIED, "the response was cut");
+    if (!c && (!t->receipt.len || t->receipt.len > RECEIPT_LINE_MAX || !code_unbase64(raw, &n, as_span(&t->receipt))))
+        c = err_set(e, ERR_DENIED, "the site gave no receipt");
+    const struct span note = { (char *)raw, n };
+    if (!c)
+        c = client_check_receipt(s, &t->x, note, body, as_span(&t->content), &r, e);
+    if (!c)
+        c = keep_receipt(p, t, note, &r, e);
+    if (!c)
+        log_line(LOG_INFO, "proxy", "receipt %s kept: %s by %s", r.id, r.allow ? "allow" : "deny", r.rule);
+    return c;
+}
+
+static enum err_code send_sealed(struct proxy_site *p, struct http_client *http, const struct buf *sealed,
+                                 struct exchange *t, struct err *e)
+{
+    struct buf url = { 0 };
+    struct http_client_reply reply = { 0 };
+    buf_printf(&url, "%s/v1/sealed", p->url);
+    const struct http_client_request r = { .url = buf_str(&url), .bearer = p->api_key, .body = sealed->data,
+                                           .body_len = sealed->len, .stall_ms = STALL_MS, .on_data = on_data, .arg = t,
+                                           .headers = { "Content-Type: message/ohttp-chunked-req" } };
+    struct err why = { 0 };
+    enum err_code c = http_client_run(http, &r, &reply, &why);
+    if (t->code)
+        c = t->code; /* its sentence is in e already */
+    else if (c)
+        err_set(e, c, "%s", why.text);
+    else if (reply.status != 200)
+        c = err_set(e, ERR_IO, "the site answered %d to a sealed request", reply.status);
+    http_client_reply_release(&reply);
+    buf_release(&url);
+    return c;
+}
+
+enum err_code proxy_site_ask(struct proxy_site *p, const char *method, const char *path, struct span body,
+                             const struct proxy_sink *sink, struct err *e)
+{
+    struct http_client *http = http_client_new();
+    struct client_session *s = MEM_NEW(struct client_session);
+    struct exchange *t = MEM_NEW(struct exchange);
+    struct buf sealed = { 0 };
+    const char *host = strstr(p->url, "://");
+    const struct client_request q = { .method = method, .authority = host ? host + 3 : p->url, .path = path,
+                                      .data_class = p->data_class, .body = body, .key = p->has_key ? &p->key : NULL,
+                                      .now_s = clock_wall_s() };
+    t->sink = sink;
+    t->e = e;
+    buf_init(&t->content, PROXY_REPLY_MAX);
+    pthread_mutex_lock(&p->lock);
+    enum err_code c = accept_offer(p, http, s, e);
+    pthread_mutex_unlock(&p->lock);
+    if (!c)
+        c = client_seal(s, &q, &t->x, &sealed, e);
+    if (!c)
+        c = send_sealed(p, http, &sealed, t, e);
+    if (!c)
+        c = finish(p, t, s, body, e);
+    struct buf *const all[] = { &sealed, &t->nonce, &t->plain, &t->fresh, &t->content, &t->receipt };
+    for (size_t i = 0; i < MEM_COUNT(all); i++)
+        buf_release(all[i]);
+    bhttp_reader_release(&t->reader);
+    ohttp_stream_release(&t->stream);
+    ohttp_wipe(&t->x);
+    client_session_release(s);
+    mem_free(s);
+    mem_free(t);
+    http_client_free(http);
+    return c;
+}
