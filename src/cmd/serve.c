@@ -30,6 +30,8 @@ static const struct opt rows[] = {
     { "state", 0, OPT_STRING, "DIR", "state and models ($TOKENWORKS_HOME, ~/.cache/tokenworks)", FIELD(state), 0, 0 },
     { "drain-s", 0, OPT_INT, "N", "seconds running requests have after SIGTERM (30)", FIELD(drain_s), 0, 86400 },
     { "api-key-file", 0, OPT_STRING, "FILE", "a line per key: its SHA-256 in hex, a name", FIELD(api_key_file), 0, 0 },
+    { "ledger", 0, OPT_FLAG, NULL, "book every request from the start (else once a key exists)", FIELD(ledger), 0, 0 },
+    { "no-ledger", 0, OPT_FLAG, NULL, "no keys, limits or bills of the ledger", FIELD(no_ledger), 0, 0 },
     { "allowed-host", 0, OPT_STRINGS, "NAME", "a further Host to answer to (repeatable)", FIELD(allowed_hosts), 0, 0 },
     { "cors-origin", 0, OPT_STRING, "ORIGIN", "the web origin whose pages may call (none)", FIELD(cors_origin), 0, 0 },
     { "tls-cert", 0, OPT_STRING, "FILE", "PEM certificate and chain: serve HTTPS", FIELD(tls_cert), 0, 0 },
@@ -46,7 +48,8 @@ const struct opt_command cmd_serve_spec = {
     "serve", "--model FILE|NAME [options]", "serve models over HTTP",
     "Speaks the OpenAI API on --listen, with a console at /. An engine process per model does the work; when it\n"
     "dies it is started again. SIGTERM or SIGINT: running requests finish, new ones are refused, then it exits.\n"
-    "Keys: --api-key-file, or one key in $TOKENWORKS_API_KEY. With neither, every local client may ask.",
+    "Keys: `tokenworks key add` (noticed within a second; requests are metered from then on), --api-key-file, or one\n"
+    "key in $TOKENWORKS_API_KEY. With none of them, every local client may ask.",
     rows,
 };
 
@@ -232,7 +235,10 @@ int cmd_serve(int argc, char **argv)
     f.http.connections_max = (int)o.connections;
     char *state = file_state_dir(o.state);
     f.ledger_dir = state;
+    f.ledger = o.no_ledger ? ACCOUNTS_OFF : o.ledger ? ACCOUNTS_ON : ACCOUNTS_AUTO;
     enum err_code c = parse_listen(o.listen, address, sizeof address, &f.http.port, &e);
+    if (!c && o.ledger && o.no_ledger)
+        c = err_set(&e, ERR_INVALID, "--ledger and --no-ledger: one of them");
     if (!c)
         c = find_models(&o, found, &f, &e);
     if (!c)

@@ -9,7 +9,7 @@ struct serve_options {
     const char *listen, *state, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
     const char *tls_cert, *tls_key, *tls_client_ca;
     int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections;
-    bool log_json, log_requests;
+    bool log_json, log_requests, ledger, no_ledger;
 };
 
 /* Reads the file into *doc (the strings of *o then point into it: release it last) and lays its settings over *o:

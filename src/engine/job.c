@@ -24,10 +24,10 @@ struct job {
     struct choice *choices;  /* [count] */
     int count, open;         /* open: choices not finished */
     struct api_usage usage;
-    struct buf out;
+    struct buf out, tokens;  /* tokens: ids, u32 each, of a stream's bytes not yet sent */
     bool head_sent, begun, cancelled, credited;
     int64_t credit;          /* data frames that may still be sent, when credited */
-    int64_t received_ns, started_ns;
+    int64_t received_ns, started_ns, first_ns; /* 0: not yet; first: the first token */
     enum infer_finish last_finish;
 };
 
@@ -53,10 +53,17 @@ int engine_job_count(const struct job_table *t)
 
 /* ---- frames */
 
+enum { TOKENS_FRAME_MAX = 4096 };
+
+static void send_frame_flags(struct job *j, enum frame_kind kind, uint16_t flags, const char *payload, size_t n)
+{
+    engine_link_send(j->table->link, &(struct frame){ .kind = kind, .flags = flags, .id = j->id, .attempt = j->attempt,
+                                                      .seq = j->seq++, .payload = payload, .length = n });
+}
+
 static void send_frame(struct job *j, enum frame_kind kind, const char *payload, size_t n)
 {
-    engine_link_send(j->table->link, &(struct frame){ .kind = kind, .id = j->id, .attempt = j->attempt, .seq = j->seq++,
-                                               .payload = payload, .length = n });
+    send_frame_flags(j, kind, 0, payload, n);
 }
 
 static void send_head(struct job *j)
@@ -94,11 +101,28 @@ static void send_end(struct job *j)
     int64_t now = clock_mono_ns();
     buf_printf(&b, "{\"finish\":\"%s\",\"usage\":", finish_name(j->cancelled ? INFER_CANCELLED : j->last_finish));
     usage_json(j, &b);
-    buf_printf(&b, ",\"queue_ms\":%.3f,\"total_ms\":%.3f}",
-               j->started_ns ? (double)(j->started_ns - j->received_ns) / 1e6 : 0.0,
-               (double)(now - j->received_ns) / 1e6);
+    int64_t first_ns = j->first_ns ? j->first_ns : now, started_ns = j->started_ns ? j->started_ns : first_ns;
+    buf_printf(&b, ",\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,\"total_ms\":%.3f}",
+               (double)(started_ns - j->received_ns) / 1e6, (double)(first_ns - started_ns) / 1e6,
+               (double)(now - first_ns) / 1e6, (double)(now - j->received_ns) / 1e6);
     send_frame(j, FRAME_END, buf_str(&b), b.len);
     buf_release(&b);
+}
+
+/* A stream's data frame says which tokens it holds, so that who bills need not guess: u16 count, ids, bytes. */
+static size_t send_with_tokens(struct job *j)
+{
+    size_t count = j->tokens.len / 4 < TOKENS_FRAME_MAX ? j->tokens.len / 4 : TOKENS_FRAME_MAX;
+    size_t room = FRAME_PAYLOAD_MAX - 2 - 4 * count, n = j->out.len < room ? j->out.len : room;
+    struct buf b = { 0 };
+    buf_put_u16(&b, (uint16_t)count);
+    buf_append(&b, j->tokens.data, 4 * count);
+    buf_append(&b, j->out.data, n);
+    send_frame_flags(j, FRAME_DATA, FRAME_TOKENS, buf_str(&b), b.len);
+    buf_release(&b);
+    buf_drop_front(&j->tokens, 4 * count);
+    j->credit--;
+    return n;
 }
 
 /* Data frames of at most FRAME_PAYLOAD_MAX. */
@@ -106,6 +130,8 @@ static void send_out(struct job *j)
 {
     if (j->out.len && !j->head_sent)
         send_head(j);
+    if (j->out.len && api_job_stream(j->api))
+        buf_drop_front(&j->out, send_with_tokens(j));
     for (size_t at = 0; at < j->out.len;) {
         size_t n = j->out.len - at < FRAME_PAYLOAD_MAX ? j->out.len - at : FRAME_PAYLOAD_MAX;
         send_frame(j, FRAME_DATA, j->out.data + at, n);
@@ -145,9 +171,12 @@ static bool on_token(void *user, const struct infer_token *t)
     struct job *j = c->job;
     int64_t now = clock_mono_ns();
     bool first = j->usage.completion_tokens++ == 0;
+    j->first_ns = first ? now : j->first_ns;
     engine_metric_observe(j->table->metric, first ? METRIC_TTFT : METRIC_ITL,
                    (double)(now - (first ? j->received_ns : c->last_ns)) / 1e9);
     c->last_ns = now;
+    if (api_job_stream(j->api))
+        buf_put_u32(&j->tokens, (uint32_t)t->id);
     return api_choice_token(j->api, (int)(c - j->choices), t, &j->out);
 }
 
@@ -174,6 +203,7 @@ static void free_job(struct job *j)
     ASSERT(j->open == 0);
     api_job_free(j->api);
     buf_release(&j->out);
+    buf_release(&j->tokens);
     mem_free(j->choices);
     mem_free(j);
 }

@@ -1,15 +1,19 @@
-/* account -- see account.h. */
+/* account -- see account.h. The ledger is opened at once or, with ACCOUNTS_AUTO, as soon as it holds a key. */
 #include "front/account.h"
 
 #include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <string.h>
 
-enum { ENERGY_EVERY_MS = 1000 };
+enum { EVERY_MS = 1000, TENANTS_SHOWN = 64 };
 
 struct accounts {
-    struct ledger *ledger;
+    struct loop *loop;
+    char *dir;
+    struct ledger *ledger;       /* NULL: no key yet, nothing is booked */
     struct loop_watch *watch;
     struct loop_timer *timer;
     struct energy *energy;
@@ -28,25 +32,49 @@ static void poll_ledger(void *arg)
     accounts_have_keys(a); /* looks, so that a key revoked before anybody asked has locked too */
 }
 
-static void read_energy(void *arg)
+static enum err_code open_ledger(struct accounts *a, struct err *e)
 {
-    struct accounts *a = arg;
-    ledger_energy(a->ledger, energy_read(a->energy, clock_mono_ns()), energy_modelled(a->energy));
-    loop_timer_set(a->timer, ENERGY_EVERY_MS);
+    enum err_code c = ledger_open(a->dir, "", now_ms(), &a->ledger, e);
+    if (c)
+        return c;
+    struct energy_model machine = ledger_machine(a->ledger);
+    a->energy = energy_open("", &machine);
+    a->watch = loop_watch_new(a->loop, ledger_fd(a->ledger), poll_ledger, a);
+    return ERR_OK;
 }
 
-struct accounts *accounts_open(struct loop *l, const char *dir, struct err *e)
+/* Once a second: the joules since the last time; or, without a ledger, whether there is one with a key now. */
+static void each_second(void *arg)
 {
-    struct ledger *ledger;
-    if (ledger_open(dir, "", now_ms(), &ledger, e))
+    struct accounts *a = arg;
+    struct err e;
+    if (a->ledger) {
+        ledger_energy(a->ledger, energy_read(a->energy, clock_mono_ns()), energy_modelled(a->energy));
+    } else if (ledger_ever_had_keys(a->dir, now_ms())) {
+        a->locked = true; /* even if it cannot be opened: nobody gets in without a key any more */
+        if (open_ledger(a, &e))
+            log_line(LOG_ERROR, "front", "%s; every request is refused until the ledger can be read", e.text);
+        else
+            log_line(LOG_INFO, "front", "the ledger has a key: from now on every route asks for one");
+    }
+    loop_timer_set(a->timer, EVERY_MS);
+}
+
+struct accounts *accounts_open(struct loop *l, const char *dir, enum accounts_mode mode, struct err *e)
+{
+    *e = (struct err){ 0 };
+    if (mode == ACCOUNTS_OFF)
         return NULL;
     struct accounts *a = MEM_NEW(struct accounts);
-    struct energy_model machine = ledger_machine(ledger);
-    a->ledger = ledger;
-    a->energy = energy_open("", &machine);
-    a->watch = loop_watch_new(l, ledger_fd(ledger), poll_ledger, a);
-    a->timer = loop_timer_new(l, read_energy, a);
-    loop_timer_set(a->timer, ENERGY_EVERY_MS);
+    a->loop = l;
+    a->dir = mem_dup(dir, strlen(dir) + 1);
+    a->locked = ledger_ever_had_keys(dir, now_ms()); /* revoking the last one must not open the doors */
+    if ((a->locked || mode == ACCOUNTS_ON) && open_ledger(a, e)) {
+        accounts_close(a);
+        return NULL;
+    }
+    a->timer = loop_timer_new(l, each_second, a);
+    loop_timer_set(a->timer, EVERY_MS);
     return a;
 }
 
@@ -58,12 +86,18 @@ void accounts_close(struct accounts *a)
     loop_timer_free(a->timer);
     ledger_close(a->ledger);
     energy_close(a->energy);
+    mem_free(a->dir);
     mem_free(a);
+}
+
+bool accounts_booking(const struct accounts *a)
+{
+    return a && a->ledger;
 }
 
 bool accounts_have_keys(struct accounts *a)
 {
-    if (a && ledger_has_keys(a->ledger))
+    if (accounts_booking(a) && ledger_has_keys(a->ledger))
         a->locked = true;
     return a && a->locked;
 }
@@ -71,16 +105,16 @@ bool accounts_have_keys(struct accounts *a)
 const struct ledger_key *accounts_key(const struct accounts *a, struct http_slice shown)
 {
     const struct ledger_key *key = NULL;
-    if (!a || !shown.n || ledger_key_lookup(a->ledger, shown.p, shown.n, now_ms(), &key) != LEDGER_FOUND)
+    if (!accounts_booking(a) || !shown.n)
         return NULL;
-    return key;
+    return ledger_key_lookup(a->ledger, shown.p, shown.n, now_ms(), &key) == LEDGER_FOUND ? key : NULL;
 }
 
 bool account_admit(struct accounts *a, struct bill *b, const struct ledger_ask *ask, struct ledger_answer *answer)
 {
     *b = (struct bill){ .ticket = -1, .max_output = ask->output_tokens };
     *answer = (struct ledger_answer){ .ticket = -1, .allowance_tokens = -1 };
-    if (!a)
+    if (!accounts_booking(a))
         return true;
     ledger_admit(a->ledger, ask, now_ms(), answer);
     b->ticket = answer->verdict == LEDGER_ADMITTED ? answer->ticket : -1;
@@ -91,6 +125,15 @@ static void read_counts(struct bill *b, const json_t *usage)
 {
     jsonx_get_int(usage, "prompt_tokens", 0, INT64_MAX, &b->prompt, NULL);
     jsonx_get_int(usage, "cached_tokens", 0, INT64_MAX, &b->cached, NULL);
+}
+
+/* Tokens computed so far, in all. */
+static void work(struct accounts *a, struct bill *b, int64_t tokens)
+{
+    if (tokens > b->worked) {
+        ledger_worked(a->ledger, b->ticket, tokens - b->worked);
+        b->worked = tokens;
+    }
 }
 
 bool account_usage(struct accounts *a, struct bill *b, const json_t *usage, struct ledger_answer *answer)
@@ -105,16 +148,28 @@ bool account_usage(struct accounts *a, struct bill *b, const json_t *usage, stru
     ledger_revise(a->ledger, b->ticket, b->prompt, b->max_output, now_ms(), answer);
     if (answer->verdict != LEDGER_ADMITTED)
         return false;
-    ledger_worked(a->ledger, b->ticket, b->prompt - b->cached);
+    work(a, b, b->prompt - b->cached);
     return true;
 }
 
-void account_data(struct accounts *a, struct bill *b)
+void account_data(struct accounts *a, struct bill *b, int64_t tokens)
 {
     if (!a || b->ticket < 0)
         return;
-    b->output++;
-    ledger_worked(a->ledger, b->ticket, 1);
+    b->output += tokens;
+    work(a, b, b->prompt - b->cached + b->output);
+}
+
+void account_unsent(struct bill *b, int64_t tokens)
+{
+    b->output -= tokens < b->output ? tokens : b->output;
+}
+
+/* A time of the engine's end frame; it is another process: nothing it says may hurt. */
+static int64_t micros(const json_t *end, const char *field)
+{
+    double ms = json_number_value(json_object_get(end, field));
+    return ms > 0 && ms < 1e12 ? (int64_t)(1000 * ms) : 0;
 }
 
 bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const char *finish, ledger_done_fn *done,
@@ -130,12 +185,16 @@ bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const
     const char *said = json_string_value(json_object_get(end, "finish"));
     read_counts(b, usage);
     jsonx_get_int(usage, "completion_tokens", 0, INT64_MAX, &b->output, NULL);
-    struct ledger_use use = {
+    work(a, b, b->prompt - b->cached + b->output);
+    b->use = (struct ledger_use){
         .prompt_tokens = b->prompt, .cached_tokens = b->cached, .output_tokens = b->output, .energy_mj = -1,
-        .queue_us = (int64_t)(1000 * json_number_value(json_object_get(end, "queue_ms"))),
+        .queue_us = micros(end, "queue_ms"), .prefill_us = micros(end, "prefill_ms"),
+        .decode_us = micros(end, "decode_ms"),
         .finish = said ? said : finish,
     };
-    ledger_settle(a->ledger, b->ticket, &use, now_ms(), done, arg);
+    ledger_settle(a->ledger, b->ticket, &b->use, now_ms(), done, arg);
+    b->use.finish = NULL; /* it was the caller's */
+    b->settled = true;
     b->ticket = -1;
     return done != NULL;
 }
@@ -145,4 +204,75 @@ void account_abandon(struct accounts *a, struct bill *b)
     if (a && b->ticket >= 0)
         ledger_abandon(a->ledger, b->ticket, now_ms());
     b->ticket = -1;
+}
+
+/* ---- figures */
+
+static void put_family(struct buf *out, const char *name, const char *help)
+{
+    buf_printf(out, "# HELP tokenworks_tenant_%s_total %s\n# TYPE tokenworks_tenant_%s_total counter\n", name, help,
+               name);
+}
+
+static void put_sample(struct buf *out, const char *name, const char *tenant, const char *more)
+{
+    buf_printf(out, "tokenworks_tenant_%s_total{tenant=", name);
+    jsonx_quote(tenant, strlen(tenant), out);
+    buf_printf(out, "%s} ", more);
+}
+
+static void put_thousandths(struct buf *out, int64_t v)
+{
+    buf_printf(out, "%lld.%03lld\n", (long long)(v / 1000), (long long)(v % 1000));
+}
+
+static void put_tenants(const struct ledger_total *t, int count, struct buf *out)
+{
+    static const char *const kinds[] = { ",kind=\"prompt\"", ",kind=\"cached\"", ",kind=\"output\"" };
+    put_family(out, "requests", "Requests booked, by tenant.");
+    for (int i = 0; i < count; i++) {
+        put_sample(out, "requests", t[i].tenant, "");
+        buf_printf(out, "%lld\n", (long long)t[i].requests);
+    }
+    put_family(out, "tokens", "Tokens booked, by tenant; cached ones are among the prompt's.");
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < 3; k++) {
+            put_sample(out, "tokens", t[i].tenant, kinds[k]);
+            buf_printf(out, "%lld\n", (long long)t[i].tokens[k]);
+        }
+    put_family(out, "cost", "Money booked, by tenant, in the ledger's currency.");
+    for (int i = 0; i < count; i++) {
+        put_sample(out, "cost", t[i].tenant, "");
+        buf_printf(out, "%lld.%06lld\n", (long long)(t[i].cost_micros / 1000000),
+                   (long long)(t[i].cost_micros % 1000000));
+    }
+    put_family(out, "energy_joules", "Joules booked, by tenant.");
+    for (int i = 0; i < count; i++) {
+        put_sample(out, "energy_joules", t[i].tenant, "");
+        put_thousandths(out, t[i].energy_mj);
+    }
+}
+
+void accounts_metrics(const struct accounts *a, struct buf *out)
+{
+    struct ledger_total totals[TENANTS_SHOWN];
+    struct ledger_stats s;
+    if (!accounts_booking(a))
+        return;
+    put_tenants(totals, ledger_totals(a->ledger, totals, TENANTS_SHOWN), out);
+    ledger_get_stats(a->ledger, &s);
+    const struct { const char *name, *type, *help; int64_t v; } one[] = {
+        { "rows_total", "counter", "Rows made durable.", s.rows },
+        { "duplicates_total", "counter", "Rows that were there already: repeated requests.", s.duplicates },
+        { "commits_total", "counter", "Groups of rows written.", s.commits },
+        { "failed_commits_total", "counter", "Groups of rows the disk refused.", s.failed_commits },
+        { "queued", "gauge", "Rows not yet durable.", s.queued },
+        { "in_flight", "gauge", "Requests admitted and not settled.", s.in_flight },
+    };
+    for (size_t i = 0; i < MEM_COUNT(one); i++)
+        buf_printf(out, "# HELP tokenworks_ledger_%s %s\n# TYPE tokenworks_ledger_%s %s\ntokenworks_ledger_%s %lld\n",
+                   one[i].name, one[i].help, one[i].name, one[i].type, one[i].name, (long long)one[i].v);
+    buf_puts(out, "# HELP tokenworks_ledger_idle_joules_total Joules read while nothing was computed.\n"
+             "# TYPE tokenworks_ledger_idle_joules_total counter\ntokenworks_ledger_idle_joules_total ");
+    put_thousandths(out, s.idle_mj);
 }

@@ -10,9 +10,18 @@
 #include "net/http_parse.h"
 #include "net/loop.h"
 
+enum accounts_mode {
+    ACCOUNTS_AUTO,  /* books from the moment a key exists in the ledger; looks for one every second until then */
+    ACCOUNTS_ON,    /* makes the ledger when missing, and books from the start */
+    ACCOUNTS_OFF,
+};
+
 struct accounts;
-struct accounts *accounts_open(struct loop *l, const char *dir, struct err *e);
+/* NULL with ACCOUNTS_OFF or an error: *e says which (e->code ERR_OK when off). */
+struct accounts *accounts_open(struct loop *l, const char *dir, enum accounts_mode mode, struct err *e);
 void accounts_close(struct accounts *a); /* calls what account_settle still owes */
+bool accounts_booking(const struct accounts *a);
+void accounts_metrics(const struct accounts *a, struct buf *out); /* what was booked, in Prometheus' format */
 
 bool accounts_have_keys(struct accounts *a); /* and from then on, even if all are revoked */
 const struct ledger_key *accounts_key(const struct accounts *a, struct http_slice shown); /* NULL: no such key */
@@ -21,14 +30,17 @@ struct bill {
     int ticket;                      /* -1: none */
     int64_t max_output;              /* 0: not stated */
     int64_t prompt, cached, output;  /* output: data frames seen, until the engine says */
-    bool counted;                    /* the prompt is known */
+    int64_t worked;                  /* tokens told to the ledger for their share of the joules */
+    bool counted, settled;           /* the prompt is known; it was booked */
+    struct ledger_use use;           /* once settled: what was booked */
 };
 
 /* false: refused, *answer says how. */
 bool account_admit(struct accounts *a, struct bill *b, const struct ledger_ask *ask, struct ledger_answer *answer);
 /* A usage frame. false at the first one: what the prompt took no longer fits; abandon and refuse. */
 bool account_usage(struct accounts *a, struct bill *b, const json_t *usage, struct ledger_answer *answer);
-void account_data(struct accounts *a, struct bill *b); /* a data frame: about a token */
+void account_data(struct accounts *a, struct bill *b, int64_t tokens); /* so many were given to the client */
+void account_unsent(struct bill *b, int64_t tokens);                   /* so many of them it never took */
 /* end: the engine's end frame, or NULL when there was none. true: done(arg) follows once the row is on disk; false:
  * there was nothing to book. */
 bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const char *finish, ledger_done_fn *done,

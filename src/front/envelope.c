@@ -227,9 +227,9 @@ static bool scan_value(struct scan *s, int depth)
 
 /* ---- the fields */
 
-enum field { MODEL, STREAM, MAX_TOKENS, MAX_COMPLETION_TOKENS, MAX_OUTPUT_TOKENS, PRIORITY, FIELDS };
+enum field { MODEL, STREAM, MAX_TOKENS, MAX_COMPLETION_TOKENS, MAX_OUTPUT_TOKENS, CHOICES, PRIORITY, FIELDS };
 static const char *const names[FIELDS] = {
-    "model", "stream", "max_tokens", "max_completion_tokens", "max_output_tokens", "priority",
+    "model", "stream", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "priority",
 };
 
 static bool read_bool(struct scan *s, const char *name, bool *out)
@@ -291,6 +291,7 @@ static bool read_field(struct scan *s, enum field f, struct envelope *out)
     switch (f) {
     case MODEL: return read_model(s, out);
     case STREAM: return read_bool(s, names[f], &out->stream);
+    case CHOICES: return read_int(s, names[f], &out->choices);
     case PRIORITY: return read_int(s, names[f], &out->priority);
     case MAX_TOKENS:
     case MAX_COMPLETION_TOKENS:
@@ -338,7 +339,7 @@ static bool scan_object(struct scan *s, struct envelope *out, const char **param
 enum err_code envelope_scan(const char *body, size_t n, struct envelope *out, const char **param, struct err *e)
 {
     struct scan s = { body, body, body + n, e };
-    struct envelope found = { .stream = false };
+    struct envelope found = { .choices = 1 };
     const char *at_fault = "";
     bool ok = scan_object(&s, &found, &at_fault);
     if (ok && peek(&s) >= 0)

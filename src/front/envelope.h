@@ -16,6 +16,7 @@ struct envelope {
     char model[ENVELOPE_MODEL_MAX]; /* "" when absent */
     bool stream;
     int64_t max_tokens; /* of max_tokens, max_completion_tokens or max_output_tokens; 0 when absent */
+    int64_t choices;    /* of n; 1 when absent */
     int64_t priority;   /* 0 when absent */
 };
 

@@ -113,8 +113,10 @@ struct front *front_new(const struct front_options *o, struct err *e)
     f->started_s = clock_wall_s();
     f->keys = keys_load(o->key_file, o->plain_key, e);
     f->loop = f->keys ? loop_new(e) : NULL;
-    f->accounts = f->loop && o->ledger_dir ? accounts_open(f->loop, o->ledger_dir, e) : NULL;
-    f->server = f->loop && (f->accounts || !o->ledger_dir) ? http_server_new(f->loop, &o->http, &handler, f, e) : NULL;
+    f->accounts = f->loop ? accounts_open(f->loop, o->ledger_dir, o->ledger, e) : NULL;
+    f->repeats = repeats_new();
+    bool booked = f->accounts || o->ledger == ACCOUNTS_OFF;
+    f->server = f->loop && booked ? http_server_new(f->loop, &o->http, &handler, f, e) : NULL;
     if (!f->server) {
         front_free(f);
         return NULL;
@@ -157,6 +159,7 @@ void front_free(struct front *f)
     for (int i = 0; i < f->options.model_count; i++)
         link_free(f->links[i]);
     loop_timer_free(f->drain_timer);
+    repeats_free(f->repeats);
     loop_free(f->loop);
     keys_free(f->keys);
     mem_free(f);

@@ -1,11 +1,13 @@
 /* front -- the process that talks to clients: sockets, keys, routes, the relay to the engines, figures, the console.
  *
- * Reading order: front.c (life: start, drain, end), routes.c (who may ask what), relay.c (one request to an engine
- * and its reply back), link.c and spawn.c (the engine process), answers.c, metrics.c, console.c (what the front answers
- * itself), envelope.c, keys.c, error.c. One thread, one loop; it never reads a message, only envelopes. */
+ * Reading order: front.c (life: start, drain, end), routes.c (who may ask what), relay.c (one request to an engine and
+ * its reply back), link.c and spawn.c (the engine process), account.c and repeat.c (who pays), answers.c, admin.c,
+ * metrics.c, console.c (what the front answers itself), envelope.c, keys.c, error.c. One thread, one loop; it never
+ * reads a message, only envelopes. */
 #ifndef FRONT_FRONT_H
 #define FRONT_FRONT_H
 #include "base/json.h"
+#include "front/account.h"
 #include "net/http_server.h"
 
 enum { FRONT_MODELS_MAX = 16, FRONT_HOSTS_MAX = 32 };
@@ -26,7 +28,8 @@ struct front_options {
     const char *cors_origin;        /* NULL: no CORS */
     const char *key_file;           /* NULL: none */
     const char *plain_key;          /* NULL: none */
-    const char *ledger_dir;         /* where ledger.db is or comes to be; NULL: nothing is booked */
+    const char *ledger_dir;         /* where ledger.db is or comes to be */
+    enum accounts_mode ledger;
     int64_t drain_ms;
     bool log_requests;
     /* What happened to an engine, for the narration; may be NULL. loading is 0..1. */

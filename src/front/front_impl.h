@@ -6,6 +6,7 @@
 #include "front/front.h"
 #include "front/keys.h"
 #include "front/link.h"
+#include "front/repeat.h"
 
 struct front;
 struct relay;
@@ -36,6 +37,7 @@ struct front {
     struct http_server *server;
     struct keys *keys;
     struct accounts *accounts;            /* NULL: no ledger */
+    struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct link *links[FRONT_MODELS_MAX]; /* [options.model_count] */
     struct relay *relays;                 /* in flight */
     int relay_count;
@@ -61,7 +63,7 @@ void front_reply_bytes(struct front *f, struct http_exchange *x, const struct ht
 void front_note(struct front *f, const struct http_exchange *x, int status);          /* the request's log line */
 struct link *front_find_model(struct front *f, const char *name);     /* "" and "default": the first; NULL: unknown */
 
-/* answers.c, metrics.c, console.c, relay.c: the `answer` functions of the table */
+/* answers.c, admin.c, metrics.c, console.c, relay.c: the `answer` functions of the table */
 void answer_health(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_models(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_model(struct front *f, struct http_exchange *x, const struct route *r);
@@ -69,6 +71,7 @@ void answer_stats(struct front *f, struct http_exchange *x, const struct route *
 void answer_metrics(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_console(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_unknown(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_admin(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *r);
 
 /* metrics.c */

@@ -144,6 +144,7 @@ void metrics_render(const struct front *f, struct buf *out)
         { "counters", "counter" }, { "gauges", "gauge" }, { "histograms", "histogram" },
     };
     render_front(f, out);
+    accounts_metrics(f->accounts, out);
     for (size_t s = 0; s < MEM_COUNT(sections); s++)
         for (int i = 0; i < f->options.model_count; i++) {
             const char *name;

@@ -1,8 +1,11 @@
-/* relay -- one request carried to an engine, and its reply carried back as it comes.
+/* relay -- one request carried to an engine, and its reply carried back as it comes, and billed.
  *
  *   answer_relay --request frames--> WAITING --head--> STREAMING --end--> over
  *                                       `--error, engine lost--> error reply      `--error, lost--> error event, closed
  *   The client hangs up in any state: relay_gone sends cancel at once.
+ *
+ * A metered reply that is no stream is held back (HELD_MAX bytes at most) until its row is on disk: its head can then
+ * say what it took, and a client that was billed nothing has seen nothing.
  *
  * Back-pressure (invariant I1): the engine may send at most WINDOW data frames that the client has not taken. Credit is
  * given back half a window at a time, and only while fewer than PENDING_LOW bytes wait for the client. */
@@ -23,6 +26,7 @@ enum {
     PENDING_MAX = 80 << 20,   /* WINDOW of the largest frames and some: an engine that ignores credit */
     RESPONSE_ID_BYTES = 18,
     HEADERS_MAX = 16,
+    HELD_MAX = 256 * 1024,
 };
 
 struct relay {
@@ -33,6 +37,13 @@ struct relay {
     const struct route *route;
     struct relay *prev, *next;
     bool begun, events;       /* head was relayed; as an event stream */
+    bool held;                /* the head is here, in reply, lines, type and body, and goes out with the end */
+    bool tells;               /* a stream whose client asked what it took */
+    struct http_reply reply;
+    struct buf type, body;
+    struct buf unsent;        /* of a stream: a struct piece per data frame since the client had taken all */
+    int repeat;               /* its place in front's repeats; -1: none */
+    char response_id[64];
     int used;                 /* data frames since credit was last given */
     int status;
     int64_t started_ns;
@@ -41,12 +52,22 @@ struct relay {
     bool ending;              /* the engine is done; the reply ends when the bill is on disk */
 };
 
+struct piece {
+    uint32_t bytes, tokens;
+};
+
 static void relay_free(struct relay *r)
 {
     struct front *f = r->front;
     link_call_close(r->link, &r->call);
     account_abandon(f->accounts, &r->bill); /* unless it was settled */
+    if (r->repeat >= 0)
+        repeat_end(f->repeats, r->repeat, !r->bill.settled ? REPEAT_NOT_BOOKED :
+                   r->ending ? REPEAT_WHOLE : REPEAT_PART);
     buf_release(&r->lines);
+    buf_release(&r->type);
+    buf_release(&r->body);
+    buf_release(&r->unsent);
     if (r->prev)
         r->prev->next = r->next;
     else
@@ -72,9 +93,35 @@ static void finish(struct relay *r)
         http_reply_end(x);
 }
 
+/* What was held goes out; length -1: more follows. */
+static void let_go(struct relay *r, int64_t length)
+{
+    r->held = false;
+    r->begun = true;
+    r->reply.content_type = buf_str(&r->type);
+    r->reply.headers = buf_str(&r->lines);
+    r->reply.length = length;
+    front_reply_begin(r->front, r->x, &r->reply);
+    http_reply_data(r->x, r->body.data, r->body.len);
+    buf_clear(&r->body);
+}
+
 static void booked(void *arg, int64_t cost_micros)
 {
-    finish(arg);
+    struct relay *r = arg;
+    struct buf usage = { 0 };
+    ledger_usage_header(&r->bill.use, cost_micros, &usage);
+    if (r->x && r->held) {
+        http_field_write(&r->lines, "x-tokenworks-usage", buf_str(&usage));
+        let_go(r, (int64_t)r->body.len);
+    } else if (r->x && r->tells) { /* a comment: whoever reads events skips it */
+        struct buf comment = { 0 };
+        buf_printf(&comment, ": x-tokenworks-usage: %s\n\n", buf_str(&usage));
+        http_reply_data(r->x, comment.data, comment.len);
+        buf_release(&comment);
+    }
+    buf_release(&usage);
+    finish(r);
 }
 
 /* The engine's end: the client gets the end of its reply when the row that bills it is on disk. */
@@ -83,8 +130,11 @@ static void take_end(struct relay *r, const struct frame *f)
     json_t *end = jsonx_parse(f->payload, f->length, NULL);
     r->ending = account_settle(r->front->accounts, &r->bill, end, "stop", booked, r);
     json_decref(end);
-    if (!r->ending)
-        finish(r);
+    if (r->ending)
+        return;
+    if (r->held)
+        let_go(r, (int64_t)r->body.len);
+    finish(r);
 }
 
 static void fail(struct relay *r, const struct error *e, int64_t retry_s)
@@ -141,11 +191,17 @@ static bool is_ours(const char *name)
     return !strncasecmp(name, "access-control-", 15);
 }
 
+/* Replies whose parts are made to be read as they come. */
+static bool is_stream(const char *type)
+{
+    return type && (!strncmp(type, "text/event-stream", 17) || !strncmp(type, "application/x-ndjson", 20));
+}
+
 static bool take_head(struct relay *r, const struct frame *f)
 {
     json_t *v = jsonx_parse(f->payload, f->length, NULL);
     int64_t status = json_integer_value(json_object_get(v, "status"));
-    if (r->begun || status < 200 || status > 599) {
+    if (r->begun || r->held || status < 200 || status > 599) {
         json_decref(v);
         return false;
     }
@@ -160,12 +216,14 @@ static bool take_head(struct relay *r, const struct frame *f)
     r->events = type && !strncmp(type, "text/event-stream", 17);
     if (r->events)
         buf_puts(&lines, "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n");
-    r->begun = true;
-    r->status = (int)status;
-    struct http_reply reply = { .status = (int)status, .content_type = type ? type : "application/json",
-                                .headers = buf_str(&lines), .length = header_length(headers) };
-    front_reply_begin(r->front, r->x, &reply);
+    buf_clear(&r->lines);
+    buf_append(&r->lines, lines.data, lines.len);
     buf_release(&lines);
+    buf_puts(&r->type, type ? type : "application/json");
+    r->reply.status = r->status = (int)status;
+    r->held = true;
+    if (r->bill.ticket < 0 || is_stream(type))
+        let_go(r, header_length(headers));
     json_decref(v);
     return true;
 }
@@ -179,21 +237,49 @@ static void give_credit(struct relay *r)
     r->used = 0;
 }
 
+/* Gives the client a piece of a stream and remembers what is not yet with the system. */
+static void send_piece(struct relay *r, const char *p, size_t n, int64_t tokens)
+{
+    struct piece piece = { (uint32_t)n, (uint32_t)tokens };
+    if (!http_reply_pending(r->x))
+        buf_clear(&r->unsent);
+    http_reply_data(r->x, p, n);
+    if (r->bill.ticket >= 0)
+        buf_append(&r->unsent, &piece, sizeof piece);
+    account_data(r->front->accounts, &r->bill, tokens);
+}
+
+/* The client is gone: tokens whose bytes it had not wholly taken were not sent. */
+static void take_back_unsent(struct relay *r, size_t pending)
+{
+    for (size_t end = r->unsent.len; end >= sizeof(struct piece) && pending; end -= sizeof(struct piece)) {
+        struct piece piece;
+        memcpy(&piece, r->unsent.data + end - sizeof piece, sizeof piece);
+        account_unsent(&r->bill, piece.tokens);
+        pending -= piece.bytes < pending ? piece.bytes : pending;
+    }
+}
+
 static bool take_data(struct relay *r, const struct frame *f)
 {
     const char *p = f->payload;
-    size_t n = f->length;
+    size_t n = f->length, tokens = r->events ? 1 : 0; /* an event is about a token, where the engine does not say */
     if (f->flags & FRAME_TOKENS) { /* u16 count, count x u32 ids, then the bytes they are */
-        size_t skip = n < 2 ? SIZE_MAX : 2 + 4 * ((size_t)(unsigned char)p[0] | (size_t)(unsigned char)p[1] << 8);
-        if (skip > n)
+        tokens = n < 2 ? 0 : (size_t)(unsigned char)p[0] | (size_t)(unsigned char)p[1] << 8;
+        if (n < 2 + 4 * tokens)
             return false;
-        p += skip;
-        n -= skip;
+        p += 2 + 4 * tokens;
+        n -= 2 + 4 * tokens;
     }
-    if (!r->begun || http_reply_pending(r->x) > PENDING_MAX)
+    if ((!r->begun && !r->held) || http_reply_pending(r->x) > PENDING_MAX)
         return false;
-    http_reply_data(r->x, p, n);
-    account_data(r->front->accounts, &r->bill);
+    if (r->held && r->body.len + n <= HELD_MAX) {
+        buf_append(&r->body, p, n);
+    } else {
+        if (r->held)
+            let_go(r, -1);
+        send_piece(r, p, n, (int64_t)tokens);
+    }
     r->used++;
     give_credit(r);
     return true;
@@ -252,7 +338,7 @@ static void call_frame(struct link_call *c, const struct frame *f)
     case FRAME_USAGE: take_usage(r, f); return;
     case FRAME_ERROR: take_error(r, f); return;
     case FRAME_END:
-        if (r->begun) {
+        if (r->begun || r->held) {
             take_end(r, f);
             return;
         }
@@ -300,7 +386,7 @@ static int64_t deadline_ms(const struct http_head *h)
     return v;
 }
 
-static void send_request(struct relay *r, const struct envelope *env, const char *id, int64_t allowance)
+static void send_request(struct relay *r, const struct envelope *env, int64_t allowance)
 {
     const struct http_head *h = http_request_head(r->x);
     struct http_slice body = http_request_body(r->x);
@@ -308,7 +394,7 @@ static void send_request(struct relay *r, const struct envelope *env, const char
     const char *tenant = key ? key->tenant : keys_count(r->front->keys) ? keys_check(r->front->keys, h) : "";
     json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I}", "method", h->method.p, h->method.n, "path",
                              h->path.p, h->path.n, "tenant", tenant ? tenant : "", "created",
-                             (json_int_t)clock_wall_s(), "response_id", id, "deadline_ms",
+                             (json_int_t)clock_wall_s(), "response_id", r->response_id, "deadline_ms",
                              (json_int_t)deadline_ms(h), "priority", (json_int_t)env->priority);
     if (allowance >= 0)
         json_object_set_new(head, "allowance", json_integer(allowance));
@@ -327,6 +413,45 @@ static void send_request(struct relay *r, const struct envelope *env, const char
     }
     static const unsigned char window[4] = { WINDOW, 0, 0, 0 };
     link_call_send(r->link, &r->call, FRAME_CREDIT, 0, window, sizeof window);
+}
+
+/* The request's id for the ledger: with an Idempotency-Key one that a repeated request has again. false: refused. */
+static bool name_request(struct relay *r, const struct ledger_key *key, char id[REPEAT_ID_SIZE])
+{
+    const struct http_head *h = http_request_head(r->x);
+    const struct http_field *field = http_head_field(h, "idempotency-key");
+    make_response_id(r->route->id_prefix, r->response_id, sizeof r->response_id);
+    snprintf(id, REPEAT_ID_SIZE, "%s", r->response_id);
+    if (!field || !accounts_booking(r->front->accounts))
+        return true;
+    struct repeat_ask ask = { key ? key->id : 0, field->value, h->path, http_request_body(r->x),
+                              clock_wall_ns() / 1000000 };
+    enum repeat_verdict v = repeat_begin(r->front->repeats, &ask, id, &r->repeat);
+    if (v == REPEAT_GO)
+        return true;
+    fail(r, &(struct error){ .status = v == REPEAT_MALFORMED ? 400 : v == REPEAT_DIFFERENT ? 422 : 409,
+                             .message = repeat_sentence(v), .code = "idempotency_key" }, v == REPEAT_UNDER_WAY);
+    return false;
+}
+
+/* Asks the ledger; false: refused, and r is gone. */
+static bool admit(struct relay *r, const struct envelope *env, struct ledger_answer *answer)
+{
+    struct accounts *a = r->front->accounts;
+    const struct ledger_key *key = accounts_key(a, keys_shown(http_request_head(r->x)));
+    char id[REPEAT_ID_SIZE];
+    if (!name_request(r, key, id))
+        return false;
+    int64_t choices = env->choices > 1 ? env->choices : 1, most = env->max_tokens > 0 ? env->max_tokens : 0;
+    struct ledger_ask ask = { .key = key, .model = link_model_id(r->link), .request_id = id,
+                              .output_tokens = choices * most }; /* both below 2^31 */
+    if (!account_admit(a, &r->bill, &ask, answer)) {
+        refuse_account(r, answer);
+        return false;
+    }
+    if (accounts_booking(a))
+        ledger_rate_headers(answer, &r->lines);
+    return true;
 }
 
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *route)
@@ -355,7 +480,8 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
         r->next->prev = r;
     f->relays = r;
     f->relay_count++;
-    r->bill.ticket = -1;
+    r->bill.ticket = r->repeat = -1;
+    r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
     http_exchange_set_user(x, r);
     if (!link_call_open(link, &r->call)) {
         bool loading = link_state(link) == LINK_LOADING;
@@ -365,19 +491,11 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
         fail(r, &busy, link_retry_s(link));
         return;
     }
-    char id[64];
-    make_response_id(route->id_prefix, id, sizeof id);
-    struct ledger_ask ask = { .key = accounts_key(f->accounts, keys_shown(http_request_head(x))),
-                              .model = link_model_id(link), .request_id = id, .output_tokens = env.max_tokens };
     struct ledger_answer answer;
-    if (!account_admit(f->accounts, &r->bill, &ask, &answer)) {
-        refuse_account(r, &answer);
-        return;
+    if (admit(r, &env, &answer)) {
+        send_request(r, &env, answer.allowance_tokens);
+        http_request_forget_body(x);
     }
-    if (f->accounts)
-        ledger_rate_headers(&answer, &r->lines);
-    send_request(r, &env, id, answer.allowance_tokens);
-    http_request_forget_body(x);
 }
 
 void relay_gone(struct http_exchange *x, void *front)
@@ -390,6 +508,7 @@ void relay_gone(struct http_exchange *x, void *front)
     r->x = NULL;
     if (r->ending) /* all was sent but the last byte: billed as it is, freed by booked() */
         return;
+    take_back_unsent(r, http_reply_pending(x));
     if (link_state(r->link) == LINK_READY)
         link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
     f->metrics.cancelled++;
@@ -401,7 +520,7 @@ void relay_gone(struct http_exchange *x, void *front)
 void relay_drained(struct http_exchange *x, void *front)
 {
     struct relay *r = http_exchange_user(x);
-    if (r && r->begun && !r->ending)
+    if (r && (r->begun || r->held) && !r->ending)
         give_credit(r);
 }
 

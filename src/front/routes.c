@@ -19,6 +19,7 @@ static const struct route routes[] = {
     { "/icon.svg", M_GET, answer_console, NULL, DIALECT_OPENAI, true },
     { "/metrics", M_GET, answer_metrics, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/stats", M_GET, answer_stats, NULL, DIALECT_OPENAI, false },
+    { "/tokenworks/admin/*", M_GET | M_POST, answer_admin, NULL, DIALECT_OPENAI, false },
     { "/v1/models", M_GET, answer_models, NULL, DIALECT_OPENAI, false },
     { "/v1/models/*", M_GET, answer_model, NULL, DIALECT_OPENAI, false },
     { "/v1/chat/completions", M_POST, answer_relay, "chatcmpl-", DIALECT_OPENAI, false },

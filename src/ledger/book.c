@@ -18,6 +18,7 @@ struct subject {
     struct ledger_limits limits;
     struct meter meter;
     int64_t energy_mj, energy_tokens; /* models: what a token has cost so far, for worst cases */
+    struct ledger_total total;        /* tenants: of durable rows; its name is filled in when asked */
 };
 
 struct key {
@@ -489,6 +490,41 @@ void book_take_back(struct book *b, const struct book_settled *s, int64_t now_ms
         if (x)
             meter_unuse(&x->meter, &s->used, s->settled_ms, now_ms);
     }
+}
+
+static void total_add(struct ledger_total *to, const struct ledger_total *t)
+{
+    to->requests += t->requests;
+    for (int i = 0; i < 3; i++)
+        to->tokens[i] += t->tokens[i];
+    to->cost_micros += t->cost_micros;
+    to->energy_mj += t->energy_mj;
+}
+
+void book_total_add(const struct book_settled *s)
+{
+    struct ledger_total t = { .requests = 1, .tokens = { s->prompt_tokens, s->cached_tokens, s->output_tokens },
+                              .cost_micros = s->cost_micros, .energy_mj = s->used.v[METER_ENERGY] };
+    struct subject *tenant = s->subjects[LEDGER_TENANT];
+    if (tenant)
+        total_add(&tenant->total, &t);
+}
+
+int book_totals(const struct book *b, struct ledger_total *out, int max)
+{
+    const struct list *l = &b->subjects[LEDGER_TENANT];
+    int count = 0;
+    ASSERT(max > 0);
+    for (int i = 0; i < l->count; i++) {
+        const struct subject *s = l->v[i];
+        bool new = count < max;
+        if (new)
+            out[count++] = (struct ledger_total){ .requests = 0 };
+        struct ledger_total *t = &out[count - 1];
+        total_add(t, &s->total);
+        snprintf(t->tenant, sizeof t->tenant, "%s", new ? s->name : "(others)");
+    }
+    return count;
 }
 
 int book_in_flight(const struct book *b)

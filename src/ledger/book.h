@@ -46,6 +46,8 @@ void book_energy(struct book *b, int64_t mj, bool modelled);
 int64_t book_idle_mj(const struct book *b);
 void book_abandon(struct book *b, int ticket, int64_t now_ms);
 void book_take_back(struct book *b, const struct book_settled *s, int64_t now_ms);
+void book_total_add(const struct book_settled *s); /* its row is durable */
+int book_totals(const struct book *b, struct ledger_total *out, int max);
 int book_in_flight(const struct book *b);
 /* Tests and consoles: the counters of a subject; false when it does not exist. */
 bool book_used(struct book *b, enum ledger_scope scope, int64_t id, int64_t now_ms,

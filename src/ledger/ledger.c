@@ -270,10 +270,32 @@ void ledger_poll(struct ledger *l, int64_t now_ms)
         l->stats.duplicates += r->duplicate;
         if (r->duplicate)
             book_take_back(l->book, &r->settled, now_ms);
+        else
+            book_total_add(&r->settled);
         if (r->done)
             r->done(r->arg, r->settled.cost_micros);
         mem_free(r);
     }
+}
+
+bool ledger_ever_had_keys(const char *dir, int64_t now_ms)
+{
+    char *path = store_path(dir);
+    struct store *s;
+    struct err e;
+    int64_t count = 0;
+    enum err_code c = store_open(path, false, now_ms, &s, &e);
+    mem_free(path);
+    if (c)
+        return c != ERR_NOT_FOUND; /* shut when in doubt */
+    c = store_int(s, "SELECT count(*) FROM key", NULL, 0, &count, &e);
+    store_close(s);
+    return c || count > 0;
+}
+
+int ledger_totals(const struct ledger *l, struct ledger_total *out, int max)
+{
+    return book_totals(l->book, out, max);
 }
 
 bool ledger_has_keys(const struct ledger *l)

@@ -72,6 +72,8 @@ int ledger_fd(const struct ledger *l);
 void ledger_poll(struct ledger *l, int64_t now_ms); /* done() callbacks; keys and limits the commands changed */
 
 bool ledger_has_keys(const struct ledger *l); /* once true, every route asks for a key */
+/* Whether DIR/ledger.db exists and a key was ever made in it, revoked or not; also when it cannot be read. */
+bool ledger_ever_had_keys(const char *dir, int64_t now_ms);
 
 enum ledger_found { LEDGER_FOUND, LEDGER_MALFORMED, LEDGER_UNKNOWN, LEDGER_EXPIRED, LEDGER_REVOKED };
 /* text: what came as Bearer or x-api-key. Anything but FOUND is a 401; the caller tells nobody which. */
@@ -154,6 +156,14 @@ struct ledger_stats {
     int64_t idle_mj; /* read while nothing was computed: charged to nobody */
 };
 void ledger_get_stats(const struct ledger *l, struct ledger_stats *out);
+
+/* What a tenant's rows made durable since ledger_open add up to; a row that was there already adds nothing. Fills at
+ * most max (the last one is "(others)" when there are more) and returns how many. */
+struct ledger_total {
+    char tenant[LEDGER_NAME_MAX + 1];
+    int64_t requests, tokens[3], cost_micros, energy_mj; /* prompt, cached, output */
+};
+int ledger_totals(const struct ledger *l, struct ledger_total *out, int max);
 
 /* Shared with the commands: the key's text made of random bits, and what is stored of it. */
 void ledger_key_make(char text[LEDGER_KEY_CHARS + 1], uint8_t hash[LEDGER_HASH_BYTES]);

@@ -2,7 +2,7 @@
  *
  * What it does with a request is said by the body's "model"-independent field "do":
  *   echo        the whole request (head, body size and FNV-1a of the body) as one JSON reply
- *   stream      "n" events, "ms" apart, then end
+ *   stream      "n" (or "events") events, "ms" apart, then end
  *   huge        "n" data frames of "bytes" each, as fast as credit allows
  *   stall       head, one event, then nothing until cancelled
  *   silent      nothing until cancelled
@@ -184,6 +184,7 @@ static void start_job(struct job *j)
     j->size = 1000;
     jsonx_get_string(j->body, "do", &what, NULL);
     jsonx_get_int(j->body, "n", 0, 1 << 30, &j->n, NULL);
+    jsonx_get_int(j->body, "events", 0, 1 << 30, &j->n, NULL); /* for requests whose n is the API's */
     jsonx_get_int(j->body, "ms", 0, 100000, &j->ms, NULL);
     jsonx_get_int(j->body, "bytes", 0, FRAME_PAYLOAD_MAX, &j->size, NULL);
     jsonx_get_bool(j->body, "ignore_credit", &j->ignore_credit, NULL);
