@@ -205,8 +205,10 @@ enum err_code engine_run(int socket, struct err *e)
     g.options.progress = on_progress;
     g.options.progress_arg = &g;
     enum err_code c = receive_hello(&g, e);
-    if (!c)
+    if (!c) {
+        g.options.isa = kern_isa_detect(g.options.isa); /* asks the system for AMX tiles: before the sandbox */
         c = lock_in(&g, e);
+    }
     if (!c)
         c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
     if (g.model_fd >= 0)
