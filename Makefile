@@ -119,9 +119,13 @@ $(B)/$(PROG): $(call objs,cmd) $(call archives,cmd)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(call libs,cmd) $(LIBS_cmd)
 
 define floor_rules
-$(call lib,$(1)): $(call objs,$(1))
+# The list is rewritten only when files come or go: an archive never keeps what is gone.
+$(B)/$(1).list: always
+	@mkdir -p $(B)
+	@echo '$(call objs,$(1))' | cmp -s - $$@ || echo '$(call objs,$(1))' > $$@
+$(call lib,$(1)): $(call objs,$(1)) $(B)/$(1).list
 	@rm -f $$@
-	$$(Q)ar rcs $$@ $$^
+	$$(Q)ar rcs $$@ $$(filter %.o,$$^)
 # A test links its own floor and the floors below: calling upwards does not link.
 $(B)/tests/$(1)/%_test: $(B)/tests/$(1)/%_test.o $(call archives,$(1))
 	$$(call say,LINK,$$@)
@@ -210,6 +214,6 @@ build/fuzz/fuzz-%: build/fuzz/fuzz/%.o $(call archives,cmd)
 
 clean:
 	rm -rf build
-.PHONY: all deps check test unit library man install layers tidy run fuzz clean
+.PHONY: all always deps check test unit library man install layers tidy run fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
