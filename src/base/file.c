@@ -74,15 +74,29 @@ static void sync_folder_of(const char *path)
     }
 }
 
+enum err_code file_replaceable(const char *path, struct err *e)
+{
+    struct stat st;
+    if (lstat(path, &st))
+        return errno == ENOENT ? ERR_OK : err_errno(e, "%s: cannot write there", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(e, ERR_INVALID, "%s: %s, not a regular file, so it is not replaced; name another", path,
+                       S_ISLNK(st.st_mode) ? "a symbolic link" : S_ISDIR(st.st_mode) ? "a folder" : "a device or pipe");
+    return ERR_OK;
+}
+
 enum err_code file_write(const char *path, const void *data, size_t n, struct err *e)
 {
     char temp[PATH_BYTES_MAX];
     if (snprintf(temp, sizeof temp, "%s.XXXXXX", path) >= (int)sizeof temp)
         return err_set(e, ERR_INVALID, "the path is longer than %d bytes", PATH_BYTES_MAX - 8);
+    enum err_code c = file_replaceable(path, e);
+    if (c)
+        return c;
     int fd = mkostemp(temp, O_CLOEXEC);
     if (fd < 0)
         return err_errno(e, "%s: cannot create", temp);
-    enum err_code c = file_write_all_fd(fd, data, n, e);
+    c = file_write_all_fd(fd, data, n, e);
     if (!c && fsync(fd))
         c = err_errno(e, "%s: cannot sync", temp);
     if (close(fd) && !c)

@@ -204,7 +204,10 @@ static bool one_shot_stdin(struct chat *c, struct tw_error *e)
     struct buf b = { 0 };
     struct err err = { 0 };
     bool ok = !file_read("-", PROMPT_BYTES_MAX, &b, &err);
-    if (ok)
+    if (ok && !buf_str(&b)[strspn(buf_str(&b), " \t\r\n")]) {
+        ok = false;
+        snprintf(e->text, sizeof e->text, "standard input is empty; pipe a text into it, or give a PROMPT");
+    } else if (ok)
         ok = say(c, buf_str(&b), e);
     else
         snprintf(e->text, sizeof e->text, "%s", err.text);

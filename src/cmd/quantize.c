@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { SLAB_VALUES = 4 << 20 }; /* at a time */
 
@@ -160,6 +161,13 @@ static void warn_twice(const struct job *j)
     }
 }
 
+/* A model quantised onto itself is the original lost. */
+static bool same_file(const char *a, const char *b)
+{
+    struct stat s, t;
+    return !stat(a, &s) && !stat(b, &t) && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
+}
+
 static enum err_code run(const struct quantize_options *o, const char *in, const char *out, const char *type,
                          struct err *e)
 {
@@ -167,6 +175,8 @@ static enum err_code run(const struct quantize_options *o, const char *in, const
     struct gguf_file *f;
     if (!j.mix)
         return err_set(e, ERR_INVALID, "no type '%s' (these are: %s)", type, mix_names());
+    if (same_file(in, out))
+        return err_set(e, ERR_INVALID, "%s: IN and OUT are the same file; give OUT another name", out);
     enum err_code c = gguf_open(in, &f, e);
     if (c)
         return c;

@@ -218,6 +218,9 @@ enum err_code gguf_writer_start(struct gguf_writer *w, const char *path, struct 
     char temp[PATH_BYTES_MAX];
     if (snprintf(temp, sizeof temp, "%s.XXXXXX", path) >= (int)sizeof temp)
         return err_set(e, ERR_INVALID, "the path is longer than %d bytes", PATH_BYTES_MAX - 8);
+    enum err_code c = file_replaceable(path, e);
+    if (c)
+        return c;
     w->fd = mkostemp(temp, O_CLOEXEC);
     if (w->fd < 0)
         return err_errno(e, "%s: cannot create", temp);

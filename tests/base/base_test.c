@@ -1,5 +1,6 @@
 /* base_test -- buffers, arenas, random numbers, the pool and the queue. */
 #include "../test.h"
+#include "base/file.h"
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/json.h"
@@ -10,6 +11,10 @@
 #include "base/rng.h"
 
 #include <pthread.h>
+#include <unistd.h>
+#include <sys/stat.h>
+#include <stdlib.h>
+#include <stdio.h>
 
 static void buf_keeps_its_maximum(void)
 {
@@ -193,6 +198,27 @@ static void json_quotes_and_refuses(void)
     CHECK(strstr(e.text, "line 1") != NULL);
 }
 
+static void file_write_spares_what_is_no_file(void)
+{
+    char dir[] = "/tmp/base_test.XXXXXX", fifo[64], link[64], plain[64];
+    CHECK(mkdtemp(dir) != NULL);
+    snprintf(fifo, sizeof fifo, "%s/fifo", dir);
+    snprintf(link, sizeof link, "%s/link", dir);
+    snprintf(plain, sizeof plain, "%s/plain", dir);
+    struct stat st;
+    struct err e = { 0 };
+    CHECK_INT(mkfifo(fifo, 0600), 0);
+    CHECK_INT(symlink("plain", link), 0);
+    CHECK_INT(file_write(plain, "old", 3, &e), ERR_OK);
+    CHECK_INT(file_write(plain, "new!", 4, &e), ERR_OK);
+    CHECK_INT(file_write(fifo, "x", 1, &e), ERR_INVALID);
+    CHECK(!lstat(fifo, &st) && S_ISFIFO(st.st_mode));
+    CHECK_INT(file_write(link, "x", 1, &e), ERR_INVALID);
+    CHECK(!lstat(link, &st) && S_ISLNK(st.st_mode));
+    CHECK(!lstat(plain, &st) && st.st_size == 4);
+    CHECK_INT(unlink(fifo) | unlink(link) | unlink(plain) | rmdir(dir), 0);
+}
+
 int main(void)
 {
     RUN(buf_keeps_its_maximum);
@@ -204,5 +230,6 @@ int main(void)
     RUN(options_parse);
     RUN(options_refuse);
     RUN(json_quotes_and_refuses);
+    RUN(file_write_spares_what_is_no_file);
     DONE();
 }
