@@ -29,7 +29,7 @@ void api_choice_delta(struct api_job *j, int choice, const struct api_delta *d, 
 /* write_openai.c: what the two older OpenAI dialects share. */
 void openai_event_open(const struct api_job *j, struct buf *out);                 /* up to "choices":[ */
 void openai_event_close(const struct api_job *j, bool last_of_choice, struct buf *out);
-void openai_put_tail(const struct api_job *j, const struct api_choice *c, struct buf *out); /* logprobs, finish_reason */
+void openai_put_tail(const struct api_job *j, const struct api_choice *c, struct buf *out); /* logprobs, finish */
 void openai_end(struct api_job *j, const struct api_usage *u, struct buf *out);
 void openai_whole(struct api_job *j, const struct api_usage *u, struct buf *out,
                   void (*put_choice)(const struct api_job *j, int choice, struct buf *out));
