@@ -7,6 +7,7 @@
 #include "cmd/cmd.h"
 #include "cmd/model_path.h"
 #include "cmd/serve_config.h"
+#include "cmd/serve_speed.h"
 #include "front/front.h"
 #include "net/tls.h"
 
@@ -24,6 +25,11 @@ static const struct opt rows[] = {
     { "kv-memory", 0, OPT_SIZE, "SIZE", "memory for keys and values (from the memory plan)", FIELD(kv_memory), 0, 0 },
     { "kv-type", 0, OPT_STRING, "TYPE", "how keys and values are stored: f16, q8_0", FIELD(kv_type), 0, 0 },
     { "batch", 'b', OPT_INT, "N", "tokens in one step at most", FIELD(batch), 1, 1 << 16 },
+    { "speculate", 0, OPT_STRING, "MODE", "guess tokens, check them together: auto, off, N (auto)", FIELD(speculate),
+      0, 0 },
+    { "target-itl-ms", 0, OPT_INT, "N", "longest time between tokens while prompts are read (150)", FIELD(itl_ms), 1,
+      600000 },
+    { "target-ttft-ms", 0, OPT_INT, "N", "time to the first token aimed at (the soonest)", FIELD(ttft_ms), 1, 600000 },
     { "isa", 0, OPT_STRING, "NAME", "highest rung of kernels: ref, avx2, avx512, amx", FIELD(isa), 0, 0 },
     { "max-body", 0, OPT_SIZE, "SIZE", "largest request body (32M)", FIELD(max_body), 0, 0 },
     { "connections", 0, OPT_INT, "N", "client connections at once (4096)", FIELD(connections), 1, 60000 },
@@ -239,6 +245,8 @@ int cmd_serve(int argc, char **argv)
     enum err_code c = parse_listen(o.listen, address, sizeof address, &f.http.port, &e);
     if (!c && o.ledger && o.no_ledger)
         c = err_set(&e, ERR_INVALID, "--ledger and --no-ledger: one of them");
+    if (!c)
+        c = serve_speed_options(&o, options, &e);
     if (!c)
         c = find_models(&o, found, &f, &e);
     if (!c)

@@ -8,6 +8,8 @@ struct serve_options {
     struct opt_strings models, allowed_hosts;
     const char *listen, *state, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
     const char *tls_cert, *tls_key, *tls_client_ca;
+    const char *speculate;
+    int64_t itl_ms, ttft_ms;
     int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections;
     bool log_json, log_requests, ledger, no_ledger;
 };
@@ -20,6 +22,7 @@ struct serve_options {
  *     tls: { cert: FILE, key: FILE, client-ca: FILE }
  *     auth: { api-key-file: FILE, allowed-hosts: [NAME, ...], cors-origin: ORIGIN }
  *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512 }
+ *     speed: { speculate: auto, target-itl-ms: 150, target-ttft-ms: 2000 }
  *     telemetry: { log-json: true, log-requests: false }
  *
  * An unknown key, a wrong type or a value out of bounds is refused with its line. */
