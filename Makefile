@@ -196,6 +196,10 @@ layers: $(foreach f,$(FLOORS_HERE),layer-$(f))
 tidy:
 	@$(foreach f,$(FLOORS_HERE) cmd,tools/tidy $(f) $(call under,$(f)) &&) true
 
+# ---- measure it, beside whoever is there: ARGS="--llama DIR --openvino PYTHON ..." (bench/table.py says which)
+bench: all
+	@bench/table.py $(ARGS)
+
 # ---- run it
 run: all
 	@tools/deps run
