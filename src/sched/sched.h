@@ -6,8 +6,9 @@
  *                               +------------------- park (KV pages ran out) ---------+
  *
  * A step takes one row of every running sequence that decodes, more where guesses of its next tokens pay (draft.h),
- * then chunks of prompts, oldest first, as far as the target time between tokens allows (pace.h). Nothing is ever failed for memory: when a page is missing the youngest sequence of the lowest priority
- * is parked and later computed again; the oldest of the highest priority always proceeds, and fits, because
+ * then chunks of prompts, oldest first, as far as the target time between tokens allows (pace.h).
+ * Nothing is ever failed for memory: when a page is missing the youngest sequence of the lowest priority is parked and
+ * later computed again; the oldest of the highest priority always proceeds, and fits, because
  * sched_new refuses a context larger than the pool.
  *
  * Owner: the step thread calls everything here; callbacks run inside sched_step and sched_cancel. */
