@@ -218,6 +218,6 @@ build/fuzz/fuzz-%: build/fuzz/fuzz/%.o $(call archives,cmd)
 
 clean:
 	rm -rf build
-.PHONY: all always deps check test unit library man install layers tidy run fuzz clean
+.PHONY: all always deps check test unit bench library man install layers tidy run fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
