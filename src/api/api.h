@@ -65,8 +65,10 @@ const char *api_job_content_type(const struct api_job *j);      /* "application/
 
 struct api_usage {
     int prompt_tokens, cached_tokens, completion_tokens;
-    int drafts_accepted, drafts_rejected; /* guesses of tokens that were checked (sched/draft.h) */
 };
+
+/* Guesses of a choice's tokens that were checked, for the usage; told before its finish, or never. */
+void api_job_guessed(struct api_job *j, int accepted, int rejected);
 
 /* Response bytes. For a stream each call appends whole events; otherwise everything is appended by api_job_end. */
 void api_job_begin(struct api_job *j, struct buf *out);

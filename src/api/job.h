@@ -59,6 +59,7 @@ struct api_job {
     struct api_choice *choices;    /* [prompt_count * n] */
     struct buf head;               /* "id":... up to "system_fingerprint":"...", the part all objects share */
     const char *object;            /* of a stream's chunks or of the whole response */
+    int drafts_accepted, drafts_rejected; /* guesses that were checked */
     enum infer_finish failed;      /* INFER_RUNNING, or why the job as a whole failed */
     bool error_sent;
 };

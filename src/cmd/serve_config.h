@@ -7,11 +7,11 @@
 struct serve_options {
     struct opt_strings models, allowed_hosts;
     const char *listen, *state, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
-    const char *tls_cert, *tls_key, *tls_client_ca;
+    const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
     const char *speculate;
     int64_t itl_ms, ttft_ms;
     int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections;
-    bool log_json, log_requests, ledger, no_ledger;
+    bool log_json, log_requests, ledger, no_ledger, no_trust;
 };
 
 /* Reads the file into *doc (the strings of *o then point into it: release it last) and lays its settings over *o:
@@ -23,6 +23,7 @@ struct serve_options {
  *     auth: { api-key-file: FILE, allowed-hosts: [NAME, ...], cors-origin: ORIGIN }
  *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512 }
  *     speed: { speculate: auto, target-itl-ms: 150, target-ttft-ms: 2000 }
+ *     trust: { dir: DIR, site: NAME, jurisdiction: DE }
  *     telemetry: { log-json: true, log-requests: false }
  *
  * An unknown key, a wrong type or a value out of bounds is refused with its line. */
