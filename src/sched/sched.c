@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "infer/sample.h"
 #include "infer/seq.h"
-#include "sched/draft.h"
+#include "sched/draft_model.h"
 #include "sched/form.h"
 
 #include <string.h>
@@ -28,6 +28,7 @@ struct sched_seq {
     int rows;                 /* in the step being made */
     struct form *form;        /* what the text must look like, or NULL */
     struct draft draft;
+    struct draft_reader reader;
     int64_t arrived_ns;
     const struct sched_events *events;
     void *user;
@@ -69,6 +70,8 @@ struct sched {
     struct pace pace;
     struct form_tokens spelling;
     struct steptime *steptime;
+    struct draft_model *draft_model; /* NULL: none */
+    int64_t guess_ns;         /* in the step being made */
     const float *logits;
     struct sched_stats stats;
 };
@@ -138,6 +141,8 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
     s->spelling = (struct form_tokens){ o->vocab, o->trie, model_facts(m)->vocab, o->end_tokens, o->end_count };
     s->goal = (struct pace_goal){ o->itl_ms, o->ttft_ms, o->prefill_rows };
     s->steptime = steptime_new();
+    if (o->draft_model && o->draft_rows)
+        s->draft_model = draft_model_new(o->draft_model, pool, o->draft_kv_bytes);
     s->scratch = mem_new((size_t)pool_threads(pool), sizeof *s->scratch);
     for (int i = 0; i < pool_threads(pool); i++)
         s->scratch[i] = sample_scratch_new(model_facts(m)->vocab);
@@ -156,6 +161,7 @@ static void finish(struct sched *s, struct sched_seq *q, enum infer_finish why)
     form_free(q->form);
     q->events->finish(q->user, why);
     draft_release(&q->draft);
+    draft_reader_release(&q->reader);
     mem_free(q);
 }
 
@@ -179,6 +185,7 @@ void sched_free(struct sched *s)
     mem_free(s->drawn);
     mem_free(s->scratch);
     steptime_free(s->steptime);
+    draft_model_free(s->draft_model);
     mem_free(s);
 }
 
@@ -243,12 +250,27 @@ void sched_pause(struct sched *s, struct sched_seq *q, bool paused)
     q->paused = paused;
 }
 
+/* How q's tokens are drawn; logits, the length of the text before them and what is allowed are to be filled in. */
+static struct sample_input sample_of(const struct sched *s, const struct sched_seq *q)
+{
+    return (struct sample_input){
+        .vocab = model_facts(s->model)->vocab,
+        .history = q->seq.tokens,
+        .prompt_count = q->seq.prompt,
+        .params = &q->params,
+        .seed = q->seed,
+        .end_tokens = s->o.end_tokens,
+        .end_count = s->o.end_count,
+    };
+}
+
 /* ---- planning a step */
 
 static void park(struct sched *s, struct sched_seq *q)
 {
     list_remove(&s->running, q);
     seq_drop_pages(&q->seq);
+    draft_reader_park(&q->reader);
     q->state = WAITING;
     q->rows = 0;
     list_insert(&s->waiting, q); /* it keeps its arrival, so it is the first of its priority again */
@@ -293,13 +315,44 @@ static bool decodes(const struct sched_seq *q)
     return q->seq.count - q->seq.computed == 1 && !q->paused;
 }
 
+/* Guesses by all sources, for every sequence that decodes. The small model is asked where its record is the best, and
+ * only while few decode. */
+static void make_guesses(struct sched *s, int decoding)
+{
+    struct draft_wish wishes[DRAFT_STREAMS_MAX];
+    int n = 0, room = (s->logit_rows_max - s->running.count) / (decoding ? decoding : 1);
+    for (struct sched_seq *q = s->running.head; q; q = q->next) {
+        enum draft_source source;
+        if (!decodes(q))
+            continue;
+        draft_look_up(&q->draft, &q->seq);
+        double chance = (double)draft_chance(&q->draft, DRAFT_MODEL);
+        int most = q->seq.token_max - q->seq.count - 1;
+        most = most < s->o.draft_rows ? most : s->o.draft_rows;
+        if (!s->draft_model || decoding > DRAFT_STREAMS_MAX ||
+            (draft_best(&q->draft, &source) && (double)draft_chance(&q->draft, source) >= chance))
+            continue;
+        wishes[n++] = (struct draft_wish){ .reader = &q->reader, .text = &q->seq, .sample = sample_of(s, q),
+                                           .out = &q->draft.guesses[DRAFT_MODEL], .chance = chance,
+                                           .most = most < room ? most : room };
+    }
+    if (!n)
+        return;
+    struct draft_price price = { s->pace.worth, s->pace.rate, s->pace.left_ms };
+    if (s->o.draft_always)
+        price.worth = price.worth_ms = 0;
+    int64_t start = now_ns(s);
+    draft_model_guess(s->draft_model, wishes, n, &price);
+    s->guess_ns = now_ns(s) - start;
+    s->pace.left_ms -= (double)s->guess_ns / 1e6;
+}
+
 /* Lays the guesses that pay after q's text, within `room` rows and the pages it has or may have without parking. */
 static int plan_guesses(struct sched *s, struct sched_seq *q, int room)
 {
     struct seq *seq = &q->seq;
     const struct draft_guess *g;
     int most = seq->token_max - seq->count - 1, n = 0; /* the last token is drawn in any case */
-    draft_look_up(&q->draft, seq);
     g = draft_best(&q->draft, &q->draft.source);
     most = most < s->o.draft_rows ? most : s->o.draft_rows;
     most = most < room ? most : room;
@@ -415,6 +468,9 @@ static void plan(struct sched *s)
     }
     const struct steptime_model *m = s->o.step_time ? s->o.step_time : steptime_fit(s->steptime);
     pace_begin(&s->pace, &s->goal, m, &owed, s->o.batch_rows, s->o.step_time || steptime_knows_prefill(s->steptime));
+    s->guess_ns = 0;
+    if (s->o.draft_rows)
+        make_guesses(s, (int)owed.batch);
     plan_decodes(s);
     int room = s->o.batch_rows - s->rows;
     s->pace.rows = s->pace.rows < room ? s->pace.rows : room;
@@ -439,15 +495,7 @@ static void draw(const struct sched *s, struct drawing *d, struct sample_scratch
 {
     struct sched_seq *q = d->q;
     int vocab = model_facts(s->model)->vocab;
-    struct sample_input in = {
-        .vocab = vocab,
-        .history = q->seq.tokens,
-        .prompt_count = q->seq.prompt,
-        .params = &q->params,
-        .seed = q->seed,
-        .end_tokens = s->o.end_tokens,
-        .end_count = s->o.end_count,
-    };
+    struct sample_input in = sample_of(s, q);
     for (bool more = true; more;) {
         struct infer_token *t = &s->drawn[d->first + d->count];
         in.logits = s->logits + (size_t)(d->first + d->count) * (size_t)vocab;
@@ -556,7 +604,7 @@ int sched_step(struct sched *s)
     for (int i = 0; i < s->drawing_count; i++)
         deliver(s, &s->drawings[i]);
     int64_t took = now_ns(s) - started;
-    steptime_learn(s->steptime, &s->load, (double)took / 1e6);
+    steptime_learn(s->steptime, &s->load, (double)(took - s->guess_ns) / 1e6);
     s->stats.steps++;
     s->stats.rows += s->rows;
     s->stats.step_ns += took;
