@@ -23,11 +23,14 @@ struct link_call {
     void *arg;
 };
 
+typedef enum err_code (*link_hello_fn)(void *arg, struct link *k, const char *model_path, json_t *hello, struct err *e);
+
 struct link_spec {
     const char *model_id;
     const char *model_path;
     const json_t *options;     /* for hello's model.options; borrowed, read at each start */
     const char *const *argv;   /* the engine program; NULL: this program's own `engine` */
+    link_hello_fn hello;       /* adds to the hello of every start; NULL: nothing to add */
 };
 
 typedef void (*link_changed_fn)(void *arg, struct link *k); /* its state or its loading */
@@ -52,6 +55,8 @@ const json_t *link_stats(const struct link *k);  /* the latest stats frame, or N
 const json_t *link_needs(const struct link *k);  /* what link_measure found, or NULL */
 int link_calls(const struct link *k);            /* open ones */
 const char *link_state_name(const struct link *k); /* "unloaded", "loading", "ready", "restarting", "unloading" */
+
+const json_t *link_trust(const struct link *k);  /* hello's trust object, or NULL */
 
 /* Opens a call; false when the engine is not ready or has too much to read already. */
 bool link_call_open(struct link *k, struct link_call *c);

@@ -22,6 +22,12 @@ static struct entry *by_id(struct models *m, const char *name)
     return NULL;
 }
 
+static enum err_code say_hello(void *arg, struct link *k, const char *path, json_t *hello, struct err *e)
+{
+    struct models *m = arg;
+    return m->o.hello ? m->o.hello(m->o.arg, k, path, hello, e) : ERR_OK;
+}
+
 struct entry *models_add(struct models *m, const struct front_model *f)
 {
     if (m->count == FRONT_MODELS_MAX || by_id(m, f->id))
@@ -32,7 +38,7 @@ struct entry *models_add(struct models *m, const struct front_model *f)
     memcpy(e->aliases, f->aliases, sizeof e->aliases);
     e->options = f->options ? json_deep_copy(f->options) : json_object();
     e->plan_kv = !json_object_get(e->options, "kv_memory");
-    struct link_spec spec = { e->id, e->path, e->options, m->o.front->engine_argv };
+    struct link_spec spec = { e->id, e->path, e->options, m->o.front->engine_argv, say_hello };
     e->link = link_new(m->o.loop, &spec, swap_changed, m);
     return e;
 }
