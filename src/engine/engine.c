@@ -248,7 +248,7 @@ enum err_code engine_run(int socket, struct err *e)
     else if (!c)
         c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
     if (!c && !g.measure)
-        c = identity_check(g.identity, g.runtime->kern.name, kern_type_name(g.options.kv_type), e);
+        c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
     if (g.model_fd >= 0)
         close(g.model_fd);
     if (c)
