@@ -15,12 +15,12 @@ struct sched_seq {
     struct seq seq;
     struct infer_params params; /* its bias list is borrowed */
     uint64_t seed;
-    int priority;
-    uint64_t arrival;         /* smaller is older */
+    struct order_seat seat;
     struct sched_seq *after;  /* NULL once that one's prompt is computed */
     struct sched_seq *prev, *next;
     enum state state;
     bool started, paused, failed;
+    bool skipped;             /* it made way in the last step */
     int rows;                 /* in the step being made */
     struct form *form;        /* what the text must look like, or NULL */
     const struct sched_events *events;
@@ -36,7 +36,7 @@ struct form {
 };
 
 struct list {
-    struct sched_seq *head, *tail; /* WAITING: the order of admission; RUNNING: oldest arrival first */
+    struct sched_seq *head, *tail; /* WAITING: order_first; RUNNING: order_keeps; as of the last arrange() */
     int count;
 };
 
@@ -48,7 +48,8 @@ struct sched {
     struct kv_pool *kv;
     struct model_work *work;
     struct list waiting, running;
-    uint64_t arrivals;
+    struct order *order;
+    int deadlines;                /* sequences that have one */
     /* the step being made; sized once */
     int32_t *tokens;              /* [batch_rows] */
     struct model_run *runs;       /* [running_max] */
@@ -58,22 +59,21 @@ struct sched {
     struct infer_token *drawn;    /* [running_max] */
     struct sample_scratch **scratch; /* [threads] */
     int rows, run_count, draw_count;
+    const struct sched_seq *prompt; /* others make way for it, NULL when there is none */
+    int way_rows;                   /* what they may still take */
     const float *logits;
     struct sched_stats stats;
 };
 
 /* ---- lists */
 
-static bool goes_before(const struct sched_seq *a, const struct sched_seq *b)
-{
-    return a->priority != b->priority ? a->priority > b->priority : a->arrival < b->arrival;
-}
+typedef bool before_fn(const struct order_seat *a, const struct order_seat *b);
 
-/* From the tail: new sequences are the youngest, so this is one comparison nearly always. */
-static void list_insert(struct list *l, struct sched_seq *q)
+/* From the tail: a new sequence is nearly always the last. */
+static void list_insert(struct list *l, struct sched_seq *q, before_fn *before)
 {
     struct sched_seq *p = l->tail;
-    while (p && goes_before(q, p))
+    while (p && before(&q->seat, &p->seat))
         p = p->prev;
     q->prev = p;
     q->next = p ? p->next : l->head;
@@ -88,6 +88,44 @@ static void list_remove(struct list *l, struct sched_seq *q)
     *(q->next ? &q->next->prev : &l->tail) = q->prev;
     q->prev = q->next = NULL;
     l->count--;
+}
+
+/* Merges two chains that are linked by next alone; stable. */
+static struct sched_seq *merge(struct sched_seq *a, struct sched_seq *b, before_fn *before)
+{
+    struct sched_seq *head = NULL, **end = &head;
+    while (a && b) {
+        struct sched_seq **from = before(&b->seat, &a->seat) ? &b : &a;
+        *end = *from;
+        end = &(*end)->next;
+        *from = (*from)->next;
+    }
+    *end = a ? a : b;
+    return head;
+}
+
+/* A merge sort from the bottom up: runs[i] holds a chain of 2^i sequences or none. */
+static void list_sort(struct list *l, before_fn *before)
+{
+    struct sched_seq *runs[32] = { NULL }, *all = NULL;
+    for (struct sched_seq *q = l->head, *next; q; q = next) {
+        next = q->next;
+        q->next = NULL;
+        int i = 0;
+        for (; runs[i]; i++) { /* ends: a list has fewer than 2^31 */
+            q = merge(runs[i], q, before);
+            runs[i] = NULL;
+        }
+        runs[i] = q;
+    }
+    for (int i = 0; i < 32; i++)
+        all = runs[i] ? merge(runs[i], all, before) : all;
+    l->head = all;
+    l->tail = NULL;
+    for (struct sched_seq *q = all; q; q = q->next) {
+        q->prev = l->tail;
+        l->tail = q;
+    }
 }
 
 static struct list *list_of(struct sched *s, const struct sched_seq *q)
@@ -116,6 +154,7 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
     s->ctx = model_ctx(m) < (int)pages * KERN_PAGE_TOKENS ? model_ctx(m) : (int)pages * KERN_PAGE_TOKENS;
     s->kv = kv_pool_new(page_bytes, (int)pages);
     kv_exclude_from_dumps(s->kv);
+    s->order = order_new(o->running_max + o->waiting_max);
     s->work = model_work_new(m, pool, o->batch_rows, o->running_max);
     s->tokens = mem_new((size_t)o->batch_rows, sizeof *s->tokens);
     s->runs = mem_new((size_t)o->running_max, sizeof *s->runs);
@@ -176,6 +215,8 @@ static void finish(struct sched *s, struct sched_seq *q, enum infer_finish why)
     for (struct sched_seq *w = s->waiting.head; w; w = w->next)
         if (w->after == q)
             w->after = NULL;
+    s->deadlines -= q->seat.deadline_ns != 0;
+    order_leave(s->order, &q->seat);
     seq_release(&q->seq);
     form_free(q->form);
     q->events->finish(q->user, why);
@@ -194,6 +235,7 @@ void sched_free(struct sched *s)
         sample_scratch_free(s->scratch[i]);
     model_work_free(s->work);
     kv_pool_free(s->kv);
+    order_free(s->order);
     mem_free(s->tokens);
     mem_free(s->runs);
     mem_free(s->members);
@@ -223,15 +265,16 @@ enum err_code sched_add(struct sched *s, const struct sched_spec *spec, struct s
              spec->prompt_count + (want > 0 && want < room ? want : room));
     q->params = *spec->params;
     q->seed = spec->seed;
-    q->priority = spec->priority;
-    q->arrival = s->arrivals++;
+    order_enter(s->order, &q->seat, &(struct order_claim){ spec->tenant, spec->weight, spec->priority,
+                                                           spec->deadline_ns });
+    s->deadlines += spec->deadline_ns != 0;
     q->after = spec->after && spec->after->seq.computed < spec->after->seq.prompt ? spec->after : NULL;
     q->events = spec->events;
     q->user = spec->user;
     q->state = WAITING;
     if (spec->params->grammar)
         q->form = form_new(s, spec->params->grammar);
-    list_insert(&s->waiting, q);
+    list_insert(&s->waiting, q, order_first);
     *out = q;
     return ERR_OK;
 }
@@ -248,18 +291,33 @@ void sched_pause(struct sched *s, struct sched_seq *q, bool paused)
 
 /* ---- planning a step */
 
+enum { DECODE_ROWS_FREE = 8 }; /* so few rows of a step cost next to nothing: they never make way */
+
+/* Who goes before whom as of now. */
+static void arrange(struct sched *s)
+{
+    list_sort(&s->running, order_own);
+    order_number_begin(s->order);
+    for (struct sched_seq *q = s->running.head; q; q = q->next)
+        order_number(&q->seat);
+    list_sort(&s->running, order_keeps);
+    list_sort(&s->waiting, order_first);
+}
+
 static void park(struct sched *s, struct sched_seq *q)
 {
     list_remove(&s->running, q);
     seq_drop_pages(&q->seq);
+    order_run(s->order, &q->seat, false);
     q->state = WAITING;
     q->rows = 0;
-    list_insert(&s->waiting, q); /* it keeps its arrival, so it is the first of its priority again */
+    q->skipped = false;
+    list_insert(&s->waiting, q, order_first); /* it keeps its arrival */
     s->stats.parked++;
 }
 
-/* Pages for q up to end, parking younger sequences for them. false: q itself is the youngest, or what is
- * younger is already in this step. */
+/* Pages for q up to end, parking for them those that are last to keep theirs. false: q itself is the last, or what
+ * comes after it is already in this step. */
 static bool make_room(struct sched *s, struct sched_seq *q, int end)
 {
     while (!seq_reserve(&q->seq, end)) {
@@ -287,62 +345,124 @@ static void plan_rows(struct sched *s, struct sched_seq *q, int rows)
     }
 }
 
-/* A decoding sequence has one token to compute. Oldest first, so that parking hits the youngest. */
+/* A decoding sequence has one token to compute. */
+static bool decodes(const struct sched_seq *q)
+{
+    return q->seq.count - q->seq.computed == 1 && !q->paused;
+}
+
+/* The running sequence whose prompt (or what was parked of it) is computed next, or NULL. */
+static struct sched_seq *next_prompt(const struct sched *s)
+{
+    struct sched_seq *first = NULL;
+    for (struct sched_seq *q = s->running.head; q; q = q->next)
+        if (!q->rows && !q->paused && q->seq.count - q->seq.computed > 1 &&
+            (!first || order_first(&q->seat, &first->seat)))
+            first = q;
+    return first;
+}
+
+/* While a prompt of a tenant that had less than its part is computed, those that had more take no more rows than it
+ * does, decodes and prompts together: its step lasts at most twice as long as it needs. */
+static void make_way(struct sched *s)
+{
+    s->prompt = next_prompt(s);
+    s->way_rows = s->prompt ? s->prompt->seq.count - s->prompt->seq.computed : 0;
+    s->way_rows = s->way_rows < DECODE_ROWS_FREE ? DECODE_ROWS_FREE : s->way_rows;
+}
+
+/* How many of `rows` q may take. */
+static int allowed_rows(const struct sched *s, const struct sched_seq *q, int rows)
+{
+    bool yields = s->prompt && s->prompt != q && order_yields(&q->seat, &s->prompt->seat);
+    return yields && rows > s->way_rows ? s->way_rows : rows;
+}
+
+static void take_rows(struct sched *s, struct sched_seq *q, int rows)
+{
+    if (s->prompt && s->prompt != q && order_yields(&q->seat, &s->prompt->seat))
+        s->way_rows -= rows;
+    plan_rows(s, q, rows);
+}
+
+/* A row for every sequence that decodes; those that make way take turns. Pages are given out before, in the order
+ * in which they are kept. */
 static void plan_decodes(struct sched *s)
 {
     for (struct sched_seq *q = s->running.head, *next; q; q = next) {
-        struct seq *seq = &q->seq;
-        bool decodes = seq->count - seq->computed == 1 && !q->paused;
-        bool placed = decodes && make_room(s, q, seq->count);
+        bool placed = !decodes(q) || make_room(s, q, q->seq.count);
         next = q->next; /* after make_room: it may have parked what was next */
-        if (placed)
-            plan_rows(s, q, 1);
-        else if (decodes)
+        if (!placed)
             park(s, q);
     }
+    make_way(s);
+    for (int skipped = 1; skipped >= 0; skipped--)
+        for (struct sched_seq *q = s->running.head; q; q = q->next) {
+            if (!decodes(q) || q->rows || q->skipped != skipped)
+                continue;
+            q->skipped = !allowed_rows(s, q, 1);
+            if (!q->skipped)
+                take_rows(s, q, 1);
+        }
 }
 
-/* Prompts (and what was parked) in chunks, oldest first, within what is left of the budget. */
+/* Prompts in chunks within what is left of the budget. */
 static void plan_prefills(struct sched *s, int budget)
 {
-    for (struct sched_seq *q = s->running.head, *next; q && budget > 0; q = next) {
-        struct seq *seq = &q->seq;
-        int rows = seq->count - seq->computed;
-        bool wants = !q->rows && !q->paused && rows > 0;
-        rows = rows < budget ? rows : budget;
-        bool placed = wants && make_room(s, q, seq->computed + rows);
-        next = q->next;
-        if (placed) {
-            plan_rows(s, q, rows);
+    for (struct sched_seq *q; budget > 0 && (q = next_prompt(s));) { /* each turn gives rows or parks */
+        int rows = q->seq.count - q->seq.computed;
+        rows = allowed_rows(s, q, rows < budget ? rows : budget);
+        if (!rows)
+            return;
+        if (make_room(s, q, q->seq.computed + rows)) {
+            take_rows(s, q, rows);
             budget -= rows;
-        } else if (wants) {
+        } else {
+            s->prompt = s->prompt == q ? NULL : s->prompt;
             park(s, q);
         }
     }
 }
 
-/* Waiting sequences join while there are places, and pages for all their tokens and one more page for each that
- * runs already: admitting what would be parked at once helps nobody. The first always fits when nothing runs. */
+/* A place for q, and pages for all its tokens and one more page for each that runs already: admitting what would be
+ * parked at once helps nobody. Takes them from those q displaces if that suffices. With nothing running it fits. */
+static bool find_place(struct sched *s, struct sched_seq *q)
+{
+    int places = s->o.running_max - s->running.count, victims = 0;
+    int pages = kv_pages_free(s->kv) + kv_pages_idle(s->kv) - seq_pages_missing(&q->seq, q->seq.count) -
+                s->running.count;
+    for (struct sched_seq *v = s->running.tail; v && (places < 1 || pages < 0); v = v->prev, victims++) {
+        if (!order_displaces(&q->seat, &v->seat))
+            return false;
+        places++;
+        pages += v->seq.page_count + 1;
+    }
+    while (victims-- > 0)
+        park(s, s->running.tail);
+    return true;
+}
+
+/* Waiting sequences join while there is place for them. One that finds none holds back those behind it. */
 static void admit(struct sched *s)
 {
-    for (struct sched_seq *q = s->waiting.head, *next; q && s->running.count < s->o.running_max; q = next) {
+    for (struct sched_seq *q = s->waiting.head, *next; q; q = next) {
         next = q->next;
         if (q->after || q->paused)
             continue;
         seq_adopt_prefix(&q->seq);
-        int available = kv_pages_free(s->kv) + kv_pages_idle(s->kv);
-        int held_back = s->running.count;
-        if (s->running.count && seq_pages_missing(&q->seq, q->seq.count) + held_back > available) {
+        if (!find_place(s, q)) {
             seq_drop_pages(&q->seq);
-            return; /* those behind it wait as well: first come, first served within a priority */
+            return;
         }
         list_remove(&s->waiting, q);
         q->state = RUNNING;
-        list_insert(&s->running, q);
+        order_run(s->order, &q->seat, true);
+        list_insert(&s->running, q, order_keeps);
         if (!q->started) {
             q->started = true;
             s->stats.prompt_tokens += q->seq.prompt;
             s->stats.cached_tokens += q->seq.cached_tokens;
+            order_cached(&q->seat, q->seq.cached_tokens);
             q->events->start(q->user, q->seq.cached_tokens);
         }
     }
@@ -353,11 +473,27 @@ static void plan(struct sched *s)
     s->rows = s->run_count = s->draw_count = 0;
     for (struct sched_seq *q = s->running.head; q; q = q->next)
         q->rows = 0;
+    arrange(s);
     admit(s);
     plan_decodes(s);
     int budget = s->rows && s->o.prefill_rows < s->o.batch_rows - s->rows ? s->o.prefill_rows
                                                                           : s->o.batch_rows - s->rows;
     plan_prefills(s, budget);
+}
+
+/* Ends what is past its deadline. */
+static void expire(struct sched *s)
+{
+    if (!s->deadlines)
+        return;
+    int64_t now = s->o.now_ns ? s->o.now_ns() : clock_mono_ns();
+    struct list *lists[] = { &s->running, &s->waiting };
+    for (size_t i = 0; i < MEM_COUNT(lists); i++)
+        for (struct sched_seq *q = lists[i]->head, *next; q; q = next) {
+            next = q->next;
+            if (q->seat.deadline_ns && q->seat.deadline_ns <= now)
+                finish(s, q, INFER_DEADLINE);
+        }
 }
 
 /* ---- after the forward pass */
@@ -406,6 +542,7 @@ static void deliver(struct sched *s, struct sched_seq *q, const struct infer_tok
         return;
     }
     seq_append(&q->seq, t->id);
+    order_drawn(s->order, &q->seat, 1);
     s->stats.completion_tokens++;
     bool stop = q->events->token(q->user, t);
     if (stop || (q->form && grammar_must_end(q->form->state)))
@@ -417,6 +554,7 @@ static void deliver(struct sched *s, struct sched_seq *q, const struct infer_tok
 int sched_step(struct sched *s)
 {
     int64_t started = clock_mono_ns();
+    expire(s);
     plan(s);
     if (!s->rows)
         return 0;
@@ -432,6 +570,7 @@ int sched_step(struct sched *s)
     for (int i = 0; i < s->run_count; i++) {
         struct sched_seq *q = s->members[i];
         seq_computed(&q->seq, q->seq.computed + q->rows);
+        order_computed(s->order, &q->seat, q->seq.computed, q->seq.prompt);
         for (struct sched_seq *w = s->waiting.head; w && q->seq.computed >= q->seq.prompt; w = w->next)
             if (w->after == q)
                 w->after = NULL;

@@ -5,10 +5,10 @@
  *                               ^                                                     |
  *                               +------------------- park (KV pages ran out) ---------+
  *
- * A step takes one row of every running sequence that decodes, then fills up with chunks of prompts, oldest
- * first. Nothing is ever failed for memory: when a page is missing the youngest sequence of the lowest priority
- * is parked and later computed again; the oldest of the highest priority always proceeds, and fits, because
- * sched_new refuses a context larger than the pool.
+ * A step takes one row of every running sequence that decodes, then fills up with chunks of prompts; who goes first
+ * is order.h's to say. Nothing is ever failed for memory: when a page is missing the last sequence in that order
+ * is parked and later computed again; the first always proceeds, and fits, because sched_new refuses a context
+ * larger than the pool. A place that another tenant has more right to is given up in the same way.
  *
  * Owner: the step thread calls everything here; callbacks run inside sched_step and sched_cancel. */
 #ifndef SCHED_SCHED_H
@@ -16,6 +16,7 @@
 #include "infer/kv.h"
 #include "infer/params.h"
 #include "model/model.h"
+#include "sched/order.h"
 #include "text/grammar.h"
 #include "text/vocab.h"
 
@@ -32,6 +33,7 @@ struct sched_options {
     int end_count;
     const struct vocab *vocab;        /* for grammars; NULL where none are used (tests, bench); borrowed */
     const struct grammar_trie *trie;  /* its tokens; borrowed */
+    int64_t (*now_ns)(void);          /* NULL: the monotonic clock; tests pass their own */
 };
 
 struct sched_events {
@@ -50,6 +52,9 @@ struct sched_spec {
     uint64_t seed;
     uint64_t space;          /* prefix name space: tenants do not see each other's */
     int priority;            /* larger goes first */
+    uint64_t tenant;         /* for fairness; 0: nobody's, like all such */
+    int weight;              /* of the tenant; 0 stands for 1 */
+    int64_t deadline_ns;     /* monotonic; 0: none. Earlier ones of a class go first; past it: INFER_DEADLINE */
     struct sched_seq *after; /* start when this one's prompt is computed (choices of one prompt), or NULL */
     const struct sched_events *events;
     void *user;
