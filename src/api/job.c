@@ -1,6 +1,7 @@
 /* job -- from request bytes to a job: which dialect, which fields, which prompts; and what the caller may ask. */
 #include "api/job.h"
 
+#include "api/writer.h"
 #include "base/assert.h"
 #include "base/mem.h"
 #include "text/grammar.h"
@@ -93,6 +94,7 @@ struct api_job *api_job_parse(const struct api_model *m, const struct api_reques
     j->id = mem_strdup(r->response_id);
     j->created = r->created;
     j->text_only = r->text_only;
+    j->writer = r->text_only ? &api_write_text : dialect == API_CHAT ? &api_write_chat : &api_write_completion;
     bool ok = read_body(j, body, r, error);
     json_decref(body);
     if (!ok) {
@@ -108,7 +110,7 @@ void api_job_free(struct api_job *j)
         return;
     for (int i = 0; j->choices && i < api_job_choices(j); i++) {
         buf_release(&j->choices[i].pending);
-        buf_release(&j->choices[i].text);
+        api_parts_release(&j->choices[i].parts);
         mem_free(j->choices[i].tokens);
     }
     for (int i = 0; i < j->prompt_count; i++) {
@@ -154,5 +156,5 @@ int api_job_status(const struct api_job *j)
 
 const char *api_job_content_type(const struct api_job *j)
 {
-    return j->stream ? "text/event-stream" : "application/json";
+    return j->stream ? j->writer->stream_type : "application/json";
 }

@@ -7,6 +7,7 @@
 #ifndef API_JOB_H
 #define API_JOB_H
 #include "api/api.h"
+#include "api/parts.h"
 #include "api/stop.h"
 
 enum api_dialect { API_CHAT = 1, API_COMPLETION = 2 }; /* bits: the field table says where a field belongs */
@@ -29,18 +30,22 @@ struct api_choice {
     struct vocab_stream stream;
     struct stop_state stop;
     struct buf pending;       /* visible text not yet released (I1) */
-    struct buf text;          /* released text; only when not streaming */
+    struct api_parts parts;   /* what was said; only when not streaming, or when the writer keeps it */
+    int calls;                /* tool calls opened so far */
     size_t seen, seen_chars;  /* visible text so far, pending included */
     size_t released;          /* bytes of it released */
     struct api_token *tokens; /* [token_count], owned; filled when logprobs are asked for */
-    int token_count, token_cap, token_sent;
+    int token_count, token_cap;
+    int token_ready, token_sent; /* streams: up to where their text was released; sent with it */
     int generated;
     bool stopped;             /* a stop string was completed */
     enum infer_finish finish;
 };
 
+struct api_writer;
 struct api_job {
     enum api_dialect dialect;
+    const struct api_writer *writer; /* what becomes of the answer */
     const struct api_model *model; /* borrowed */
     char *id;                      /* of the response */
     int64_t created;

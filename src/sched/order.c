@@ -162,7 +162,8 @@ bool order_first(const struct order_seat *a, const struct order_seat *b)
         return c < 0;
     if (a->tenant->counter != b->tenant->counter)
         return a->tenant->counter < b->tenant->counter;
-    return a->arrival < b->arrival;
+    int64_t ra = (int64_t)a->tenant->running * b->tenant->weight, rb = (int64_t)b->tenant->running * a->tenant->weight;
+    return ra != rb ? ra < rb : a->arrival < b->arrival;
 }
 
 bool order_keeps(const struct order_seat *a, const struct order_seat *b)

@@ -6,7 +6,7 @@
  *
  * Two orders are made of it:
  *   order_first   who gets the next free place and the next chunk of prompt rows: class, earliest deadline, smallest
- *                 counter, oldest. It moves with every token.
+ *                 counter, fewest running, oldest. It moves with every token.
  *   order_keeps   who keeps its place and its pages: class, earliest deadline, the smaller seat number (of a tenant's
  *                 running sequences the oldest has 0, the next 1, ..., divided by its weight), oldest. It only changes
  *                 when sequences come and go, so that two of them never take pages from each other in turns.
