@@ -103,7 +103,7 @@ static void send_usage(struct job *j)
 
 static const char *finish_name(enum infer_finish why)
 {
-    static const char *const names[] = { "running", "stop", "length", "cancelled", "failed" };
+    static const char *const names[] = { "running", "stop", "length", "cancelled", "failed", "deadline" };
     return names[why];
 }
 
