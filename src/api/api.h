@@ -66,6 +66,7 @@ const char *api_job_content_type(const struct api_job *j);      /* "application/
 
 struct api_usage {
     int prompt_tokens, cached_tokens, completion_tokens;
+    int drafts_accepted, drafts_rejected; /* guesses of tokens that were checked (sched/draft.h) */
 };
 
 /* Response bytes. For a stream each call appends whole events; otherwise everything is appended by api_job_end. */
