@@ -23,6 +23,7 @@ struct api_model {
     const struct template *chat;  /* NULL: the file has no chat template, chat requests are 400 */
     int ctx;                      /* positions a sequence may have */
     int top_k_default;            /* and other defaults the file or configuration gives; 0 = ours */
+    const json_t *defaults;       /* fields a body has unless it says otherwise; NULL: none */
     const char *fingerprint;      /* system_fingerprint of responses; NULL: the id */
 };
 

@@ -90,15 +90,30 @@ static bool read_body(struct api_job *j, const json_t *body, const struct api_re
     return true;
 }
 
+/* The operator's defaults for this model, where the body is silent. */
+static void add_defaults(json_t *body, const json_t *defaults)
+{
+    const char *key;
+    json_t *value;
+    bool long_name = json_object_get(body, "max_completion_tokens") != NULL;
+    json_object_foreach((json_t *)(uintptr_t)defaults, key, value)
+        if (!json_object_get(body, key) && !(long_name && !strcmp(key, "max_tokens")))
+            json_object_set(body, key, value);
+}
+
 /* The body as its route has it, or as what the route makes of it. */
-static bool read_any(struct api_job *j, const json_t *body, const struct api_request *r, struct api_error *error)
+static bool read_any(struct api_job *j, json_t *body, const struct api_request *r, struct api_error *error)
 {
     json_t *chat = NULL;
-    if (!j->route->translate)
+    if (!j->route->translate) {
+        add_defaults(body, j->model->defaults);
         return read_body(j, body, r, error);
-    j->ask = json_incref((json_t *)body);
+    }
+    j->ask = json_incref(body);
     if (!j->route->translate(j, body, &chat, error))
         return false;
+    if (chat)
+        add_defaults(chat, j->model->defaults);
     bool ok = !chat || read_body(j, chat, r, error);
     if (!ok)
         api_rename(j, error);
