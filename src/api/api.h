@@ -23,6 +23,7 @@ struct api_model {
     const struct template *chat;  /* NULL: the file has no chat template, chat requests are 400 */
     int ctx;                      /* positions a sequence may have */
     int top_k_default;            /* and other defaults the file or configuration gives; 0 = ours */
+    const json_t *defaults;       /* fields a body has unless it says otherwise; NULL: none */
     const char *fingerprint;      /* system_fingerprint of responses; NULL: the id */
 };
 
@@ -65,6 +66,7 @@ const char *api_job_content_type(const struct api_job *j);      /* "application/
 
 struct api_usage {
     int prompt_tokens, cached_tokens, completion_tokens;
+    int drafts_accepted, drafts_rejected; /* guesses of tokens that were checked (sched/draft.h) */
 };
 
 /* Response bytes. For a stream each call appends whole events; otherwise everything is appended by api_job_end. */

@@ -74,6 +74,17 @@ static bool read_body(struct api_job *j, const json_t *body, const struct api_re
     return true;
 }
 
+/* The operator's defaults for this model, where the body is silent. */
+static void add_defaults(json_t *body, const json_t *defaults)
+{
+    const char *key;
+    json_t *value;
+    bool long_name = json_object_get(body, "max_completion_tokens") != NULL;
+    json_object_foreach((json_t *)(uintptr_t)defaults, key, value)
+        if (!json_object_get(body, key) && !(long_name && !strcmp(key, "max_tokens")))
+            json_object_set(body, key, value);
+}
+
 struct api_job *api_job_parse(const struct api_model *m, const struct api_request *r, struct api_error *error)
 {
     enum api_dialect dialect = !strcmp(r->path, "/v1/chat/completions") ? API_CHAT :
@@ -88,6 +99,7 @@ struct api_job *api_job_parse(const struct api_model *m, const struct api_reques
         api_refuse(error, 400, "", "invalid_json", "the request body is not valid: %s", e.text);
         return NULL;
     }
+    add_defaults(body, m->defaults);
     struct api_job *j = MEM_NEW(struct api_job);
     j->dialect = dialect;
     j->model = m;

@@ -81,17 +81,29 @@ static void usage_json(const struct job *j, struct buf *b)
                j->usage.cached_tokens, j->usage.completion_tokens);
 }
 
+/* What the draw depends on beside the request, for the receipt: "temperature=0.7 top_p=0.9". */
+static void sampling_text(const struct infer_params *p, struct buf *b)
+{
+    buf_printf(b, "temperature=%g top_p=%g top_k=%d min_p=%g", (double)p->temperature, (double)p->top_p, p->top_k,
+               (double)p->min_p);
+}
+
 static void send_usage(struct job *j)
 {
     struct buf b = { 0 };
+    const struct infer_params *p = api_job_params(j->api);
     usage_json(j, &b);
+    b.len--; /* the brace */
+    buf_printf(&b, ",\"seed\":%llu,\"sampling\":\"", (unsigned long long)p->seed);
+    sampling_text(p, &b);
+    buf_puts(&b, "\"}");
     send_frame(j, FRAME_USAGE, buf_str(&b), b.len);
     buf_release(&b);
 }
 
 static const char *finish_name(enum infer_finish why)
 {
-    static const char *const names[] = { "running", "stop", "length", "cancelled", "failed" };
+    static const char *const names[] = { "running", "stop", "length", "cancelled", "failed", "deadline" };
     return names[why];
 }
 
@@ -184,6 +196,9 @@ static void on_finish(void *user, enum infer_finish why)
 {
     struct choice *c = user;
     struct job *j = c->job;
+    struct sched_drafts drafts = sched_seq_drafts(c->seq);
+    j->usage.drafts_accepted += drafts.accepted;
+    j->usage.drafts_rejected += drafts.rejected;
     c->seq = NULL;
     j->open--;
     j->last_finish = why;

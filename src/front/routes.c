@@ -20,6 +20,7 @@ static const struct route routes[] = {
     { "/metrics", M_GET, answer_metrics, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/stats", M_GET, answer_stats, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/admin/*", M_GET | M_POST, answer_admin, NULL, DIALECT_OPENAI, false },
+    { "/tokenworks/models/*", M_POST, answer_load, NULL, DIALECT_OPENAI, false },
     { "/v1/models", M_GET, answer_models, NULL, DIALECT_OPENAI, false },
     { "/v1/models/*", M_GET, answer_model, NULL, DIALECT_OPENAI, false },
     { "/v1/chat/completions", M_POST, answer_relay, "chatcmpl-", DIALECT_OPENAI, false },
@@ -30,6 +31,9 @@ static const struct route routes[] = {
     { "/v1/messages/count_tokens", M_POST, answer_relay, "msg_", DIALECT_ANTHROPIC, false },
     { "/api/chat", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
     { "/api/generate", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
+    { "/v1/evidence", M_GET, answer_evidence, NULL, DIALECT_OPENAI, true },
+    { "/v1/receipts/*", M_GET, answer_receipt, NULL, DIALECT_OPENAI, false },
+    { "/log/*", M_GET, answer_log, NULL, DIALECT_OPENAI, true },
     { "*", M_GET | M_POST, answer_unknown, NULL, DIALECT_OPENAI, false },
 };
 
@@ -56,12 +60,7 @@ const char *route_name(int index)
 
 struct link *front_find_model(struct front *f, const char *name)
 {
-    if (!*name || !strcmp(name, "default"))
-        return f->links[0];
-    for (int i = 0; i < f->options.model_count; i++)
-        if (!strcmp(name, link_model_id(f->links[i])))
-            return f->links[i];
-    return NULL;
+    return models_find(f->models, name);
 }
 
 /* ---- replies */
@@ -111,6 +110,10 @@ void front_reply_json(struct front *f, struct http_exchange *x, int status, cons
 void front_reply_error(struct front *f, struct http_exchange *x, const struct error *e, const char *headers)
 {
     struct buf b = { 0 };
+    if (receipts_wanted(f, x)) {
+        receipts_refuse(f, x, NULL, e, headers);
+        return;
+    }
     error_body(route_of(x)->dialect, e, &b);
     struct http_reply r = { .status = e->status, .content_type = "application/json", .headers = headers };
     front_reply_bytes(f, x, &r, b.data, b.len);
