@@ -75,6 +75,7 @@ struct api_job {
     bool keep_ids;
     struct buf ready;              /* no choices: the whole answer, known when the request was read */
     struct { int sequence, opened; bool open; } blocks; /* of a stream: blocks.h */
+    int drafts_accepted, drafts_rejected; /* guesses that were checked */
     enum infer_finish failed;      /* INFER_RUNNING, or why the job as a whole failed */
     bool error_sent;
 };
