@@ -36,7 +36,7 @@ LANES void ask(const unsigned char *p, const size_t bytes)
 {
     UNROLL(4)
     for (size_t i = 0; i < bytes; i += 64)
-        _mm_prefetch((const char *)p + i, _MM_HINT_T0);
+        _mm_prefetch((const char *)p + i, _MM_HINT_T1);
 }
 
 LANES void score_float(enum kern_type type, const struct rows *r, int first, const int n, const unsigned char *k,
