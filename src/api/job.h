@@ -102,4 +102,6 @@ bool api_prompt_encode(struct api_job *j, const char *text, size_t n, const char
 
 /* logprobs.c: the "logprobs" value for tokens [first, end) of a choice; `null` when not asked for. */
 void api_logprobs_write(const struct api_job *j, const struct api_choice *c, int first, int end, struct buf *out);
+/* The list of token objects alone, as the chat form has it. */
+void api_logprobs_list(const struct api_job *j, const struct api_choice *c, int first, int end, struct buf *out);
 #endif
