@@ -57,7 +57,9 @@ static void plan_rows(struct sched *s, struct sched_seq *q, int rows, int guesse
     s->rows += rows;
     q->rows = rows - guesses;
     q->draft.rows = guesses;
-    if (seq->computed + q->rows < seq->count)
+    if (q->pooled)
+        sched_pooled_plan(s, q, rows);
+    if (q->pooled || seq->computed + q->rows < seq->count)
         return;
     struct drawing *d = &s->drawings[s->drawing_count++];
     *d = (struct drawing){ .q = q, .first = s->logit_count, .rows = 1 + guesses };
@@ -227,7 +229,8 @@ static void admit(struct sched *s)
         bool full = s->running.count >= s->o.running_max;
         if (q->after || q->paused || (full && !order_displaces(&q->seat, &s->running.tail->seat)))
             continue;
-        seq_adopt_prefix(&q->seq);
+        if (!sched_pooled_needs_all(q))
+            seq_adopt_prefix(&q->seq);
         if (!find_place(s, q)) {
             seq_drop_pages(&q->seq);
             return;
@@ -249,7 +252,7 @@ static void admit(struct sched *s)
 void sched_plan(struct sched *s)
 {
     struct steptime_load owed = { .prefill = 0 };
-    s->rows = s->run_count = s->drawing_count = s->logit_count = 0;
+    s->rows = s->run_count = s->drawing_count = s->logit_count = s->state_count = 0;
     s->load = owed;
     arrange(s);
     admit(s);
