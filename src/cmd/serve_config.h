@@ -10,6 +10,8 @@ struct serve_options {
     const char *listen, *state, *models_dir, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
     const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
     int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s;
+    const char *speculate;
+    int64_t itl_ms, ttft_ms;
     bool log_json, log_requests, ledger, no_ledger, no_trust;
 };
 
@@ -22,6 +24,7 @@ struct serve_options {
  *     auth: { api-key-file: FILE, allowed-hosts: [NAME, ...], cors-origin: ORIGIN }
  *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512, load-wait-s: 300 }
  *     trust: { dir: DIR, site: NAME, jurisdiction: DE }
+ *     speed: { speculate: auto, target-itl-ms: 150, target-ttft-ms: 2000 }
  *     telemetry: { log-json: true, log-requests: false }
  *
  * An unknown key, a wrong type or a value out of bounds is refused with its line. */

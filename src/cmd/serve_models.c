@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "cmd/model_path.h"
+#include "cmd/serve_speed.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -249,6 +250,7 @@ enum err_code serve_models_find(const struct serve_options *o, const struct yaml
     struct serve_models *m = *out = MEM_NEW(struct serve_models);
     enum err_code c = ERR_OK;
     m->general = general_options(o);
+    c = serve_speed_options(o, m->general, e);
     for (int i = 0; i < o->models.count && !c; i++)
         c = add(m, o->models.v[i], o, f, e);
     if (!c)

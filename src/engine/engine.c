@@ -11,6 +11,7 @@
 #include "engine/link.h"
 #include "engine/metric.h"
 #include "lib/runtime.h"
+#include "sched/draft.h"
 #include "wire/frame.h"
 
 #include <string.h>
@@ -43,6 +44,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     const char *id = "model", *isa = NULL, *kv_type = NULL, *sandbox = "enforce";
     struct runtime_options *r = &g->options;
     int64_t threads = 0, ctx = 0, kv = 0, batch = r->batch_rows, prefill = r->prefill_rows, running = r->running_max;
+    int64_t speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms;
     enum err_code c = jsonx_get_string(model, "id", &id, e);
     c = c ? c : jsonx_get_int(o, "threads", 0, POOL_THREADS_MAX, &threads, e);
     c = c ? c : jsonx_get_int(o, "ctx", 0, INT32_MAX, &ctx, e);
@@ -50,6 +52,9 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_int(o, "batch", 1, 65536, &batch, e);
     c = c ? c : jsonx_get_int(o, "prefill", 1, 65536, &prefill, e);
     c = c ? c : jsonx_get_int(o, "parallel", 1, 4096, &running, e);
+    c = c ? c : jsonx_get_int(o, "speculate", -1, DRAFT_MAX, &speculate, e);
+    c = c ? c : jsonx_get_int(o, "target_itl_ms", 1, 600000, &itl, e);
+    c = c ? c : jsonx_get_int(o, "target_ttft_ms", 1, 600000, &ttft, e);
     c = c ? c : jsonx_get_int(o, "max_body", 1, BODY_BYTES_MAX, &g->body_max, e);
     c = c ? c : jsonx_get_string(o, "isa", &isa, e);
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
@@ -69,6 +74,10 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     r->batch_rows = (int)(batch > running ? batch : running);
     r->prefill_rows = (int)(prefill < batch ? prefill : batch);
     r->running_max = (int)running;
+    r->draft_rows = speculate < 0 ? r->draft_rows : (int)speculate;
+    r->draft_always = speculate > 0;
+    r->itl_ms = (int)itl;
+    r->ttft_ms = (int)ttft;
     static const char *const modes[] = { "enforce", "best-effort", "off" };
     for (size_t i = 0; i < MEM_COUNT(modes); i++)
         if (!strcmp(sandbox, modes[i]))
