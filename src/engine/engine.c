@@ -32,6 +32,8 @@ struct engine {
     json_t *trust;            /* hello's trust object; NULL: no evidence is kept */
     struct identity *identity;
     int64_t progress_ns;
+    json_t *defaults;         /* fields requests have unless they say otherwise, or NULL */
+    bool measure;             /* the front only asks what the model would need */
 };
 
 /* ---- hello */
@@ -63,6 +65,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
         return err_set(e, ERR_INVALID, "--isa %.20s: choose ref, avx2, avx512 or amx", isa);
     if (kv_type && !kern_type_by_name(kv_type, &r->kv_type))
         return err_set(e, ERR_INVALID, "--kv-type %.20s: choose f16, bf16, q8_0 or f32", kv_type);
+    g->defaults = json_incref(json_object_get(o, "defaults"));
     snprintf(g->id, sizeof g->id, "%s", id);
     r->id = g->id;
     r->threads = (int)threads;
@@ -100,6 +103,7 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
         c = e->code;
     else
         c = read_options(g, hello, e);
+    g->measure = json_is_true(json_object_get(hello, "measure"));
     g->trust = json_incref(json_object_get(hello, "trust"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
     json_decref(hello);
@@ -144,6 +148,23 @@ static void send_ready(const struct engine *g)
     buf_puts(&b, "}");
     send_json(g, FRAME_HELLO, &b);
     buf_release(&b);
+}
+
+/* Reads the plan from the file's header, says it, and that is all. */
+static enum err_code measure(const struct engine *g, struct err *e)
+{
+    struct model_needs n;
+    int ctx;
+    enum err_code c = runtime_measure(g->model_fd, g->id, &g->options, &n, &ctx, e);
+    if (c)
+        return c;
+    struct buf b = { 0 };
+    buf_printf(&b, "{\"role\":\"engine\",\"ready\":false,\"needs\":{\"weight_bytes\":%zu,\"kv_page_bytes\":%zu,"
+               "\"kv_page_tokens\":%d,\"work_bytes\":%zu,\"ctx\":%d}}", n.weight_bytes, n.kv_page_bytes,
+               KERN_PAGE_TOKENS, n.work_bytes, ctx);
+    send_json(g, FRAME_HELLO, &b);
+    buf_release(&b);
+    return ERR_OK;
 }
 
 static void send_failure(const struct engine *g, const struct err *e)
@@ -229,23 +250,29 @@ enum err_code engine_run(int socket, struct err *e)
         g.options.isa = kern_isa_detect(g.options.isa); /* asks the system for AMX tiles: before the sandbox */
         c = lock_in(&g, e);
     }
-    if (!c)
+    if (!c && !g.measure)
         c = identity_begin(g.trust, g.model_fd, &g.identity, e);
-    if (!c)
+    if (!c && g.measure)
+        c = measure(&g, e);
+    else if (!c)
         c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
-    if (!c)
+    if (!c && !g.measure)
         c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
     if (g.model_fd >= 0)
         close(g.model_fd);
-    if (c) {
+    if (c)
         send_failure(&g, e);
+    if (c || g.measure) {
         identity_free(g.identity);
         json_decref(g.trust);
+        json_decref(g.defaults);
         return c;
     }
+    g.runtime->api.defaults = g.defaults;
     send_ready(&g);
     serve(&g);
     runtime_close(g.runtime);
+    json_decref(g.defaults);
     identity_free(g.identity);
     json_decref(g.trust);
     return ERR_OK;

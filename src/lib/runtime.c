@@ -223,6 +223,27 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
     return ERR_OK;
 }
 
+enum err_code runtime_measure(int fd, const char *name, const struct runtime_options *o, struct model_needs *needs,
+                              int *ctx, struct err *e)
+{
+    struct gguf_file *f = NULL;
+    enum err_code c = gguf_open_fd(fd, name, &f, e);
+    if (c)
+        return c;
+    struct model_load_options mo = { .kv_type = o->kv_type, .ctx = o->ctx };
+    struct gguf_str arch = { "", 0 };
+    char key[GGUF_NAME_MAX];
+    int64_t positions = o->ctx;
+    c = model_measure(f, &mo, o->batch_rows, o->running_max, needs, e);
+    gguf_value_string(gguf_find(f, "general.architecture"), &arch);
+    snprintf(key, sizeof key, "%.*s.context_length", (int)(arch.len < 64 ? arch.len : 64), arch.data);
+    if (!positions)
+        gguf_value_int(gguf_find(f, key), &positions);
+    *ctx = positions > 0 && positions < INT32_MAX ? (int)positions : 1;
+    gguf_close(f);
+    return c;
+}
+
 void runtime_close(struct runtime *r)
 {
     if (!r)

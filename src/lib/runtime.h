@@ -51,6 +51,9 @@ struct runtime_options runtime_defaults(void);
 enum err_code runtime_open(int fd, const char *name, const struct runtime_options *o, struct runtime **out,
                            struct err *e);
 void runtime_close(struct runtime *r);
+/* What opening would take, from the file's header alone: the plan `inspect` prints. ctx: a sequence's positions. */
+enum err_code runtime_measure(int fd, const char *name, const struct runtime_options *o, struct model_needs *needs,
+                              int *ctx, struct err *e);
 /* {"id","arch","name","type","ctx",...}: what hello frames, /v1/models and `inspect` say alike. Appended. */
 void runtime_facts_json(const struct runtime *r, struct buf *out);
 #endif

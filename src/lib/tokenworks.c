@@ -221,6 +221,8 @@ static const char *run_to_end(struct run *r, const struct run_request *q)
 {
     const char *ended = NULL;
     api_job_begin(r->job, &r->out);
+    if (!r->count) /* its answer was known when it was read */
+        api_job_end(r->job, &r->usage, &r->out);
     for (bool more = true; more;) {
         more = r->open > 0;
         if (more)
