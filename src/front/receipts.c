@@ -68,6 +68,50 @@ bool draft_decide(struct draft *d, const struct trustlog_model *m, const struct 
     return out->allow;
 }
 
+bool draft_may_seal(struct draft *d, const struct trustlog_model *m, const char *tenant, struct policy_decision *out)
+{
+    struct policy_decision when_signed;
+    *out = (struct policy_decision){ .allow = true };
+    d->r.has_model = m->is_signed;
+    memcpy(d->r.model, m->note, sizeof d->r.model);
+    snprintf(d->tenant, sizeof d->tenant, "%s", tenant);
+    if (!*tenant)
+        return true; /* the signature inside will name it */
+    struct policy_request q = { .tenant = tenant, .model = m->is_signed ? m->name : NULL, .is_sealed = true };
+    trustlog_decide(d->log, &q, out);
+    q.is_signed = true;
+    trustlog_decide(d->log, &q, &when_signed);
+    if (out->allow || when_signed.allow)
+        return true;
+    d->decided = true;
+    snprintf(d->r.rule, sizeof d->r.rule, "%s", out->rule);
+    snprintf(d->r.data_class, sizeof d->r.data_class, "%s", out->data_class);
+    return false;
+}
+
+static bool take_hash(const json_t *v, const char *key, uint8_t out[HASH_BYTES])
+{
+    const char *s = json_string_value(json_object_get(v, key));
+    return s && code_unhex(out, HASH_BYTES, span_of(s));
+}
+
+bool draft_from_engine(struct draft *d, const json_t *v)
+{
+    const char *rule = "", *data_class = "", *tenant = "";
+    struct err e = { 0 };
+    if (!json_is_object(v) || jsonx_get_string(v, "rule", &rule, &e) || jsonx_get_string(v, "class", &data_class, &e) ||
+        jsonx_get_string(v, "tenant", &tenant, &e) || !take_hash(v, "request", d->r.request))
+        return false;
+    d->decided = true;
+    d->r.allow = json_is_true(json_object_get(v, "allow"));
+    d->r.has_reqsig = take_hash(v, "reqsig", d->r.reqsig);
+    d->r.has_response = d->by_engine = take_hash(v, "response", d->r.response);
+    snprintf(d->r.rule, sizeof d->r.rule, "%s", rule);
+    snprintf(d->r.data_class, sizeof d->r.data_class, "%s", data_class);
+    snprintf(d->tenant, sizeof d->tenant, "%s", tenant);
+    return true;
+}
+
 void draft_deny(struct draft *d, const char *rule)
 {
     if (!d->log)
@@ -116,7 +160,8 @@ void draft_file(struct draft *d, const char *finish, trustlog_done done, void *a
     if (!d->decided)
         draft_deny(d, "gate/request");
     d->r.has_response |= d->r.allow; /* an answer that was cut before its first byte commits to nothing, but says so */
-    commit_end(&d->response, d->r.response);
+    if (!d->by_engine)
+        commit_end(&d->response, d->r.response);
     snprintf(d->r.finish, sizeof d->r.finish, "%s", finish);
     d->r.ended = clock_wall_s();
     if (d->r.ended < d->r.started)
@@ -130,10 +175,8 @@ void draft_headers(const struct draft *d, struct span note, struct buf *lines)
     if (!d->log)
         return;
     http_field_write(lines, "TW-Receipt-Id", d->r.id);
-    if (!d->r.sealed) {
-        code_base64(&b, d->salt, sizeof d->salt);
-        http_field_write(lines, "TW-Receipt-Salt", buf_str(&b));
-    }
+    code_base64(&b, d->salt, sizeof d->salt);
+    http_field_write(lines, "TW-Receipt-Salt", buf_str(&b));
     buf_clear(&b);
     if (note.len) {
         code_base64(&b, note.data, note.len);

@@ -6,6 +6,7 @@
 #include "front/trustlog.h"
 #include "keeper/client.h"
 #include "trust/boot.h"
+#include "trust/enrolled.h"
 #include "trust/evidence.h"
 #include "trust/numerics.h"
 #include "trust/offer.h"
@@ -44,6 +45,7 @@ struct trustlog {
     struct site site;
     struct chain *chain;
     struct served_policy policy;       /* fixed once open: read by both threads */
+    struct enrolled clients;
     char release[HASH_TEXT_MAX];
     uint8_t build[HASH_BYTES];
     char boot[33], previous[RECEIPT_NAME_MAX + 1];
