@@ -182,8 +182,10 @@ static void refuse(struct sealed *s, int status, const char *type, const struct 
 
 static void decide(struct vault *v, struct sealed *s, const struct gate_result *g)
 {
+    char asked[POLICY_NAME_MAX + 1];
+    receipt_class(span_of(g->data_class), asked);
     const struct policy_request q = { .tenant = s->tenant, .model = v->model[0] ? v->model : NULL, .site = v->site,
-                                      .data_class = g->data_class[0] ? g->data_class : NULL,
+                                      .data_class = asked[0] ? asked : NULL,
                                       .is_signed = g->is_signed, .is_sealed = true };
     struct policy_decision d = { .allow = true, .rule = "builtin/no-policy" };
     struct buf problem = { 0 };
@@ -191,7 +193,8 @@ static void decide(struct vault *v, struct sealed *s, const struct gate_result *
         policy_decide(v->policy, &q, &d);
     s->allow = d.allow;
     snprintf(s->rule, sizeof s->rule, "%s", d.rule);
-    snprintf(s->data_class, sizeof s->data_class, "%s", d.data_class);
+    snprintf(s->data_class, sizeof s->data_class, "%s", 
+             !d.data_class[0] || !strcmp(d.rule, "builtin/unknown-class") ? asked : d.data_class);
     if (!d.allow) {
         policy_problem(&d, &problem);
         refuse(s, 403, "application/problem+json", &problem);

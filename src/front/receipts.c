@@ -34,16 +34,18 @@ void draft_begin(struct draft *d, struct trustlog *t, const char *id, struct htt
     commit_begin(&d->response, COMMIT_RESPONSE, d->salt);
 }
 
-/* The class a request asks for; false: longer than any name. */
-static bool asked_class(const struct http_head *h, char out[POLICY_NAME_MAX + 1])
+/* The class a request asks for, "" when it asks for none; what no class can be called reads as NO_CLASS. */
+static void asked_class(const struct http_head *h, char out[POLICY_NAME_MAX + 1])
 {
     const struct http_field *f = http_head_field(h, "tw-data-class");
-    out[0] = '\0';
-    if (!f || f->value.n > POLICY_NAME_MAX)
-        return !f;
-    memcpy(out, f->value.p, f->value.n);
-    out[f->value.n] = '\0';
-    return true;
+    struct span asked = { f ? f->value.p : "", f ? f->value.n : 0 };
+    receipt_class(asked, out);
+}
+
+/* The class a receipt names, from which the auditor decides again: an unknown one as it was asked for. */
+static const char *in_force(const struct policy_decision *p, const char *asked)
+{
+    return !p->data_class[0] || !strcmp(p->rule, "builtin/unknown-class") ? asked : p->data_class;
 }
 
 bool draft_decide(struct draft *d, const struct trustlog_model *m, const struct http_head *h, const char *tenant,
@@ -53,18 +55,18 @@ bool draft_decide(struct draft *d, const struct trustlog_model *m, const struct 
     *out = (struct policy_decision){ .allow = true };
     if (!d->log)
         return true;
-    bool readable = asked_class(h, data_class);
+    asked_class(h, data_class);
     snprintf(d->tenant, sizeof d->tenant, "%s", tenant ? tenant : "");
     d->r.has_model = m->is_signed;
     memcpy(d->r.model, m->note, sizeof d->r.model);
     const struct policy_request q = { .tenant = d->tenant, .model = m->is_signed ? m->name : NULL,
-                                      .data_class = !readable ? "?" : data_class[0] ? data_class : NULL,
+                                      .data_class = data_class[0] ? data_class : NULL,
                                       .is_signed = d->r.has_reqsig };
     trustlog_decide(d->log, &q, out);
     d->decided = true;
     d->r.allow = out->allow;
     snprintf(d->r.rule, sizeof d->r.rule, "%s", out->rule);
-    snprintf(d->r.data_class, sizeof d->r.data_class, "%s", out->data_class);
+    snprintf(d->r.data_class, sizeof d->r.data_class, "%s", in_force(out, data_class));
     return out->allow;
 }
 

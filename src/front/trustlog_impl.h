@@ -27,7 +27,7 @@ struct task {
     uint64_t since, epoch;
     struct trustlog_model model;
     struct buf out;           /* the answer; of TASK_NODE the key configuration, of TASK_COSIGNED the note */
-    enum err_code code;
+    enum err_code code, malformed;
     struct err error;
 };
 

@@ -51,7 +51,7 @@ def setup():
     keys = {}
     for tenant in ("clinic", "notary", "yankee"):
         tool("tenant", "add", tenant)
-        keys[tenant] = re.search(r"tw-[A-Za-z0-9_-]{43}", tool("key", "add", tenant)).group(0)
+        keys[tenant] = re.search(r"tw-[A-Za-z0-9_-]{43}", tool("key", "add", "-t", tenant)).group(0)
     tool("trust", "client", "--tenant", "notary", "--out", path("notary.key"))
     return keys
 
@@ -142,6 +142,8 @@ with tap.case("a class may be raised, never beyond the model's, never lowered, n
     assert ask(keys["clinic"], hello(1), **{"TW-Data-Class": "public"})[0] == 200
     status, h, text, _ = ask(keys["clinic"], hello(1), **{"TW-Data-Class": "secret"})
     assert status == 403 and json.loads(text)["rule"] == "builtin/unknown-class", text
+    for bad in ("?", "a b", "x" * 200, "\xe4"):
+        assert ask(keys["clinic"], hello(1), **{"TW-Data-Class": bad})[0] == 403, bad
 
 with tap.case("a tenant whose policy asks for signatures is refused without one"):
     status, h, text, _ = ask(keys["notary"], hello())
@@ -280,7 +282,9 @@ with tap.case("swapped weights are not served"):
     shutil.copy(MODEL, swapped)
     with open(swapped, "r+b") as f:
         f.seek(-1000, 2)
-        f.write(b"\0")
+        byte = f.read(1)
+        f.seek(-1000, 2)
+        f.write(bytes([byte[0] ^ 1]))
     r = subprocess.run([BINARY, "serve", "--model", swapped, "--listen", "127.0.0.1:0", "--site", "berlin"], capture_output=True,
                        text=True, timeout=60, env={**os.environ, **env})
     assert r.returncode == 1 and "not the weights that were signed" in r.stderr, r.stderr
