@@ -5,8 +5,12 @@
 static void put_usage(const struct api_usage *u, struct buf *out)
 {
     buf_printf(out, ",\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,\"total_tokens\":%d,"
-               "\"prompt_tokens_details\":{\"cached_tokens\":%d}}", u->prompt_tokens, u->completion_tokens,
+               "\"prompt_tokens_details\":{\"cached_tokens\":%d}", u->prompt_tokens, u->completion_tokens,
                u->prompt_tokens + u->completion_tokens, u->cached_tokens);
+    if (u->drafts_accepted + u->drafts_rejected)
+        buf_printf(out, ",\"completion_tokens_details\":{\"accepted_prediction_tokens\":%d,"
+                   "\"rejected_prediction_tokens\":%d}", u->drafts_accepted, u->drafts_rejected);
+    buf_putc(out, '}');
 }
 
 static void put_seed(const struct api_job *j, struct buf *out)

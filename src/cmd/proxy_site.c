@@ -297,7 +297,7 @@ static enum err_code ask_once(struct proxy_site *p, const struct client_request 
 enum err_code proxy_site_ask(struct proxy_site *p, const char *method, const char *path, struct span body,
                              const struct proxy_sink *sink, struct err *e)
 {
-    enum { TRIES = 4 };
+    enum { TRIES = 8, PAUSE_S_MAX = 3 };
     const char *host = strstr(p->url, "://");
     bool again = true;
     enum err_code c = ERR_OK;
@@ -306,7 +306,7 @@ enum err_code proxy_site_ask(struct proxy_site *p, const char *method, const cha
                                           .data_class = p->data_class, .body = body,
                                           .key = p->has_key ? &p->key : NULL, .now_s = clock_wall_s() };
         if (i)
-            nanosleep(&(struct timespec){ .tv_sec = i }, NULL);
+            nanosleep(&(struct timespec){ .tv_sec = i < PAUSE_S_MAX ? i : PAUSE_S_MAX }, NULL);
         c = ask_once(p, &q, sink, &again, e);
     }
     return c;

@@ -1,6 +1,6 @@
 /* relay -- one request carried to an engine, and its reply carried back as it comes, and billed.
  *
- *   answer_relay --request frames--> WAITING --head--> STREAMING --end--> over
+ *   answer_relay --its model is ready, request frames--> WAITING --head--> STREAMING --end--> over
  *                                       `--error, engine lost--> error reply      `--error, lost--> error event, closed
  *   The client hangs up in any state: relay_gone sends cancel at once.
  *
@@ -38,6 +38,8 @@ struct receipt_ask {
 
 struct relay {
     struct link_call call;
+    struct model_wait wait;   /* until its model is loaded */
+    struct envelope env;
     struct front *front;
     struct link *link;
     struct http_exchange *x;
@@ -73,7 +75,11 @@ static void relay_free(struct relay *r)
     struct front *f = r->front;
     if (r->ask)
         r->ask->r = NULL;
-    link_call_close(r->link, &r->call);
+    models_forget(f->models, &r->wait);
+    if (r->call.id) {
+        link_call_close(r->link, &r->call);
+        models_released(f->models, r->link);
+    }
     account_abandon(f->accounts, &r->bill); /* unless it was settled */
     if (r->repeat >= 0)
         repeat_end(f->repeats, r->repeat, !r->bill.settled ? REPEAT_NOT_BOOKED :
@@ -598,40 +604,22 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     return true;
 }
 
-static struct relay *begin(struct front *f, struct http_exchange *x, const struct route *route, struct link *link)
+/* The engine takes calls: the request goes to it. */
+static void model_ready(void *arg)
 {
-    struct relay *r = MEM_NEW(struct relay);
-    *r = (struct relay){ .call = { .frame = call_frame, .lost = call_lost, .arg = r }, .front = f, .link = link, .x = x,
-                         .route = route, .next = f->relays, .started_ns = clock_mono_ns() };
-    if (r->next)
-        r->next->prev = r;
-    f->relays = r;
-    f->relay_count++;
-    r->bill.ticket = r->repeat = -1;
-    make_response_id(route->id_prefix, r->response_id, sizeof r->response_id);
-    draft_begin(&r->draft, f->trust, r->response_id, http_request_body(x));
-    r->draft.r.has_numerics = introduce_numerics(f, link, r->draft.r.numerics);
-    r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
-    http_exchange_set_user(x, r);
-    return r;
-}
-
-/* Opens the call, asks policy and ledger, sends the request. On any refusal r is gone. */
-static void go(struct relay *r, const struct envelope *env)
-{
-    struct front *f = r->front;
-    struct http_exchange *x = r->x;
+    struct relay *r = arg;
     if (!link_call_open(r->link, &r->call)) {
-        bool loading = link_state(r->link) == LINK_LOADING;
-        struct error busy = { .status = 503, .code = loading ? "model_loading" : "engine_unavailable",
-                              .message = loading ? "the model is still loading; try again in a moment"
-                                                 : "the engine cannot take this request now; try again in a moment" };
+        struct error busy = { .status = 503, .code = "engine_unavailable",
+                              .message = "the engine cannot take this request now; try again in a moment" };
         fail(r, &busy, link_retry_s(r->link));
         return;
     }
     struct ledger_answer answer;
     struct policy_decision why;
-    const struct trustlog_model *model = introduce_model(f, r->link);
+    const struct trustlog_model *model = introduce_model(r->front, r->link);
+    struct http_exchange *x = r->x;
+    struct front *f = r->front;
+    r->draft.r.has_numerics = introduce_numerics(f, r->link, r->draft.r.numerics);
     if (r->sealed ? !draft_may_seal(&r->draft, model, tenant_of(r), &why)
                   : !draft_decide(&r->draft, model, http_request_head(x), tenant_of(r), &why)) {
         struct draft draft = r->draft;
@@ -640,10 +628,44 @@ static void go(struct relay *r, const struct envelope *env)
         receipts_problem(f, x, &draft, &why);
         return;
     }
-    if (admit(r, env, &answer)) {
-        send_request(r, env, answer.allowance_tokens);
-        http_request_forget_body(x);
+    if (admit(r, &r->env, &answer)) {
+        send_request(r, &r->env, answer.allowance_tokens);
+        http_request_forget_body(r->x);
     }
+}
+
+static void model_refused(void *arg, const struct error *e, int64_t retry_s)
+{
+    fail(arg, e, retry_s);
+}
+
+static struct relay *begin(struct front *f, struct http_exchange *x, const struct route *route, struct link *link)
+{
+    struct relay *r = MEM_NEW(struct relay);
+    *r = (struct relay){ .call = { .frame = call_frame, .lost = call_lost, .arg = r }, .front = f, .link = link, .x = x,
+                         .route = route, .next = f->relays, .started_ns = clock_mono_ns(),
+                         .wait = { .ready = model_ready, .refused = model_refused, .arg = r } };
+    if (r->next)
+        r->next->prev = r;
+    f->relays = r;
+    f->relay_count++;
+    r->bill.ticket = r->repeat = -1;
+    make_response_id(route->id_prefix, r->response_id, sizeof r->response_id);
+    draft_begin(&r->draft, f->trust, r->response_id, http_request_body(x));
+    r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
+    http_exchange_set_user(x, r);
+    return r;
+}
+
+static void refuse_unknown(struct front *f, struct http_exchange *x, const char *name)
+{
+    struct buf sentence = { 0 };
+    buf_printf(&sentence, "The model '%s' does not exist here; there are: ", name);
+    models_names(f->models, &sentence);
+    front_reply_error(f, x, &(struct error){ .status = 404, .message = buf_str(&sentence),
+                                             .type = "invalid_request_error", .param = "model",
+                                             .code = "model_not_found" }, NULL);
+    buf_release(&sentence);
 }
 
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *route)
@@ -658,14 +680,13 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
     }
     struct link *link = front_find_model(f, env.model);
     if (!link) {
-        char sentence[ENVELOPE_MODEL_MAX + 80];
-        snprintf(sentence, sizeof sentence, "The model '%s' does not exist here; GET /v1/models lists those that do.",
-                 env.model);
-        front_reply_error(f, x, &(struct error){ .status = 404, .message = sentence, .type = "invalid_request_error",
-                                                 .param = "model", .code = "model_not_found" }, NULL);
+        refuse_unknown(f, x, env.model);
         return;
     }
-    go(begin(f, x, route, link), &env);
+    struct relay *r = begin(f, x, route, link);
+    r->env = env;
+    if (models_want(f->models, link, &r->wait))
+        model_ready(r);
 }
 
 /* The key id, the first byte, names the engine; TW-Max-Tokens outside bounds what it may take. */
@@ -680,7 +701,7 @@ void answer_sealed(struct front *f, struct http_exchange *x, const struct route 
         front_reply_error(f, x, &(struct error){ .status = 400, .message = "TW-Max-Tokens is a number" }, NULL);
         return;
     }
-    if (!link) { /* the key died with its engine, or never was: the client asks for the offer and seals again */
+    if (!link || link_state(link) != LINK_READY) { /* the key died with its engine, or never was: the client asks for the offer and seals again */
         front_reply_error(f, x, &(struct error){ .status = 503, .code = "sealed_key_gone",
                           .message = "no engine here has the key this was sealed to; ask /v1/evidence again" },
                           "Retry-After: 1\r\n");
@@ -689,7 +710,9 @@ void answer_sealed(struct front *f, struct http_exchange *x, const struct route 
     env.max_tokens = (int64_t)tokens;
     struct relay *r = begin(f, x, route, link);
     r->sealed = r->draft.r.sealed = true;
-    go(r, &env);
+    r->env = env;
+    if (models_want(f->models, link, &r->wait))
+        model_ready(r);
 }
 
 void relay_gone(struct http_exchange *x, void *front)
@@ -703,7 +726,7 @@ void relay_gone(struct http_exchange *x, void *front)
     if (r->ending) /* all was sent but the last byte: billed as it is, freed by booked() */
         return;
     take_back_unsent(r, http_reply_pending(x));
-    if (link_state(r->link) == LINK_READY)
+    if (r->call.id && link_state(r->link) == LINK_READY)
         link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
     f->metrics.cancelled++;
     front_note(f, x, 499);
@@ -726,7 +749,7 @@ void relay_cut_all(struct front *f, const char *why)
         next = r->next;
         if (r->ending)
             continue;
-        if (link_state(r->link) == LINK_READY)
+        if (r->call.id && link_state(r->link) == LINK_READY)
             link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
         fail(r, &e, 1);
     }

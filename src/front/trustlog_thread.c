@@ -113,9 +113,9 @@ static enum err_code note_engine(struct trustlog *t, struct task *k, struct err 
 static enum err_code make_offer(struct trustlog *t, struct task *k, struct err *e)
 {
     struct offer o = { 0 };
-    const char *const hashes[OFFER_PARTS] = { t->nodes[k->slot], t->release, t->policy.hash, t->models[k->slot] };
-    if (!t->nodes[k->slot][0])
+    if (k->slot < 0 || !t->nodes[k->slot][0])
         return err_set(e, ERR_BUSY, "the model is still loading");
+    const char *const hashes[OFFER_PARTS] = { t->nodes[k->slot], t->release, t->policy.hash, t->models[k->slot] };
     enum err_code c = offer_build(&t->site, t->log, hashes, k->since, &o, e);
     if (!c)
         offer_write(&o, &k->out);
