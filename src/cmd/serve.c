@@ -7,6 +7,7 @@
 #include "cmd/cmd.h"
 #include "cmd/serve_config.h"
 #include "cmd/serve_models.h"
+#include "cmd/tco_page.h"
 #include "front/front.h"
 #include "net/tls.h"
 
@@ -208,7 +209,7 @@ int cmd_serve(int argc, char **argv)
                                .engine_argv = o.engine ? engine : NULL, .cors_origin = o.cors_origin,
                                .key_file = o.api_key_file, .plain_key = getenv("TOKENWORKS_API_KEY"),
                                .drain_ms = o.drain_s * 1000, .log_requests = o.log_requests, .narrate = narrate,
-                               .narrate_arg = &narrator };
+                               .narrate_arg = &narrator, .tco = tco_page };
     for (int i = 0; i < o.allowed_hosts.count; i++)
         f.allowed_hosts[f.allowed_host_count++] = o.allowed_hosts.v[i];
     f.http.address = address;
