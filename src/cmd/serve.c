@@ -31,6 +31,8 @@ static const struct opt rows[] = {
     { "batch", 'b', OPT_INT, "N", "tokens in one step at most", FIELD(batch), 1, 1 << 16 },
     { "speculate", 0, OPT_STRING, "MODE", "guess tokens, check them together: auto, off, N (auto)", FIELD(speculate),
       0, 0 },
+    { "draft", 0, OPT_STRING, "FILE|NAME", "a small model of the same vocabulary that guesses for --model", FIELD(draft),
+      0, 0 },
     { "target-itl-ms", 0, OPT_INT, "N", "longest time between tokens while prompts are read (150)", FIELD(itl_ms), 1,
       600000 },
     { "target-ttft-ms", 0, OPT_INT, "N", "time to the first token aimed at (the soonest)", FIELD(ttft_ms), 1, 600000 },
