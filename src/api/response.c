@@ -1,79 +1,45 @@
-/* response -- tokens to response bytes: the choice's text, what may be shown of it, and the objects clients read.
+/* response -- tokens to an answer: the choice's text, what may be shown of it, and the way to the dialect's writer.
  *
- * token -> stream (whole characters) -> pending -> stop automata -> released -> an event, or the choice's text.
- * The order of keys is OpenAI's; everything in an object that several objects share was written once (job.head). */
+ * token -> stream (whole characters) -> pending -> stop automata -> released -> say -> deltas -> the writer, or the
+ * choice's parts, from which the writer makes the whole answer at the end. */
 #include "api/job.h"
 
+#include "api/writer.h"
 #include "base/assert.h"
 #include "base/mem.h"
 
 #include <string.h>
 
-/* ---- pieces of objects */
-
-static const char *finish_word(enum infer_finish why)
+/* A stream's writer hears of every delta at once. */
+static bool flows(const struct api_job *j)
 {
-    return why == INFER_LENGTH ? "\"length\"" : why == INFER_STOP ? "\"stop\"" : "null";
+    return j->stream || j->text_only;
 }
 
-static void put_usage(const struct api_usage *u, struct buf *out)
+void api_choice_delta(struct api_job *j, int choice, const struct api_delta *d, struct buf *out)
 {
-    buf_printf(out, ",\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,\"total_tokens\":%d,"
-               "\"prompt_tokens_details\":{\"cached_tokens\":%d}}", u->prompt_tokens, u->completion_tokens,
-               u->prompt_tokens + u->completion_tokens, u->cached_tokens);
-}
-
-static void put_seed(const struct api_job *j, struct buf *out)
-{
-    buf_printf(out, ",\"seed\":%lld", (long long)j->params.seed); /* as the client would send it back */
-}
-
-static void event_open(const struct api_job *j, struct buf *out)
-{
-    buf_puts(out, "data: ");
-    buf_append(out, j->head.data, j->head.len);
-    buf_puts(out, ",\"choices\":[");
-}
-
-/* The last events carry the seed; when usage was asked for all but the last say null. */
-static void event_close(const struct api_job *j, bool last_of_choice, struct buf *out)
-{
-    buf_putc(out, ']');
-    if (j->include_usage)
-        buf_puts(out, ",\"usage\":null");
-    if (last_of_choice)
-        put_seed(j, out);
-    buf_puts(out, "}\n\n");
-}
-
-/* One event of one choice. text: NULL for a delta without content. */
-static void put_event(const struct api_job *j, int choice, const char *text, size_t n, int first, int end,
-                      enum infer_finish why, struct buf *out)
-{
-    const struct api_choice *c = &j->choices[choice];
-    if (j->text_only) {
-        buf_append(out, text, n);
-        return;
+    struct api_choice *c = &j->choices[choice];
+    c->calls += d->kind == API_CALL_OPEN;
+    if (!flows(j) || j->writer->keeps_parts)
+        api_parts_add(&c->parts, d);
+    if (flows(j)) {
+        j->writer->delta(j, choice, d, out);
+        c->token_sent = c->token_ready;
     }
-    event_open(j, out);
-    if (j->dialect == API_CHAT) {
-        buf_printf(out, "{\"index\":%d,\"delta\":{", choice);
-        if (text) {
-            buf_puts(out, "\"content\":");
-            jsonx_quote(text, n, out);
-        }
-        buf_puts(out, "},\"logprobs\":");
-    } else {
-        buf_puts(out, "{\"text\":");
-        jsonx_quote(text ? text : "", n, out);
-        buf_printf(out, ",\"index\":%d,\"logprobs\":", choice);
-    }
-    if (end > first)
-        api_logprobs_write(j, c, first, end, out);
-    else
-        buf_puts(out, "null");
-    buf_printf(out, ",\"finish_reason\":%s}", finish_word(why));
-    event_close(j, why != INFER_RUNNING, out);
+}
+
+/* What the model said becomes deltas. The one seam where reasoning and calls are told from content; n may be 0 when
+ * only logprobs wait. */
+static void say(struct api_job *j, int choice, const char *text, size_t n, struct buf *out)
+{
+    api_choice_delta(j, choice, &(struct api_delta){ .kind = API_TEXT, .text = text, .length = n }, out);
+}
+
+/* The choice said its last: what the seam above held back goes out, and logprobs that wait for it. */
+static void say_rest(struct api_job *j, int choice, struct buf *out)
+{
+    if (j->choices[choice].token_ready > j->choices[choice].token_sent)
+        say(j, choice, "", 0, out);
 }
 
 /* ---- a choice's text */
@@ -81,7 +47,7 @@ static void put_event(const struct api_job *j, int choice, const char *text, siz
 static void remember_token(struct api_choice *c, const struct infer_token *t, size_t start, size_t start_char)
 {
     if (c->token_sent && c->token_sent == c->token_count)
-        c->token_sent = c->token_count = 0;
+        c->token_sent = c->token_ready = c->token_count = 0;
     if (c->token_count == c->token_cap) {
         c->token_cap = c->token_cap ? c->token_cap * 2 : 16;
         c->tokens = mem_grow(c->tokens, (size_t)c->token_cap, sizeof *c->tokens);
@@ -96,15 +62,10 @@ static void release(struct api_job *j, int choice, size_t n, bool all, struct bu
     struct api_choice *c = &j->choices[choice];
     ASSERT(n <= c->pending.len);
     c->released += n;
-    if (!j->stream && !j->text_only) {
-        buf_append(&c->text, c->pending.data, n);
-    } else {
-        int first = c->token_sent;
-        while (c->token_sent < c->token_count && (all || c->tokens[c->token_sent].end <= c->released))
-            c->token_sent++;
-        if (n || c->token_sent > first)
-            put_event(j, choice, buf_str(&c->pending), n, first, c->token_sent, INFER_RUNNING, out);
-    }
+    while (flows(j) && c->token_ready < c->token_count && (all || c->tokens[c->token_ready].end <= c->released))
+        c->token_ready++;
+    if (n || c->token_ready > c->token_sent)
+        say(j, choice, buf_str(&c->pending), n, out);
     buf_drop_front(&c->pending, n);
 }
 
@@ -113,7 +74,7 @@ static void cut(struct api_job *j, int choice, size_t keep, struct buf *out)
 {
     struct api_choice *c = &j->choices[choice];
     size_t text_end = c->released + keep;
-    while (c->token_count > c->token_sent && c->tokens[c->token_count - 1].end > text_end &&
+    while (c->token_count > c->token_ready && c->tokens[c->token_count - 1].end > text_end &&
            c->tokens[c->token_count - 1].start >= text_end)
         c->token_count--;
     c->stopped = true;
@@ -136,6 +97,8 @@ bool api_choice_token(struct api_job *j, int choice, const struct infer_token *t
     if (c->stopped || c->finish != INFER_RUNNING)
         return c->stopped;
     c->generated++;
+    if (j->keep_ids)
+        vocab_ids_push(&c->ids, t->id);
     if (vocab_is_end(j->model->vocab, t->id))
         return false; /* it ends the answer and is no part of it */
     size_t old = c->pending.len, start = c->seen, start_char = c->seen_chars;
@@ -147,6 +110,7 @@ bool api_choice_token(struct api_job *j, int choice, const struct infer_token *t
     if (j->params.top_logprobs >= 0)
         remember_token(c, t, start, start_char);
     if (c->generated > j->params.min_tokens && stop_feed(&j->stops, &c->stop, fresh, fresh_len, &used, &match)) {
+        buf_append(&c->stop_text, buf_str(&c->pending) + old + used - match, match);
         cut(j, choice, old + used - match, out);
         return true;
     }
@@ -166,11 +130,7 @@ static void fail(struct api_job *j, enum infer_finish why, struct buf *out)
     api_refuse(&e, api_job_status(j), "", cancelled ? "cancelled" : "generation_failed", "%s", cancelled ?
                "the request was cancelled before its answer was complete" :
                "the engine failed while it generated the answer; send the request again");
-    if (j->stream)
-        buf_puts(out, "data: ");
-    api_error_json(&e, out);
-    if (j->stream)
-        buf_puts(out, "\n\n");
+    j->writer->error(j, &e, out);
     j->error_sent = true;
 }
 
@@ -184,69 +144,29 @@ void api_choice_finish(struct api_job *j, int choice, enum infer_finish why, str
         vocab_stream_finish(&c->stream, &c->pending);
         release(j, choice, c->pending.len, true, out);
     }
+    say_rest(j, choice, out);
     c->finish = why;
     if (why != INFER_STOP && why != INFER_LENGTH) {
         j->failed = j->failed == INFER_RUNNING ? why : j->failed;
         if (j->stream)
             fail(j, why, out);
     } else if (j->stream) {
-        put_event(j, choice, NULL, 0, 0, 0, why, out);
+        j->writer->finish(j, choice, out);
     }
 }
 
 /* ---- the whole answer */
 
+void api_job_guessed(struct api_job *j, int accepted, int rejected)
+{
+    j->drafts_accepted += accepted;
+    j->drafts_rejected += rejected;
+}
+
 void api_job_begin(struct api_job *j, struct buf *out)
 {
-    if (j->text_only)
-        return;
-    for (int i = 0; i < api_job_choices(j); i++) {
-        if (j->stream && j->dialect == API_CHAT) {
-            event_open(j, out);
-            buf_printf(out, "{\"index\":%d,\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null},"
-                       "\"logprobs\":null,\"finish_reason\":null}", i);
-            event_close(j, false, out);
-        }
-        if (!j->echo)
-            continue;
-        const struct buf *echo = &j->echo_text[i / j->n];
-        if (j->stream)
-            put_event(j, i, buf_str(echo), echo->len, 0, 0, INFER_RUNNING, out);
-        else
-            buf_append(&j->choices[i].text, echo->data, echo->len);
-    }
-}
-
-static void put_choice(const struct api_job *j, int i, struct buf *out)
-{
-    const struct api_choice *c = &j->choices[i];
-    if (j->dialect == API_CHAT) {
-        buf_printf(out, "{\"index\":%d,\"message\":{\"role\":\"assistant\",\"content\":", i);
-        jsonx_quote(buf_str(&c->text), c->text.len, out);
-        buf_puts(out, ",\"refusal\":null},\"logprobs\":");
-    } else {
-        buf_puts(out, "{\"text\":");
-        jsonx_quote(buf_str(&c->text), c->text.len, out);
-        buf_printf(out, ",\"index\":%d,\"logprobs\":", i);
-    }
-    api_logprobs_write(j, c, 0, c->token_count, out);
-    buf_printf(out, ",\"finish_reason\":%s}", finish_word(c->finish));
-}
-
-static void end_stream(struct api_job *j, const struct api_usage *u, struct buf *out)
-{
-    if (j->failed != INFER_RUNNING) {
-        fail(j, j->failed, out);
-        return; /* no [DONE]: the answer is not done */
-    }
-    if (j->include_usage) {
-        event_open(j, out);
-        buf_putc(out, ']');
-        put_usage(u, out);
-        put_seed(j, out);
-        buf_puts(out, "}\n\n");
-    }
-    buf_puts(out, "data: [DONE]\n\n");
+    if (flows(j) && !j->ready.len)
+        j->writer->begin(j, out);
 }
 
 void api_job_end(struct api_job *j, const struct api_usage *u, struct buf *out)
@@ -254,24 +174,12 @@ void api_job_end(struct api_job *j, const struct api_usage *u, struct buf *out)
     for (int i = 0; i < api_job_choices(j); i++)
         if (j->choices[i].finish == INFER_RUNNING && j->failed == INFER_RUNNING)
             j->failed = INFER_CANCELLED;
-    if (j->text_only)
-        return;
-    if (j->stream) {
-        end_stream(j, u, out);
-        return;
-    }
-    if (j->failed != INFER_RUNNING) {
-        fail(j, j->failed, out);
-        return;
-    }
-    buf_append(out, j->head.data, j->head.len);
-    buf_puts(out, ",\"choices\":[");
-    for (int i = 0; i < api_job_choices(j); i++) {
-        buf_puts(out, i ? "," : "");
-        put_choice(j, i, out);
-    }
-    buf_putc(out, ']');
-    put_usage(u, out);
-    put_seed(j, out);
-    buf_putc(out, '}');
+    if (j->ready.len)
+        buf_append(out, j->ready.data, j->ready.len);
+    else if (j->failed != INFER_RUNNING)
+        fail(j, j->failed, out); /* nothing that says "done" after it: the answer is not done */
+    else if (flows(j))
+        j->writer->end(j, u, out);
+    else
+        j->writer->whole(j, u, out);
 }

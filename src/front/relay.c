@@ -1,11 +1,14 @@
 /* relay -- one request carried to an engine, and its reply carried back as it comes, and billed.
  *
- *   answer_relay --request frames--> WAITING --head--> STREAMING --end--> over
+ *   answer_relay --its model is ready, request frames--> WAITING --head--> STREAMING --end--> over
  *                                       `--error, engine lost--> error reply      `--error, lost--> error event, closed
  *   The client hangs up in any state: relay_gone sends cancel at once.
  *
  * A metered reply that is no stream is held back (HELD_MAX bytes at most) until its row is on disk: its head can then
  * say what it took, and a client that was billed nothing has seen nothing.
+ *
+ * With evidence (receipts.h) the end of every reply waits until its receipt is on disk: the last event of a stream, the
+ * whole of what is held, an error.
  *
  * Back-pressure (invariant I1): the engine may send at most WINDOW data frames that the client has not taken. Credit is
  * given back half a window at a time, and only while fewer than PENDING_LOW bytes wait for the client. */
@@ -29,8 +32,14 @@ enum {
     HELD_MAX = 256 * 1024,
 };
 
+struct receipt_ask {
+    struct relay *r; /* NULL: it ended while the keeper signed */
+};
+
 struct relay {
     struct link_call call;
+    struct model_wait wait;   /* until its model is loaded */
+    struct envelope env;
     struct front *front;
     struct link *link;
     struct http_exchange *x;
@@ -47,9 +56,15 @@ struct relay {
     int used;                 /* data frames since credit was last given */
     int status;
     int64_t started_ns;
+    struct recent_line *line; /* where people can see it; may be NULL */
     struct bill bill;
     struct buf lines;         /* header lines of the rate limits */
-    bool ending;              /* the engine is done; the reply ends when the bill is on disk */
+    bool ending;              /* the engine is done; the reply ends when bill and receipt are on disk */
+    struct draft draft;       /* of its receipt */
+    struct buf tail, usage;   /* of a stream: the event that ends it; what it took, for who asked */
+    const char *finish;       /* for the receipt */
+    bool sealed;              /* only the engine can read it */
+    struct receipt_ask *ask;  /* its receipt is being made */
 };
 
 struct piece {
@@ -59,7 +74,14 @@ struct piece {
 static void relay_free(struct relay *r)
 {
     struct front *f = r->front;
-    link_call_close(r->link, &r->call);
+    if (r->ask)
+        r->ask->r = NULL;
+    models_forget(f->models, &r->wait);
+    if (r->call.id) {
+        link_call_close(r->link, &r->call);
+        models_released(f->models, r->link);
+    }
+    recent_close(r->line, r->status ? r->status : r->x ? 200 : 499);
     account_abandon(f->accounts, &r->bill); /* unless it was settled */
     if (r->repeat >= 0)
         repeat_end(f->repeats, r->repeat, !r->bill.settled ? REPEAT_NOT_BOOKED :
@@ -68,6 +90,8 @@ static void relay_free(struct relay *r)
     buf_release(&r->type);
     buf_release(&r->body);
     buf_release(&r->unsent);
+    buf_release(&r->tail);
+    buf_release(&r->usage);
     if (r->prev)
         r->prev->next = r->next;
     else
@@ -106,35 +130,76 @@ static void let_go(struct relay *r, int64_t length)
     buf_clear(&r->body);
 }
 
+/* Bill and receipt are on disk, or there are none. */
+static void part(struct relay *r, struct span note)
+{
+    if (r->x && r->held) {
+        draft_headers(&r->draft, note, &r->lines);
+        let_go(r, (int64_t)r->body.len);
+    } else if (r->x) {
+        struct buf out = { 0 };
+        if (r->events && note.len)
+            draft_comment(note, &out);
+        buf_append(&out, r->tail.data, r->tail.len);
+        if (r->usage.len) /* a comment: whoever reads events skips it */
+            buf_printf(&out, ": x-tokenworks-usage: %s\n\n", buf_str(&r->usage));
+        http_reply_data(r->x, out.data, out.len);
+        buf_release(&out);
+    }
+    finish(r);
+}
+
+static void receipt_kept(void *arg, const struct trustlog_answer *a)
+{
+    struct relay *r = arg;
+    struct http_exchange *x = r->x;
+    if (!a->code) {
+        part(r, a->text);
+        return;
+    }
+    if (x) { /* no answer without its receipt: the stream breaks off before its end */
+        front_note(r->front, x, 503);
+        http_exchange_set_user(x, NULL);
+    }
+    relay_free(r);
+    if (x)
+        http_reply_cut(x);
+}
+
+static void conclude(struct relay *r)
+{
+    if (r->draft.log && !r->draft.filed)
+        draft_file(&r->draft, r->finish, receipt_kept, r);
+    else
+        part(r, SPAN(""));
+}
+
 static void booked(void *arg, int64_t cost_micros)
 {
     struct relay *r = arg;
     struct buf usage = { 0 };
     ledger_usage_header(&r->bill.use, cost_micros, &usage);
-    if (r->x && r->held) {
+    if (r->x && r->held)
         http_field_write(&r->lines, "x-tokenworks-usage", buf_str(&usage));
-        let_go(r, (int64_t)r->body.len);
-    } else if (r->x && r->tells) { /* a comment: whoever reads events skips it */
-        struct buf comment = { 0 };
-        buf_printf(&comment, ": x-tokenworks-usage: %s\n\n", buf_str(&usage));
-        http_reply_data(r->x, comment.data, comment.len);
-        buf_release(&comment);
-    }
+    else if (r->x && r->tells)
+        buf_puts(&r->usage, buf_str(&usage));
     buf_release(&usage);
-    finish(r);
+    conclude(r);
 }
 
 /* The engine's end: the client gets the end of its reply when the row that bills it is on disk. */
 static void take_end(struct relay *r, const struct frame *f)
 {
     json_t *end = jsonx_parse(f->payload, f->length, NULL);
-    r->ending = account_settle(r->front->accounts, &r->bill, end, "stop", booked, r);
+    recent_figures(r->line, end);
+    draft_usage(&r->draft, json_object_get(end, "usage"));
+    const char *finish = json_string_value(json_object_get(end, "finish"));
+    r->finish = finish && !strcmp(finish, "length") ? "length" : finish && !strcmp(finish, "failed") ? "error" : "stop";
+    bool billed = account_settle(r->front->accounts, &r->bill, end, "stop", booked, r);
     json_decref(end);
-    if (r->ending)
-        return;
-    if (r->held)
-        let_go(r, (int64_t)r->body.len);
-    finish(r);
+    r->ending = billed || (r->draft.log && !r->draft.filed);
+    if (!billed)
+        conclude(r);
 }
 
 static void fail(struct relay *r, const struct error *e, int64_t retry_s)
@@ -142,6 +207,8 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
     struct http_exchange *x = r->x;
     struct front *f = r->front;
     http_exchange_set_user(x, NULL);
+    recent_close(r->line, e->status);
+    r->line = NULL;
     if (!r->begun) {
         char retry[40] = "";
         if (retry_s > 0)
@@ -149,20 +216,35 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
         struct buf lines = { 0 };
         buf_append(&lines, r->lines.data, r->lines.len);
         buf_puts(&lines, retry);
+        struct draft draft = r->draft;
         relay_free(r);
-        front_reply_error(f, x, e, buf_str(&lines));
+        if (draft.log)
+            receipts_refuse(f, x, draft.filed ? NULL : &draft, e, buf_str(&lines));
+        else
+            front_reply_error(f, x, e, buf_str(&lines));
         buf_release(&lines);
         return;
     }
     bool events = r->events;
-    front_note(f, x, r->status);
+    if (!events || !r->draft.log)
+        front_note(f, x, r->status);
     account_settle(f->accounts, &r->bill, NULL, "failed", NULL, NULL);
     if (events) {
         struct buf b = { 0 };
         error_event(r->route->dialect, e, &b);
+        draft_response(&r->draft, b.data, b.len);
         http_reply_data(x, b.data, b.len);
         buf_release(&b);
     }
+    if (events && r->draft.log && !r->draft.filed) { /* the stream ends with the receipt of its failure */
+        link_call_close(r->link, &r->call);
+        http_exchange_set_user(x, r);
+        r->ending = true;
+        buf_clear(&r->tail);
+        draft_file(&r->draft, "error", receipt_kept, r);
+        return;
+    }
+    draft_file(&r->draft, "error", NULL, NULL);
     relay_free(r);
     if (events)
         http_reply_end(x);
@@ -194,7 +276,7 @@ static bool is_ours(const char *name)
 /* Replies whose parts are made to be read as they come. */
 static bool is_stream(const char *type)
 {
-    return type && (!strncmp(type, "text/event-stream", 17) || !strncmp(type, "application/x-ndjson", 20));
+    return type && (!strncmp(type, "text/event-stream", 17) || !strcmp(type, "message/ohttp-chunked-res") || !strncmp(type, "application/x-ndjson", 20));
 }
 
 static bool take_head(struct relay *r, const struct frame *f)
@@ -222,8 +304,12 @@ static bool take_head(struct relay *r, const struct frame *f)
     buf_puts(&r->type, type ? type : "application/json");
     r->reply.status = r->status = (int)status;
     r->held = true;
-    if (r->bill.ticket < 0 || is_stream(type))
+    if (is_stream(type)) {
+        draft_headers(&r->draft, SPAN(""), &r->lines);
+        let_go(r, -1);
+    } else if (r->bill.ticket < 0 && !r->draft.log) {
         let_go(r, header_length(headers));
+    }
     json_decref(v);
     return true;
 }
@@ -260,6 +346,14 @@ static void take_back_unsent(struct relay *r, size_t pending)
     }
 }
 
+/* What ends a stream waits for the receipt, which stands before it. The engine sends it at a frame's end. */
+static size_t stream_end_bytes(const char *p, size_t n)
+{
+    static const char done[] = "data: [DONE]\n\n";
+    const size_t len = sizeof done - 1;
+    return n >= len && !memcmp(p + n - len, done, len) ? len : 0;
+}
+
 static bool take_data(struct relay *r, const struct frame *f)
 {
     const char *p = f->payload;
@@ -273,12 +367,18 @@ static bool take_data(struct relay *r, const struct frame *f)
     }
     if ((!r->begun && !r->held) || http_reply_pending(r->x) > PENDING_MAX)
         return false;
+    draft_response(&r->draft, p, n);
+    draft_tokens(&r->draft, (int64_t)tokens);
     if (r->held && r->body.len + n <= HELD_MAX) {
         buf_append(&r->body, p, n);
     } else {
-        if (r->held)
+        if (r->held) {
+            draft_headers(&r->draft, SPAN(""), &r->lines);
             let_go(r, -1);
-        send_piece(r, p, n, (int64_t)tokens);
+        }
+        size_t kept = r->draft.log && r->events ? stream_end_bytes(p, n) : 0;
+        buf_append(&r->tail, p + n - kept, kept);
+        send_piece(r, p, n - kept, (int64_t)tokens);
     }
     r->used++;
     give_credit(r);
@@ -319,6 +419,10 @@ static void take_usage(struct relay *r, const struct frame *f)
 {
     struct ledger_answer answer;
     json_t *usage = jsonx_parse(f->payload, f->length, NULL);
+    draft_usage(&r->draft, usage);
+    if (r->sealed) /* should the client leave early, its receipt says what the engine decided */
+        draft_from_engine(&r->draft, json_object_get(usage, "receipt"));
+    recent_figures(r->line, usage);
     bool fits = account_usage(r->front->accounts, &r->bill, usage, &answer);
     json_decref(usage);
     if (fits)
@@ -326,6 +430,39 @@ static void take_usage(struct relay *r, const struct frame *f)
     link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
     account_abandon(r->front->accounts, &r->bill);
     refuse_account(r, &answer);
+}
+
+/* A sealed exchange's receipt goes back to its engine, which alone can put it into the answer. */
+static void receipt_for_engine(void *arg, const struct trustlog_answer *a)
+{
+    struct receipt_ask *q = arg;
+    struct relay *r = q->r;
+    mem_free(q);
+    if (!r)
+        return;
+    r->ask = NULL;
+    if (!a->code) {
+        link_call_send(r->link, &r->call, FRAME_RECEIPT, 0, a->text.data, a->text.len);
+        return;
+    }
+    link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
+    fail(r, &(struct error){ .status = 503, .message = "the receipt of this request could not be kept" }, 1);
+}
+
+static bool take_receipt(struct relay *r, const struct frame *f)
+{
+    json_t *v = jsonx_parse(f->payload, f->length, NULL);
+    bool ok = r->sealed && !r->draft.filed && draft_from_engine(&r->draft, json_object_get(v, "receipt"));
+    const char *finish = json_string_value(json_object_get(v, "finish"));
+    if (ok) {
+        draft_usage(&r->draft, json_object_get(v, "usage"));
+        r->ask = MEM_NEW(struct receipt_ask);
+        r->ask->r = r;
+        draft_file(&r->draft, !r->draft.r.allow ? "denied" : finish && finish[0] ? finish : "stop", receipt_for_engine,
+                   r->ask);
+    }
+    json_decref(v);
+    return ok;
 }
 
 static void call_frame(struct link_call *c, const struct frame *f)
@@ -337,6 +474,7 @@ static void call_frame(struct link_call *c, const struct frame *f)
     case FRAME_DATA: ok = take_data(r, f); break;
     case FRAME_USAGE: take_usage(r, f); return;
     case FRAME_ERROR: take_error(r, f); return;
+    case FRAME_RECEIPT: ok = take_receipt(r, f); break;
     case FRAME_END:
         if (r->begun || r->held) {
             take_end(r, f);
@@ -386,16 +524,35 @@ static int64_t deadline_ms(const struct http_head *h)
     return v;
 }
 
+/* Whom the key names; "" when nobody. */
+static const char *tenant_of(const struct relay *r)
+{
+    const struct http_head *h = http_request_head(r->x);
+    const struct ledger_key *key = accounts_key(r->front->accounts, keys_shown(h));
+    const char *name = keys_count(r->front->keys) ? keys_check(r->front->keys, h) : NULL;
+    return key ? key->tenant : name ? name : "";
+}
+
+/* How a request is sealed, by its content type; NULL: it is not. */
+static const char *sealed_how(const struct http_head *h)
+{
+    const struct http_field *type = http_head_field(h, "content-type");
+    if (type && http_slice_is(type->value, "message/ohttp-chunked-req"))
+        return "chunked";
+    return type && http_slice_is(type->value, "message/ohttp-req") ? "whole" : NULL;
+}
+
 static void send_request(struct relay *r, const struct envelope *env, int64_t allowance)
 {
     const struct http_head *h = http_request_head(r->x);
     struct http_slice body = http_request_body(r->x);
-    const struct ledger_key *key = accounts_key(r->front->accounts, keys_shown(h));
-    const char *tenant = key ? key->tenant : keys_count(r->front->keys) ? keys_check(r->front->keys, h) : "";
+    const char *tenant = tenant_of(r);
     json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I}", "method", h->method.p, h->method.n, "path",
-                             h->path.p, h->path.n, "tenant", tenant ? tenant : "", "created",
-                             (json_int_t)clock_wall_s(), "response_id", r->response_id, "deadline_ms",
+                             h->path.p, h->path.n, "tenant", tenant, "created",
+                             (json_int_t)(r->draft.log ? r->draft.r.started : clock_wall_s()), "response_id", r->response_id, "deadline_ms",
                              (json_int_t)deadline_ms(h), "priority", (json_int_t)env->priority);
+    if (r->sealed)
+        json_object_set_new(head, "sealed", json_string(sealed_how(h)));
     if (allowance >= 0)
         json_object_set_new(head, "allowance", json_integer(allowance));
     struct buf b = { 0 };
@@ -420,7 +577,6 @@ static bool name_request(struct relay *r, const struct ledger_key *key, char id[
 {
     const struct http_head *h = http_request_head(r->x);
     const struct http_field *field = http_head_field(h, "idempotency-key");
-    make_response_id(r->route->id_prefix, r->response_id, sizeof r->response_id);
     snprintf(id, REPEAT_ID_SIZE, "%s", r->response_id);
     if (!field || !accounts_booking(r->front->accounts))
         return true;
@@ -440,6 +596,7 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     struct accounts *a = r->front->accounts;
     const struct ledger_key *key = accounts_key(a, keys_shown(http_request_head(r->x)));
     char id[REPEAT_ID_SIZE];
+    recent_tenant(r->line, tenant_of(r));
     if (!name_request(r, key, id))
         return false;
     int64_t choices = env->choices > 1 ? env->choices : 1, most = env->max_tokens > 0 ? env->max_tokens : 0;
@@ -454,6 +611,71 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     return true;
 }
 
+/* The engine takes calls: the request goes to it. */
+static void model_ready(void *arg)
+{
+    struct relay *r = arg;
+    if (!link_call_open(r->link, &r->call)) {
+        struct error busy = { .status = 503, .code = "engine_unavailable",
+                              .message = "the engine cannot take this request now; try again in a moment" };
+        fail(r, &busy, link_retry_s(r->link));
+        return;
+    }
+    struct ledger_answer answer;
+    struct policy_decision why;
+    const struct trustlog_model *model = introduce_model(r->front, r->link);
+    struct http_exchange *x = r->x;
+    struct front *f = r->front;
+    r->draft.r.has_numerics = introduce_numerics(f, r->link, r->draft.r.numerics);
+    if (r->sealed ? !draft_may_seal(&r->draft, model, tenant_of(r), &why)
+                  : !draft_decide(&r->draft, model, http_request_head(x), tenant_of(r), &why)) {
+        struct draft draft = r->draft;
+        http_exchange_set_user(x, NULL);
+        relay_free(r);
+        receipts_problem(f, x, &draft, &why);
+        return;
+    }
+    if (admit(r, &r->env, &answer)) {
+        send_request(r, &r->env, answer.allowance_tokens);
+        http_request_forget_body(r->x);
+    }
+}
+
+static void model_refused(void *arg, const struct error *e, int64_t retry_s)
+{
+    fail(arg, e, retry_s);
+}
+
+static struct relay *begin(struct front *f, struct http_exchange *x, const struct route *route, struct link *link)
+{
+    struct relay *r = MEM_NEW(struct relay);
+    *r = (struct relay){ .call = { .frame = call_frame, .lost = call_lost, .arg = r }, .front = f, .link = link, .x = x,
+                         .route = route, .next = f->relays, .started_ns = clock_mono_ns(),
+                         .wait = { .ready = model_ready, .refused = model_refused, .arg = r } };
+    if (r->next)
+        r->next->prev = r;
+    f->relays = r;
+    f->relay_count++;
+    r->bill.ticket = r->repeat = -1;
+    make_response_id(route->id_prefix, r->response_id, sizeof r->response_id);
+    r->line = recent_open(f->recents, r->response_id, route->path, link_model_id(link));
+    draft_begin(&r->draft, f->trust, r->response_id, http_request_body(x));
+    r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
+    http_exchange_set_user(x, r);
+    return r;
+}
+
+static void refuse_unknown(struct front *f, struct http_exchange *x, const char *name)
+{
+    struct buf sentence = { 0 };
+    buf_printf(&sentence, "The model '%s' does not exist here; there are: ", name);
+    models_names(f->models, &sentence);
+    front_reply_error(f, x, &(struct error){ .status = 404, .message = buf_str(&sentence),
+                                             .type = "invalid_request_error", .param = "model",
+                                             .code = "model_not_found" }, NULL);
+    buf_release(&sentence);
+}
+
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *route)
 {
     struct http_slice body = http_request_body(x);
@@ -466,42 +688,45 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
     }
     struct link *link = front_find_model(f, env.model);
     if (!link) {
-        char sentence[ENVELOPE_MODEL_MAX + 80];
-        snprintf(sentence, sizeof sentence, "The model '%s' does not exist here; GET /v1/models lists those that do.",
-                 env.model);
-        front_reply_error(f, x, &(struct error){ .status = 404, .message = sentence, .type = "invalid_request_error",
-                                                 .param = "model", .code = "model_not_found" }, NULL);
+        refuse_unknown(f, x, env.model);
         return;
     }
-    struct relay *r = MEM_NEW(struct relay);
-    *r = (struct relay){ .call = { .frame = call_frame, .lost = call_lost, .arg = r }, .front = f, .link = link, .x = x,
-                         .route = route, .next = f->relays, .started_ns = clock_mono_ns() };
-    if (r->next)
-        r->next->prev = r;
-    f->relays = r;
-    f->relay_count++;
-    r->bill.ticket = r->repeat = -1;
-    r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
-    http_exchange_set_user(x, r);
-    if (!link_call_open(link, &r->call)) {
-        bool loading = link_state(link) == LINK_LOADING;
-        struct error busy = { .status = 503, .code = loading ? "model_loading" : "engine_unavailable",
-                              .message = loading ? "the model is still loading; try again in a moment"
-                                                 : "the engine cannot take this request now; try again in a moment" };
-        fail(r, &busy, link_retry_s(link));
+    struct relay *r = begin(f, x, route, link);
+    r->env = env;
+    if (models_want(f->models, link, &r->wait))
+        model_ready(r);
+}
+
+/* The key id, the first byte, names the engine; TW-Max-Tokens outside bounds what it may take. */
+void answer_sealed(struct front *f, struct http_exchange *x, const struct route *route)
+{
+    struct http_slice body = http_request_body(x);
+    const struct http_field *most = http_head_field(http_request_head(x), "tw-max-tokens");
+    struct envelope env = { .model = "", .choices = 1 };
+    struct link *link = body.n ? introduce_link(f, (uint8_t)body.p[0]) : NULL;
+    uint64_t tokens = 0;
+    if (most && (!code_uint((struct span){ most->value.p, most->value.n }, &tokens) || tokens > INT32_MAX)) {
+        front_reply_error(f, x, &(struct error){ .status = 400, .message = "TW-Max-Tokens is a number" }, NULL);
         return;
     }
-    struct ledger_answer answer;
-    if (admit(r, &env, &answer)) {
-        send_request(r, &env, answer.allowance_tokens);
-        http_request_forget_body(x);
+    if (!link || link_state(link) != LINK_READY) { /* the key died with its engine, or never was: the client asks for the offer and seals again */
+        front_reply_error(f, x, &(struct error){ .status = 503, .code = "sealed_key_gone",
+                          .message = "no engine here has the key this was sealed to; ask /v1/evidence again" },
+                          "Retry-After: 1\r\n");
+        return;
     }
+    env.max_tokens = (int64_t)tokens;
+    struct relay *r = begin(f, x, route, link);
+    r->sealed = r->draft.r.sealed = true;
+    r->env = env;
+    if (models_want(f->models, link, &r->wait))
+        model_ready(r);
 }
 
 void relay_gone(struct http_exchange *x, void *front)
 {
     struct relay *r = http_exchange_user(x);
-    if (!r)
+    if (receipts_gone(front, x) || evidence_gone(front, x) || !r)
         return; /* it left before its request was whole */
     struct front *f = r->front;
     http_exchange_set_user(x, NULL);
@@ -509,11 +734,12 @@ void relay_gone(struct http_exchange *x, void *front)
     if (r->ending) /* all was sent but the last byte: billed as it is, freed by booked() */
         return;
     take_back_unsent(r, http_reply_pending(x));
-    if (link_state(r->link) == LINK_READY)
+    if (r->call.id && link_state(r->link) == LINK_READY)
         link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
     f->metrics.cancelled++;
     front_note(f, x, 499);
     account_settle(f->accounts, &r->bill, NULL, "cancelled", NULL, NULL);
+    draft_file(&r->draft, "aborted", NULL, NULL);
     relay_free(r);
 }
 
@@ -531,7 +757,7 @@ void relay_cut_all(struct front *f, const char *why)
         next = r->next;
         if (r->ending)
             continue;
-        if (link_state(r->link) == LINK_READY)
+        if (r->call.id && link_state(r->link) == LINK_READY)
             link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
         fail(r, &e, 1);
     }

@@ -15,6 +15,7 @@ struct node {
     int chain;            /* next node in the hash bucket */
     int parent;           /* KV_NONE: a root */
     int children;
+    int latest;           /* the child remembered last: a hint, it may be gone */
     uint64_t space, hash;
     int32_t tokens[KERN_PAGE_TOKENS];
 };
@@ -168,12 +169,15 @@ int kv_tree_insert(struct kv_pool *kv, uint64_t space, int parent, const int32_t
     ASSERT(parent == KV_NONE || kv->nodes[parent].in_tree);
     uint64_t hash = node_hash(space, parent, tokens);
     int twin = find(kv, space, parent, tokens, hash);
+    if (parent != KV_NONE)
+        kv->nodes[parent].latest = twin != KV_NONE ? twin : page;
     if (twin != KV_NONE)
         return twin;
     n->in_tree = true;
     n->refs++;
     n->parent = parent;
     n->children = 0;
+    n->latest = KV_NONE;
     n->space = space;
     n->hash = hash;
     memcpy(n->tokens, tokens, sizeof n->tokens);
@@ -182,6 +186,18 @@ int kv_tree_insert(struct kv_pool *kv, uint64_t space, int parent, const int32_t
     if (parent != KV_NONE)
         kv->nodes[parent].children++;
     return page;
+}
+
+int kv_tree_next(const struct kv_pool *kv, int page, const int32_t *tokens, int count, const int32_t **next)
+{
+    ASSERT(kv->nodes[page].in_tree && count >= 0 && count <= KERN_PAGE_TOKENS);
+    int p = kv->nodes[page].latest;
+    if (p == KV_NONE || !kv->nodes[p].in_tree || kv->nodes[p].parent != page)
+        return KV_NONE; /* evicted, and perhaps in use elsewhere */
+    if (memcmp(kv->nodes[p].tokens, tokens, (size_t)count * sizeof *tokens) != 0)
+        return KV_NONE;
+    *next = kv->nodes[p].tokens;
+    return p;
 }
 
 static void evict_oldest(struct kv_pool *kv)

@@ -43,5 +43,8 @@ int kv_tree_find(const struct kv_pool *kv, uint64_t space, int parent, const int
 /* Remembers `page` (held by the caller, full and computed) under parent. Returns page, or, when an equal node
  * exists already, that one: the caller then holds it instead and releases its own. */
 int kv_tree_insert(struct kv_pool *kv, uint64_t space, int parent, const int32_t *tokens, int page);
+/* A page that follows `page`, a node, and begins with these `count` tokens: of several only the one remembered last is
+ * looked at. Its KERN_PAGE_TOKENS tokens into *next, valid until a page is taken; KV_NONE: there is none. */
+int kv_tree_next(const struct kv_pool *kv, int page, const int32_t *tokens, int count, const int32_t **next);
 void kv_tree_forget_idle(struct kv_pool *kv); /* evicts every idle page: tests, and the baseline they compare */
 #endif

@@ -1,94 +1,13 @@
-/* sched -- see sched.h. Lists are doubly linked through the sequences, so every move is O(1). */
-#include "sched/sched.h"
+/* sched -- see sched.h: the life of a sequence, and what follows the forward pass. */
+#include "sched/sched_impl.h"
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "infer/sample.h"
-#include "infer/seq.h"
+
+#include <string.h>
 
 enum { CTX_MIN = 64 };
-
-enum state { WAITING, RUNNING };
-
-struct sched_seq {
-    struct seq seq;
-    struct infer_params params; /* its bias list is borrowed */
-    uint64_t seed;
-    int priority;
-    uint64_t arrival;         /* smaller is older */
-    struct sched_seq *after;  /* NULL once that one's prompt is computed */
-    struct sched_seq *prev, *next;
-    enum state state;
-    bool started, paused, failed;
-    int rows;                 /* in the step being made */
-    struct form *form;        /* what the text must look like, or NULL */
-    const struct sched_events *events;
-    void *user;
-};
-
-/* A sequence's place in the grammar its text must follow. */
-struct form {
-    struct grammar_state *state;
-    struct grammar_cache *cache;
-    uint32_t *allowed;        /* [(vocab + 31) / 32] */
-    struct buf bytes;         /* of the last token */
-};
-
-struct list {
-    struct sched_seq *head, *tail; /* WAITING: the order of admission; RUNNING: oldest arrival first */
-    int count;
-};
-
-struct sched {
-    const struct model *model;
-    struct pool *pool;
-    struct sched_options o;
-    int ctx;
-    struct kv_pool *kv;
-    struct model_work *work;
-    struct list waiting, running;
-    uint64_t arrivals;
-    /* the step being made; sized once */
-    int32_t *tokens;              /* [batch_rows] */
-    struct model_run *runs;       /* [running_max] */
-    struct sched_seq **members;   /* [running_max] the sequence of each run */
-    int32_t *logit_rows;          /* [running_max] */
-    struct sched_seq **drawing;   /* [running_max] the sequence of each logit row */
-    struct infer_token *drawn;    /* [running_max] */
-    struct sample_scratch **scratch; /* [threads] */
-    int rows, run_count, draw_count;
-    const float *logits;
-    struct sched_stats stats;
-};
-
-/* ---- lists */
-
-static bool goes_before(const struct sched_seq *a, const struct sched_seq *b)
-{
-    return a->priority != b->priority ? a->priority > b->priority : a->arrival < b->arrival;
-}
-
-/* From the tail: new sequences are the youngest, so this is one comparison nearly always. */
-static void list_insert(struct list *l, struct sched_seq *q)
-{
-    struct sched_seq *p = l->tail;
-    while (p && goes_before(q, p))
-        p = p->prev;
-    q->prev = p;
-    q->next = p ? p->next : l->head;
-    *(p ? &p->next : &l->head) = q;
-    *(q->next ? &q->next->prev : &l->tail) = q;
-    l->count++;
-}
-
-static void list_remove(struct list *l, struct sched_seq *q)
-{
-    *(q->prev ? &q->prev->next : &l->head) = q->next;
-    *(q->next ? &q->next->prev : &l->tail) = q->prev;
-    q->prev = q->next = NULL;
-    l->count--;
-}
 
 static struct list *list_of(struct sched *s, const struct sched_seq *q)
 {
@@ -102,27 +21,39 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
 {
     ASSERT(o->batch_rows >= o->running_max && o->prefill_rows >= 1 && o->running_max >= 1);
     size_t page_bytes = model_kv_page_bytes(m);
-    size_t pages = o->kv_bytes / page_bytes;
+    bool texts = !model_facts(m)->causal;
+    struct sched_options sized = *o;
+    size_t pages = texts ? sched_text_pages(m, &sized) : o->kv_bytes / page_bytes;
     if (pages * KERN_PAGE_TOKENS < CTX_MIN)
         return err_set(e, ERR_LIMIT, "%zu bytes of KV memory hold %zu tokens; give at least %zu (--kv-memory)",
                        o->kv_bytes, pages * KERN_PAGE_TOKENS, page_bytes * CTX_MIN / KERN_PAGE_TOKENS);
     size_t useful = (size_t)(model_ctx(m) + KERN_PAGE_TOKENS - 1) / KERN_PAGE_TOKENS * (size_t)o->running_max;
-    if (pages > useful)
+    if (pages > useful && !texts)
         pages = useful; /* more could never be held at once; the rest would only remember prefixes */
     struct sched *s = MEM_NEW(struct sched);
     s->model = m;
     s->pool = pool;
-    s->o = *o;
-    s->ctx = model_ctx(m) < (int)pages * KERN_PAGE_TOKENS ? model_ctx(m) : (int)pages * KERN_PAGE_TOKENS;
+    s->text_rows = texts ? o->batch_rows : 0;
+    s->o = *(o = &sized);
+    s->ctx = texts || model_ctx(m) < (int)pages * KERN_PAGE_TOKENS ? model_ctx(m) : (int)pages * KERN_PAGE_TOKENS;
     s->kv = kv_pool_new(page_bytes, (int)pages);
     kv_exclude_from_dumps(s->kv);
-    s->work = model_work_new(m, pool, o->batch_rows, o->running_max);
+    s->logit_rows_max = texts ? 0 : sched_logit_rows(o->running_max, o->draft_rows);
+    s->state_rows = mem_new((size_t)o->batch_rows, sizeof *s->state_rows);
+    s->segments = texts ? mem_new((size_t)o->batch_rows, sizeof *s->segments) : NULL;
+    s->work = model_work_new(m, pool, o->batch_rows, s->logit_rows_max);
     s->tokens = mem_new((size_t)o->batch_rows, sizeof *s->tokens);
     s->runs = mem_new((size_t)o->running_max, sizeof *s->runs);
     s->members = mem_new((size_t)o->running_max, sizeof *s->members);
-    s->logit_rows = mem_new((size_t)o->running_max, sizeof *s->logit_rows);
-    s->drawing = mem_new((size_t)o->running_max, sizeof *s->drawing);
-    s->drawn = mem_new((size_t)o->running_max, sizeof *s->drawn);
+    s->drawings = mem_new((size_t)o->running_max, sizeof *s->drawings);
+    s->logit_rows = mem_new((size_t)s->logit_rows_max, sizeof *s->logit_rows);
+    s->drawn = mem_new((size_t)s->logit_rows_max, sizeof *s->drawn);
+    s->spelling = (struct form_tokens){ o->vocab, o->trie, model_facts(m)->vocab, o->end_tokens, o->end_count };
+    s->goal = (struct pace_goal){ o->itl_ms, o->ttft_ms, o->prefill_rows };
+    s->steptime = steptime_new();
+    if (o->draft_model && o->draft_rows)
+        s->draft_model = draft_model_new(o->draft_model, pool, o->draft_kv_bytes);
+    s->order = order_new(o->running_max + o->waiting_max);
     s->scratch = mem_new((size_t)pool_threads(pool), sizeof *s->scratch);
     for (int i = 0; i < pool_threads(pool); i++)
         s->scratch[i] = sample_scratch_new(model_facts(m)->vocab);
@@ -130,55 +61,21 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
     return ERR_OK;
 }
 
-/* ---- what the text must look like */
-
-static struct form *form_new(const struct sched *s, const struct grammar *g)
-{
-    ASSERT(s->o.trie && s->o.vocab);
-    struct form *f = MEM_NEW(struct form);
-    f->state = grammar_start(g);
-    f->cache = grammar_cache_new(g, s->o.trie);
-    f->allowed = mem_new(((size_t)model_facts(s->model)->vocab + 31) / 32, sizeof *f->allowed);
-    return f;
-}
-
-static void form_free(struct form *f)
-{
-    if (!f)
-        return;
-    grammar_cache_free(f->cache);
-    grammar_state_free(f->state);
-    mem_free(f->allowed);
-    buf_release(&f->bytes);
-    mem_free(f);
-}
-
-/* The tokens that may come next: the grammar's, and the end tokens where the text may end. */
-static void form_mask(const struct sched *s, struct form *f)
-{
-    grammar_mask(f->state, s->o.trie, f->cache, f->allowed);
-    for (int i = 0; grammar_can_end(f->state) && i < s->o.end_count; i++)
-        f->allowed[s->o.end_tokens[i] >> 5] |= 1u << (s->o.end_tokens[i] & 31);
-}
-
-/* Follows a drawn token. false: it was not allowed, which only a vocabulary that cannot spell the text allows. */
-static bool form_follow(const struct sched *s, struct form *f, int32_t token)
-{
-    buf_clear(&f->bytes);
-    vocab_token_bytes(s->o.vocab, token, false, &f->bytes);
-    return f->bytes.len && grammar_advance_bytes(f->state, f->bytes.data, f->bytes.len);
-}
-
 /* Takes q off its list, tells its owner, frees it. Those that waited for it need not any more. */
-static void finish(struct sched *s, struct sched_seq *q, enum infer_finish why)
+void sched_finish(struct sched *s, struct sched_seq *q, enum infer_finish why)
 {
-    list_remove(list_of(s, q), q);
+    sched_list_remove(list_of(s, q), q);
     for (struct sched_seq *w = s->waiting.head; w; w = w->next)
         if (w->after == q)
             w->after = NULL;
     seq_release(&q->seq);
     form_free(q->form);
+    sched_pooled_free(q->pooled);
+    s->deadlines -= q->seat.deadline_ns != 0;
+    order_leave(s->order, &q->seat);
     q->events->finish(q->user, why);
+    draft_release(&q->draft);
+    draft_reader_release(&q->reader);
     mem_free(q);
 }
 
@@ -187,9 +84,9 @@ void sched_free(struct sched *s)
     if (!s)
         return;
     while (s->running.head)
-        finish(s, s->running.head, INFER_CANCELLED);
+        sched_finish(s, s->running.head, INFER_CANCELLED);
     while (s->waiting.head)
-        finish(s, s->waiting.head, INFER_CANCELLED);
+        sched_finish(s, s->waiting.head, INFER_CANCELLED);
     for (int i = 0; i < pool_threads(s->pool); i++)
         sample_scratch_free(s->scratch[i]);
     model_work_free(s->work);
@@ -198,9 +95,14 @@ void sched_free(struct sched *s)
     mem_free(s->runs);
     mem_free(s->members);
     mem_free(s->logit_rows);
-    mem_free(s->drawing);
+    mem_free(s->drawings);
     mem_free(s->drawn);
     mem_free(s->scratch);
+    mem_free(s->state_rows);
+    mem_free(s->segments);
+    steptime_free(s->steptime);
+    draft_model_free(s->draft_model);
+    order_free(s->order);
     mem_free(s);
 }
 
@@ -209,36 +111,67 @@ int sched_ctx(const struct sched *s)
     return s->ctx;
 }
 
+/* Guesses take the rows that idle places leave; with every place taken they rarely pay. */
+int sched_logit_rows(int running_max, int draft_rows)
+{
+    return running_max > draft_rows + 1 ? running_max : draft_rows + 1;
+}
+
+struct sched_drafts sched_seq_drafts(const struct sched_seq *q)
+{
+    return (struct sched_drafts){ q->draft.accepted, q->draft.rejected };
+}
+
+int64_t sched_seq_page_ns(const struct sched_seq *q)
+{
+    return q->page_ns;
+}
+
+int64_t sched_now_ns(const struct sched *s)
+{
+    return s->o.now_ns ? s->o.now_ns() : clock_mono_ns();
+}
+
 enum err_code sched_add(struct sched *s, const struct sched_spec *spec, struct sched_seq **out, struct err *e)
 {
     if (s->waiting.count >= s->o.waiting_max)
         return err_set(e, ERR_BUSY, "%d requests are waiting already; try again later", s->waiting.count);
-    if (spec->prompt_count < 1 || spec->prompt_count >= s->ctx)
+    if (spec->pooling && spec->prompt_count > s->ctx)
+        return err_set(e, ERR_LIMIT, "the text has %d tokens; the context holds %d", spec->prompt_count, s->ctx);
+    if (spec->prompt_count < 1 || (!spec->pooling && spec->prompt_count >= s->ctx))
         return err_set(e, ERR_LIMIT, "the prompt has %d tokens; the context holds %d and one must be left to answer",
                        spec->prompt_count, s->ctx);
+    if (spec->deadline_ns && sched_deadline_fits(s, spec, sched_now_ns(s), e))
+        return e ? e->code : ERR_BUSY;
     struct sched_seq *q = MEM_NEW(struct sched_seq);
-    int room = s->ctx - spec->prompt_count;
+    int room = spec->pooling ? 0 : s->ctx - spec->prompt_count;
     int want = spec->params->max_tokens;
     seq_init(&q->seq, s->kv, spec->space, spec->prompt, spec->prompt_count,
              spec->prompt_count + (want > 0 && want < room ? want : room));
     q->params = *spec->params;
     q->seed = spec->seed;
-    q->priority = spec->priority;
-    q->arrival = s->arrivals++;
+    order_enter(s->order, &q->seat, &(struct order_claim){ spec->tenant, spec->weight, spec->priority,
+                                                           spec->deadline_ns });
+    s->deadlines += spec->deadline_ns != 0;
     q->after = spec->after && spec->after->seq.computed < spec->after->seq.prompt ? spec->after : NULL;
     q->events = spec->events;
     q->user = spec->user;
     q->state = WAITING;
+    q->arrived_ns = sched_now_ns(s);
     if (spec->params->grammar)
-        q->form = form_new(s, spec->params->grammar);
-    list_insert(&s->waiting, q);
+        q->form = form_new(&s->spelling, spec->params->grammar);
+    if (s->o.draft_rows)
+        draft_init(&q->draft, q->seq.token_max);
+    if (spec->pooling)
+        q->pooled = sched_pooled_new(s, spec->pooling, spec->prompt_count);
+    sched_list_insert(&s->waiting, q, order_first);
     *out = q;
     return ERR_OK;
 }
 
 void sched_cancel(struct sched *s, struct sched_seq *q)
 {
-    finish(s, q, INFER_CANCELLED);
+    sched_finish(s, q, INFER_CANCELLED);
 }
 
 void sched_pause(struct sched *s, struct sched_seq *q, bool paused)
@@ -246,146 +179,7 @@ void sched_pause(struct sched *s, struct sched_seq *q, bool paused)
     q->paused = paused;
 }
 
-/* ---- planning a step */
-
-static void park(struct sched *s, struct sched_seq *q)
-{
-    list_remove(&s->running, q);
-    seq_drop_pages(&q->seq);
-    q->state = WAITING;
-    q->rows = 0;
-    list_insert(&s->waiting, q); /* it keeps its arrival, so it is the first of its priority again */
-    s->stats.parked++;
-}
-
-/* Pages for q up to end, parking younger sequences for them. false: q itself is the youngest, or what is
- * younger is already in this step. */
-static bool make_room(struct sched *s, struct sched_seq *q, int end)
-{
-    while (!seq_reserve(&q->seq, end)) {
-        struct sched_seq *victim = s->running.tail;
-        if (victim == q || victim->rows)
-            return false;
-        park(s, victim);
-    }
-    return true;
-}
-
-static void plan_rows(struct sched *s, struct sched_seq *q, int rows)
-{
-    struct seq *seq = &q->seq;
-    struct model_run *run = &s->runs[s->run_count];
-    for (int i = 0; i < rows; i++)
-        s->tokens[s->rows + i] = seq->tokens[seq->computed + i];
-    *run = (struct model_run){ .rows = rows, .pos_first = seq->computed, .pages = seq->page_at };
-    s->members[s->run_count++] = q;
-    s->rows += rows;
-    q->rows = rows;
-    if (seq->computed + rows == seq->count) {
-        s->logit_rows[s->draw_count] = s->rows - 1;
-        s->drawing[s->draw_count++] = q;
-    }
-}
-
-/* A decoding sequence has one token to compute. Oldest first, so that parking hits the youngest. */
-static void plan_decodes(struct sched *s)
-{
-    for (struct sched_seq *q = s->running.head, *next; q; q = next) {
-        struct seq *seq = &q->seq;
-        bool decodes = seq->count - seq->computed == 1 && !q->paused;
-        bool placed = decodes && make_room(s, q, seq->count);
-        next = q->next; /* after make_room: it may have parked what was next */
-        if (placed)
-            plan_rows(s, q, 1);
-        else if (decodes)
-            park(s, q);
-    }
-}
-
-/* Prompts (and what was parked) in chunks, oldest first, within what is left of the budget. */
-static void plan_prefills(struct sched *s, int budget)
-{
-    for (struct sched_seq *q = s->running.head, *next; q && budget > 0; q = next) {
-        struct seq *seq = &q->seq;
-        int rows = seq->count - seq->computed;
-        bool wants = !q->rows && !q->paused && rows > 0;
-        rows = rows < budget ? rows : budget;
-        bool placed = wants && make_room(s, q, seq->computed + rows);
-        next = q->next;
-        if (placed) {
-            plan_rows(s, q, rows);
-            budget -= rows;
-        } else if (wants) {
-            park(s, q);
-        }
-    }
-}
-
-/* Waiting sequences join while there are places, and pages for all their tokens and one more page for each that
- * runs already: admitting what would be parked at once helps nobody. The first always fits when nothing runs. */
-static void admit(struct sched *s)
-{
-    for (struct sched_seq *q = s->waiting.head, *next; q && s->running.count < s->o.running_max; q = next) {
-        next = q->next;
-        if (q->after || q->paused)
-            continue;
-        seq_adopt_prefix(&q->seq);
-        int available = kv_pages_free(s->kv) + kv_pages_idle(s->kv);
-        int held_back = s->running.count;
-        if (s->running.count && seq_pages_missing(&q->seq, q->seq.count) + held_back > available) {
-            seq_drop_pages(&q->seq);
-            return; /* those behind it wait as well: first come, first served within a priority */
-        }
-        list_remove(&s->waiting, q);
-        q->state = RUNNING;
-        list_insert(&s->running, q);
-        if (!q->started) {
-            q->started = true;
-            s->stats.prompt_tokens += q->seq.prompt;
-            s->stats.cached_tokens += q->seq.cached_tokens;
-            q->events->start(q->user, q->seq.cached_tokens);
-        }
-    }
-}
-
-static void plan(struct sched *s)
-{
-    s->rows = s->run_count = s->draw_count = 0;
-    for (struct sched_seq *q = s->running.head; q; q = q->next)
-        q->rows = 0;
-    admit(s);
-    plan_decodes(s);
-    int budget = s->rows && s->o.prefill_rows < s->o.batch_rows - s->rows ? s->o.prefill_rows
-                                                                          : s->o.batch_rows - s->rows;
-    plan_prefills(s, budget);
-}
-
 /* ---- after the forward pass */
-
-static void sample_rows(struct team *t, void *arg)
-{
-    struct sched *s = arg;
-    int vocab = model_facts(s->model)->vocab;
-    for (int i; (i = team_next(t, s->draw_count)) >= 0;) {
-        const struct sched_seq *q = s->drawing[i];
-        struct sample_input in = {
-            .logits = s->logits + (size_t)i * (size_t)vocab,
-            .vocab = vocab,
-            .history = q->seq.tokens,
-            .prompt_count = q->seq.prompt,
-            .history_count = q->seq.count,
-            .params = &q->params,
-            .seed = q->seed,
-            .end_tokens = s->o.end_tokens,
-            .end_count = s->o.end_count,
-        };
-        if (q->form) {
-            form_mask(s, q->form);
-            in.allowed = q->form->allowed;
-        }
-        sample_token(&in, s->scratch[t->rank], &s->drawn[i]);
-    }
-}
 
 static bool is_end(const struct sched *s, int32_t id)
 {
@@ -395,54 +189,173 @@ static bool is_end(const struct sched *s, int32_t id)
     return false;
 }
 
-static void deliver(struct sched *s, struct sched_seq *q, const struct infer_token *t)
+struct sample_input sched_sample(const struct sched *s, const struct sched_seq *q)
 {
-    if (is_end(s, t->id) && !q->params.ignore_eos) {
-        finish(s, q, INFER_STOP);
-        return;
+    return (struct sample_input){
+        .vocab = model_facts(s->model)->vocab,
+        .history = q->seq.tokens,
+        .prompt_count = q->seq.prompt,
+        .params = &q->params,
+        .seed = q->seed,
+        .end_tokens = s->o.end_tokens,
+        .end_count = s->o.end_count,
+    };
+}
+
+/* The token due, then one for each guess that was right: the very tokens that steps of one row would draw, for a draw
+ * is a function of (logits, text before it, seed, position) and right guesses are that text. */
+static void draw(const struct sched *s, struct drawing *d, struct sample_scratch *scratch)
+{
+    struct sched_seq *q = d->q;
+    int vocab = model_facts(s->model)->vocab;
+    struct sample_input in = sched_sample(s, q);
+    for (bool more = true; more;) {
+        struct infer_token *t = &s->drawn[d->first + d->count];
+        in.logits = s->logits + (size_t)(d->first + d->count) * (size_t)vocab;
+        in.history_count = q->seq.count + d->count;
+        in.allowed = q->form ? form_mask(q->form) : NULL;
+        sample_token(&in, scratch, t);
+        d->count++;
+        more = d->count < d->rows && q->seq.tokens[q->seq.count + d->count - 1] == t->id;
+        if (is_end(s, t->id) && !q->params.ignore_eos)
+            return;
+        d->failed = q->form && !form_follow(q->form, t->id);
+        more = more && !d->failed && !(q->form && form_must_end(q->form));
     }
-    if (q->form && !form_follow(s, q->form, t->id)) {
-        finish(s, q, INFER_FAILED);
-        return;
+}
+
+/* What was drawn teaches the drafts; the form says what must come next. */
+static void look_ahead(const struct sched *s, const struct drawing *d)
+{
+    struct sched_seq *q = d->q;
+    struct draft_guess *forced = &q->draft.guesses[DRAFT_FORCED];
+    int32_t ids[1 + DRAFT_MAX];
+    for (int i = 0; i < d->count; i++)
+        ids[i] = s->drawn[d->first + i].id;
+    draft_learn(&q->draft, ids, d->count);
+    if (q->form && !d->failed && !form_must_end(q->form))
+        forced->count = form_forced(q->form, forced->ids, DRAFT_MAX);
+}
+
+static void draw_all(struct team *t, void *arg)
+{
+    struct sched *s = arg;
+    for (int i; (i = team_next(t, s->drawing_count)) >= 0;) {
+        draw(s, &s->drawings[i], s->scratch[t->rank]);
+        if (s->o.draft_rows)
+            look_ahead(s, &s->drawings[i]);
+    }
+}
+
+/* false: the sequence is over. last: nothing was drawn after t in this step. */
+static bool deliver_token(struct sched *s, struct sched_seq *q, const struct infer_token *t, bool last, bool failed)
+{
+    bool end = is_end(s, t->id) && !q->params.ignore_eos;
+    if (end || (last && failed)) {
+        sched_finish(s, q, end ? INFER_STOP : INFER_FAILED);
+        return false;
     }
     seq_append(&q->seq, t->id);
+    order_drawn(s->order, &q->seat, 1);
     s->stats.completion_tokens++;
     bool stop = q->events->token(q->user, t);
-    if (stop || (q->form && grammar_must_end(q->form->state)))
-        finish(s, q, INFER_STOP);
+    if (stop || (last && q->form && form_must_end(q->form)))
+        sched_finish(s, q, INFER_STOP);
     else if (q->seq.count == q->seq.token_max)
-        finish(s, q, INFER_LENGTH);
+        sched_finish(s, q, INFER_LENGTH);
+    else
+        return true;
+    return false;
+}
+
+static void deliver(struct sched *s, const struct drawing *d)
+{
+    struct sched_seq *q = d->q;
+    q->draft.rejected += d->rows - 1;
+    s->stats.drafted += d->rows - 1;
+    for (int i = 0; i < d->count; i++) {
+        bool last = i == d->count - 1;
+        if (i) /* this one's row is of the true text: it counts as computed */
+            seq_computed(&q->seq, q->seq.computed + 1);
+        q->draft.accepted += !last;
+        q->draft.rejected -= !last;
+        s->stats.accepted += !last;
+        if (!deliver_token(s, q, &s->drawn[d->first + i], last, d->failed))
+            return;
+    }
+}
+
+/* Rows that are of the true text for sure; whoever waited for a prompt need not any more. */
+static void count_computed(struct sched *s)
+{
+    for (int i = 0; i < s->run_count; i++) {
+        struct sched_seq *q = s->members[i];
+        seq_computed(&q->seq, q->seq.computed + q->rows);
+        order_computed(s->order, &q->seat, q->seq.computed, q->seq.prompt);
+        for (struct sched_seq *w = s->waiting.head; w && q->seq.computed >= q->seq.prompt; w = w->next)
+            if (w->after == q)
+                w->after = NULL;
+    }
+}
+
+/* Ends what is past its deadline. */
+static void expire(struct sched *s, int64_t now)
+{
+    struct list *lists[] = { &s->running, &s->waiting };
+    for (size_t i = 0; i < MEM_COUNT(lists) && s->deadlines; i++)
+        for (struct sched_seq *q = lists[i]->head, *next; q; q = next) {
+            next = q->next;
+            if (q->seat.deadline_ns && q->seat.deadline_ns <= now)
+                sched_finish(s, q, INFER_DEADLINE);
+        }
+}
+
+/* What each held since the last step ended: pages it took in a step count from that step's end. */
+static void count_pages(struct sched *s, int64_t now)
+{
+    for (struct sched_seq *q = s->running.head; q && s->ended_ns; q = q->next)
+        q->page_ns += q->seq.page_count * (now - s->ended_ns);
+    s->ended_ns = now;
 }
 
 int sched_step(struct sched *s)
 {
-    int64_t started = clock_mono_ns();
-    plan(s);
-    if (!s->rows)
+    int64_t started = sched_now_ns(s);
+    expire(s, started);
+    if (s->text_rows)
+        sched_plan_texts(s);
+    else
+        sched_plan(s);
+    if (!s->rows) {
+        s->ended_ns = s->running.count ? s->ended_ns : 0;
         return 0;
+    }
+    s->ended_ns = s->ended_ns ? s->ended_ns : started;
     struct model_batch batch = {
         .rows = s->rows,
         .tokens = s->tokens,
         .runs = s->runs,
         .run_count = s->run_count,
         .logit_rows = s->logit_rows,
-        .logit_count = s->draw_count,
+        .logit_count = s->logit_count,
+        .state_rows = s->state_rows,
+        .state_count = s->state_count,
+        .segments = s->segments,
     };
     s->logits = model_forward(s->model, s->work, &batch);
-    for (int i = 0; i < s->run_count; i++) {
-        struct sched_seq *q = s->members[i];
-        seq_computed(&q->seq, q->seq.computed + q->rows);
-        for (struct sched_seq *w = s->waiting.head; w && q->seq.computed >= q->seq.prompt; w = w->next)
-            if (w->after == q)
-                w->after = NULL;
-    }
-    if (s->draw_count)
-        pool_run(s->pool, sample_rows, s);
-    for (int i = 0; i < s->draw_count; i++)
-        deliver(s, s->drawing[i], &s->drawn[i]);
+    count_pages(s, sched_now_ns(s));
+    if (!s->text_rows)
+        count_computed(s);
+    sched_pool_all(s);
+    if (s->drawing_count)
+        pool_run(s->pool, draw_all, s);
+    for (int i = 0; i < s->drawing_count; i++)
+        deliver(s, &s->drawings[i]);
+    int64_t took = sched_now_ns(s) - started;
+    steptime_learn(s->steptime, &s->load, (double)(took - s->guess_ns) / 1e6);
     s->stats.steps++;
     s->stats.rows += s->rows;
-    s->stats.step_ns += clock_mono_ns() - started;
+    s->stats.step_ns += took;
     return s->rows;
 }
 
@@ -450,6 +363,7 @@ void sched_stats(const struct sched *s, struct sched_stats *out)
 {
     *out = s->stats;
     out->running = s->running.count;
+    out->step_time = s->o.step_time ? *s->o.step_time : *steptime_last(s->steptime);
     out->waiting = s->waiting.count;
     out->kv_pages = kv_pages(s->kv);
     out->kv_pages_idle = kv_pages_idle(s->kv);
