@@ -20,6 +20,10 @@ static const struct api_route routes[] = {
     { .method = "POST", .path = "/v1/rerank", .writer = &api_write_rerank, .vectors = api_rerank_read },
     { .method = "POST", .path = "/v2/rerank", .writer = &api_write_rerank, .vectors = api_rerank_read },
     { .method = "POST", .path = "/rerank", .writer = &api_write_rerank, .vectors = api_rerank_read },
+    { .method = "POST", .path = "/api/chat", .form = API_CHAT, .writer = &api_write_ollama_chat,
+      .translate = api_translate_ollama_chat, .names = api_names_ollama },
+    { .method = "POST", .path = "/api/generate", .form = API_CHAT, .writer = &api_write_ollama_generate,
+      .translate = api_translate_generate, .after = api_prompt_context, .names = api_names_ollama },
 };
 
 const struct api_route *api_route_find(const char *method, const char *path)
