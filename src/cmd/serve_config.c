@@ -35,6 +35,7 @@ static const struct setting settings[] = {
     { "limits", "connections", INT, AT(connections), 1, 60000 },
     { "limits", "drain-s", INT, AT(drain_s), 0, 86400 },
     { "limits", "load-wait-s", INT, AT(load_wait_s), 0, 86400 },
+    { "limits", "matryoshka", BOOL, AT(matryoshka), 0, 0 },
     { "limits", "isa", TEXT, AT(isa), 0, 0 },
     { "trust", "dir", TEXT, AT(trust), 0, 0 },
     { "trust", "site", TEXT, AT(site), 0, 0 },

@@ -12,7 +12,7 @@ struct serve_options {
     int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s;
     const char *speculate, *draft;
     int64_t itl_ms, ttft_ms;
-    bool log_json, log_requests, ledger, no_ledger, no_trust;
+    bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust;
 };
 
 /* Reads the file into *doc (the strings of *o then point into it: release it last) and lays its settings over *o:
@@ -22,7 +22,8 @@ struct serve_options {
  *     memory: { limit: 24G, kv: 4G, ctx: 8192, kv-type: f16 }
  *     tls: { cert: FILE, key: FILE, client-ca: FILE }
  *     auth: { api-key-file: FILE, allowed-hosts: [NAME, ...], cors-origin: ORIGIN }
- *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512, load-wait-s: 300 }
+ *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512, load-wait-s: 300,
+ *               matryoshka: true }
  *     trust: { dir: DIR, site: NAME, jurisdiction: DE }
  *     speed: { speculate: auto, target-itl-ms: 150, target-ttft-ms: 2000 }
  *     telemetry: { log-json: true, log-requests: false }

@@ -26,7 +26,7 @@ struct route {
     bool open;                  /* asks for no key */
 };
 
-enum { METRIC_ROUTES_MAX = 32, METRIC_STATUS_FIRST = 100, METRIC_STATUS_END = 600, METRIC_BUCKETS = 12 };
+enum { METRIC_ROUTES_MAX = 64, METRIC_STATUS_FIRST = 100, METRIC_STATUS_END = 600, METRIC_BUCKETS = 12 };
 
 struct metrics {
     int64_t requests[METRIC_ROUTES_MAX][METRIC_STATUS_END - METRIC_STATUS_FIRST]; /* by route index, status */
