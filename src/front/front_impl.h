@@ -10,6 +10,7 @@
 #include "front/models.h"
 #include "front/receipts.h"
 #include "front/repeat.h"
+#include "front/telemetry.h"
 
 struct front;
 struct relay;
@@ -46,6 +47,7 @@ struct front {
     struct waiting *waiting;              /* replies that wait for their receipt */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct models *models;
+    struct telemetry *telemetry;          /* NULL: none */
     struct relay *relays;                 /* in flight */
     int relay_count;
     bool draining;
