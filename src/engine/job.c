@@ -20,7 +20,9 @@ struct job {
     struct job_table *table;
     uint64_t id, seq;        /* exchange, and the next frame of it */
     uint32_t attempt;
-    struct api_job *api;
+    struct api_job *api;     /* NULL: refused, and the refusal is sealed */
+    struct sealed *sealed;   /* it came sealed: its bytes leave sealed, its end waits for the receipt */
+    bool asked, noted;       /* for the receipt; it came */
     struct choice *choices;  /* [count] */
     int count, open;         /* open: choices not finished */
     struct api_usage usage;
@@ -69,8 +71,8 @@ static void send_frame(struct job *j, enum frame_kind kind, const char *payload,
 static void send_head(struct job *j)
 {
     struct buf b = { 0 };
-    buf_printf(&b, "{\"status\":%d,\"headers\":{\"content-type\":\"%s\"}}", api_job_status(j->api),
-               api_job_content_type(j->api));
+    buf_printf(&b, "{\"status\":%d,\"headers\":{\"content-type\":\"%s\"}}", j->sealed ? 200 : api_job_status(j->api),
+               j->sealed ? sealed_content_type(j->sealed) : api_job_content_type(j->api));
     send_frame(j, FRAME_HEAD, buf_str(&b), b.len);
     buf_release(&b);
     j->head_sent = true;
@@ -97,7 +99,12 @@ static void send_usage(struct job *j)
     b.len--; /* the brace */
     buf_printf(&b, ",\"seed\":%llu,\"sampling\":\"", (unsigned long long)p->seed);
     sampling_text(p, &b);
-    buf_puts(&b, "\"}");
+    buf_puts(&b, "\"");
+    if (j->sealed) {
+        buf_puts(&b, ",\"receipt\":");
+        sealed_draft(j->sealed, false, &b);
+    }
+    buf_puts(&b, "}");
     send_frame(j, FRAME_USAGE, buf_str(&b), b.len);
     buf_release(&b);
 }
@@ -147,12 +154,42 @@ static size_t send_with_tokens(struct job *j)
     return n;
 }
 
+/* What the front needs for the receipt of a sealed exchange: commitments, decision and counts, nothing of its content. */
+static void ask_for_receipt(struct job *j)
+{
+    struct buf b = { 0 };
+    const char *finish = !j->api ? "error" : finish_name(j->last_finish);
+    if (j->api) /* the status of an answer that failed on the way */
+        sealed_head(j->sealed, api_job_status(j->api), api_job_content_type(j->api), api_job_stream(j->api));
+    buf_puts(&b, "{\"receipt\":");
+    sealed_draft(j->sealed, true, &b);
+    buf_printf(&b, ",\"finish\":\"%s\",\"usage\":", finish);
+    usage_json(j, &b);
+    buf_puts(&b, "}");
+    send_frame(j, FRAME_RECEIPT, buf_str(&b), b.len);
+    buf_release(&b);
+    j->asked = true;
+}
+
+static void seal_out(struct job *j)
+{
+    struct buf plain = j->out;
+    j->out = (struct buf){ 0 };
+    if (!j->noted)
+        sealed_content(j->sealed, &plain, &j->out);
+    else
+        j->out = plain, plain = (struct buf){ 0 }; /* sealed_finish made these */
+    buf_release(&plain);
+}
+
 /* Data frames of at most FRAME_PAYLOAD_MAX. */
 static void send_out(struct job *j)
 {
+    if (j->sealed)
+        seal_out(j);
     if (j->out.len && !j->head_sent)
         send_head(j);
-    if (j->out.len && api_job_stream(j->api))
+    if (j->out.len && j->api && api_job_stream(j->api))
         buf_drop_front(&j->out, send_with_tokens(j));
     for (size_t at = 0; at < j->out.len;) {
         size_t n = j->out.len - at < FRAME_PAYLOAD_MAX ? j->out.len - at : FRAME_PAYLOAD_MAX;
@@ -182,7 +219,7 @@ static void on_start(void *user, int cached_tokens)
     j->started_ns = now;
     engine_metric_observe(j->table->metric, METRIC_QUEUE, (double)(now - j->received_ns) / 1e9);
     send_usage(j);
-    if (api_job_stream(j->api))
+    if (api_job_stream(j->api) && !j->sealed)
         send_head(j);
     measure(j);
     api_job_begin(j->api, &j->out);
@@ -199,7 +236,7 @@ static bool on_token(void *user, const struct infer_token *t)
                    (double)(now - (first ? j->received_ns : c->last_ns)) / 1e9);
     c->last_ns = now;
     if (api_job_stream(j->api))
-        buf_put_u32(&j->tokens, (uint32_t)t->id);
+        buf_put_u32(&j->tokens, j->sealed ? 0 : (uint32_t)t->id); /* counted by the front, not read */
     return api_choice_token(j->api, (int)(c - j->choices), t, &j->out);
 }
 
@@ -208,8 +245,7 @@ static void on_finish(void *user, enum infer_finish why)
     struct choice *c = user;
     struct job *j = c->job;
     struct sched_drafts drafts = sched_seq_drafts(c->seq);
-    j->usage.drafts_accepted += drafts.accepted;
-    j->usage.drafts_rejected += drafts.rejected;
+    api_job_guessed(j->api, drafts.accepted, drafts.rejected);
     c->seq = NULL;
     j->open--;
     j->last_finish = why;
@@ -230,6 +266,7 @@ static void free_job(struct job *j)
 {
     ASSERT(j->open == 0);
     api_job_free(j->api);
+    sealed_free(j->sealed);
     buf_release(&j->out);
     buf_release(&j->tokens);
     mem_free(j->choices);
@@ -283,21 +320,57 @@ static bool add_choices(struct job *j, const struct message *m, struct err *e)
     return true;
 }
 
-void engine_job_start(struct job_table *t, const struct message *m)
+/* An error in place of an answer: of a sealed exchange as its sealed response, which gets a receipt like any. */
+static void answer_error(struct job *j, const struct api_error *error)
+{
+    if (!j->sealed) {
+        engine_link_send_error(j->table->link, j->id, j->attempt, error);
+        return;
+    }
+    api_job_free(j->api);
+    j->api = NULL;
+    buf_clear(&j->out);
+    api_error_json(error, &j->out);
+    sealed_head(j->sealed, error->status, "application/json", false);
+}
+
+static void keep(struct job_table *t, struct job *j)
+{
+    j->next = t->jobs;
+    t->jobs = j;
+    t->count++;
+}
+
+void engine_job_start(struct job_table *t, struct message *m)
 {
     struct job *j = MEM_NEW(struct job);
-    *j = (struct job){ .table = t, .id = m->id, .attempt = m->attempt, .api = m->job, .received_ns = m->received_ns };
-    j->count = api_job_choices(m->job);
-    j->choices = mem_new((size_t)j->count, sizeof *j->choices);
-    struct err e = { 0 };
+    *j = (struct job){ .table = t, .id = m->id, .attempt = m->attempt, .api = m->job, .sealed = m->sealed,
+                       .received_ns = m->received_ns };
+    m->job = NULL;
+    m->sealed = NULL;
     t->metric->requests++;
+    if (!j->api) { /* refused already: what is left is to say so */
+        if (!sealed_refused(j->sealed))
+            answer_error(j, &m->error);
+        keep(t, j);
+        return;
+    }
+    j->count = api_job_choices(j->api);
+    j->choices = mem_new((size_t)j->count, sizeof *j->choices);
+    if (j->sealed)
+        sealed_head(j->sealed, 200, api_job_content_type(j->api), api_job_stream(j->api));
+    struct err e = { 0 };
     if (!add_choices(j, m, &e)) {
         cancel_choices(j);
+        j->cancelled = false;
         struct api_error error = { .status = e.code == ERR_BUSY ? 503 : 400, .type = "server_error" };
         snprintf(error.message, sizeof error.message, "%s", e.text);
-        engine_link_send_error(t->link, m->id, m->attempt, &error);
+        answer_error(j, &error);
         t->metric->rejected++;
-        free_job(j);
+        if (j->sealed)
+            keep(t, j);
+        else
+            free_job(j);
         return;
     }
     if (!j->count) { /* its answer was known when it was read */
@@ -305,9 +378,16 @@ void engine_job_start(struct job_table *t, const struct message *m)
         send_usage(j);
         api_job_end(j->api, &j->usage, &j->out);
     }
-    j->next = t->jobs;
-    t->jobs = j;
-    t->count++;
+    keep(t, j);
+}
+
+void engine_job_receipt(struct job_table *t, uint64_t id, uint32_t attempt, struct span note)
+{
+    struct job *j = *find(t, id, attempt);
+    if (!j || !j->sealed || !j->asked || j->noted || j->cancelled)
+        return; /* it was cancelled while the keeper signed */
+    sealed_finish(j->sealed, note, &j->out);
+    j->noted = true;
 }
 
 void engine_job_cancel(struct job_table *t, uint64_t id, uint32_t attempt)
@@ -358,6 +438,12 @@ void engine_job_flush_all(struct job_table *t)
         if (j->open) {
             if (j->credited && j->credit <= 0)
                 set_paused(j, true);
+            at = &j->next;
+            continue;
+        }
+        if (j->sealed && !j->cancelled && !j->noted) { /* its end waits for the receipt */
+            if (!j->asked)
+                ask_for_receipt(j);
             at = &j->next;
             continue;
         }

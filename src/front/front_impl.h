@@ -83,6 +83,7 @@ void answer_unknown(struct front *f, struct http_exchange *x, const struct route
 void answer_load(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_admin(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_sealed(struct front *f, struct http_exchange *x, const struct route *r);
 
 /* evidence.c: /v1/evidence, /v1/receipts/{id}, /log/... */
 void answer_evidence(struct front *f, struct http_exchange *x, const struct route *r);

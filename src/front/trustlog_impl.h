@@ -6,6 +6,7 @@
 #include "front/trustlog.h"
 #include "keeper/client.h"
 #include "trust/boot.h"
+#include "trust/enrolled.h"
 #include "trust/evidence.h"
 #include "trust/numerics.h"
 #include "trust/offer.h"
@@ -26,7 +27,7 @@ struct task {
     uint64_t since, epoch;
     struct trustlog_model model;
     struct buf out;           /* the answer; of TASK_NODE the key configuration, of TASK_COSIGNED the note */
-    enum err_code code;
+    enum err_code code, malformed;
     struct err error;
 };
 
@@ -44,6 +45,7 @@ struct trustlog {
     struct site site;
     struct chain *chain;
     struct served_policy policy;       /* fixed once open: read by both threads */
+    struct enrolled clients;
     char release[HASH_TEXT_MAX];
     uint8_t build[HASH_BYTES];
     char boot[33], previous[RECEIPT_NAME_MAX + 1];

@@ -56,7 +56,12 @@ static enum err_code make_receipt(struct trustlog *t, struct task *k, struct err
     r->has_policy = code_unhash_text(r->policy, span_of(t->policy.hash));
     snprintf(r->site, sizeof r->site, "%s", t->place);
     memcpy(r->jurisdiction, t->jurisdiction, sizeof r->jurisdiction);
-    c = keeper_client_receipt(&t->keeper, r, &k->out, e);
+    struct buf text = { 0 };
+    snprintf(r->boot, sizeof r->boot, "%s", t->boot);
+    k->malformed = c = receipt_text(r, &text, e); /* one that cannot be written is no failure of the site */
+    buf_release(&text);
+    if (!c)
+        c = keeper_client_receipt(&t->keeper, r, &k->out, e);
     return c ? c : evidence_add(t->evidence, r->id, as_span(&k->out), e);
 }
 
@@ -108,9 +113,9 @@ static enum err_code note_engine(struct trustlog *t, struct task *k, struct err 
 static enum err_code make_offer(struct trustlog *t, struct task *k, struct err *e)
 {
     struct offer o = { 0 };
-    const char *const hashes[OFFER_PARTS] = { t->nodes[k->slot], t->release, t->policy.hash, t->models[k->slot] };
-    if (!t->nodes[k->slot][0])
+    if (k->slot < 0 || !t->nodes[k->slot][0])
         return err_set(e, ERR_BUSY, "the model is still loading");
+    const char *const hashes[OFFER_PARTS] = { t->nodes[k->slot], t->release, t->policy.hash, t->models[k->slot] };
     enum err_code c = offer_build(&t->site, t->log, hashes, k->since, &o, e);
     if (!c)
         offer_write(&o, &k->out);
@@ -155,7 +160,7 @@ static void work(struct trustlog *t, struct task *k)
     case TASK_OFFER: k->code = make_offer(t, k, e); break;
     case TASK_COSIGNED: k->code = tlog_cosigned(t->log, as_span(&k->out), e); break;
     }
-    if (k->code && (k->kind == TASK_RECEIPT || k->kind == TASK_NODE))
+    if (k->code && !k->malformed && (k->kind == TASK_RECEIPT || k->kind == TASK_NODE))
         break_down(t, e);
 }
 
