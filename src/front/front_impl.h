@@ -11,6 +11,7 @@
 #include "front/receipts.h"
 #include "front/recent.h"
 #include "front/repeat.h"
+#include "front/telemetry.h"
 
 struct front;
 struct relay;
@@ -48,6 +49,7 @@ struct front {
     struct recents *recents;              /* requests to look at */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct models *models;
+    struct telemetry *telemetry;          /* NULL: none */
     struct relay *relays;                 /* in flight */
     int relay_count;
     bool draining;
