@@ -53,7 +53,8 @@ static const struct opt rows[] = {
       FIELD(trust), 0, 0 },
     { "no-trust", 0, OPT_FLAG, NULL, "keep no evidence although there is a site", FIELD(no_trust), 0, 0 },
     { "site", 0, OPT_STRING, "NAME", "what the policy calls this place (the site's own name)", FIELD(site), 0, 0 },
-    { "jurisdiction", 0, OPT_STRING, "CC", "the country this stands in, where no policy says", FIELD(jurisdiction), 0, 0 },
+    { "jurisdiction", 0, OPT_STRING, "CC", "the country this stands in, if no policy says",
+      FIELD(jurisdiction), 0, 0 },
     { "engine", 0, OPT_STRING, "PROGRAM", "another program as the engine, for tests", FIELD(engine), 0, 0 },
     { 0 },
 };

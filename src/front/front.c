@@ -143,7 +143,8 @@ struct front *front_new(const struct front_options *o, struct err *e)
         front_free(f);
         return NULL;
     }
-    f->models = models_new(&(struct models_options){ f->loop, &f->options, link_changed, introduce_hello, f, hopeless });
+    f->models = models_new(&(struct models_options){ f->loop, &f->options, link_changed, introduce_hello, f,
+                                                     hopeless });
     f->drain_timer = loop_timer_new(f->loop, drain_poll, f);
     raise_descriptor_limit(o->http.connections_max);
     warn_if_open(f);
