@@ -20,7 +20,7 @@ static void answer(struct api_job *j, uint8_t how, struct buf *out)
         }
         api_choice_finish(j, c, how & 64 ? INFER_FAILED : INFER_LENGTH, out);
     }
-    api_job_end(j, &(struct api_usage){ 1, 0, 1, 0, 0 }, out);
+    api_job_end(j, &(struct api_usage){ 1, 0, 1 }, out);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

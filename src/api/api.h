@@ -71,7 +71,6 @@ const char *api_job_content_type(const struct api_job *j);      /* "application/
 
 struct api_usage {
     int prompt_tokens, cached_tokens, completion_tokens;
-    int drafts_accepted, drafts_rejected; /* guesses of tokens that were checked (sched/draft.h) */
 };
 
 /* What the runner knows of the run, for dialects that report it; told before begin and before end, or never. */
@@ -80,6 +79,8 @@ struct api_measure {
     int64_t queue_ns, prefill_ns, decode_ns, total_ns;
 };
 void api_job_measured(struct api_job *j, const struct api_measure *m);
+/* Guesses of a choice's tokens that were checked, for the usage; told before its finish, or never. */
+void api_job_guessed(struct api_job *j, int accepted, int rejected);
 
 /* Response bytes. For a stream each call appends whole events; otherwise everything is appended by api_job_end. */
 void api_job_begin(struct api_job *j, struct buf *out);

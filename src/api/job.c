@@ -79,6 +79,8 @@ static bool read_body(struct api_job *j, const json_t *body, const struct api_re
         return false;
     if (chat ? !api_chat_read(j, body, error) : !api_completion_read(j, body, error))
         return false;
+    if (j->route->after && !j->route->after(j, error))
+        return false;
     if (j->route->count) {
         j->route->count(j);
         return true;

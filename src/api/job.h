@@ -75,6 +75,7 @@ struct api_job {
     bool keep_ids;
     struct buf ready;              /* no choices: the whole answer, known when the request was read */
     struct { int sequence, opened; bool open; } blocks; /* of a stream: blocks.h */
+    int drafts_accepted, drafts_rejected; /* guesses that were checked */
     enum infer_finish failed;      /* INFER_RUNNING, or why the job as a whole failed */
     bool error_sent;
 };
@@ -101,4 +102,6 @@ bool api_prompt_encode(struct api_job *j, const char *text, size_t n, const char
 
 /* logprobs.c: the "logprobs" value for tokens [first, end) of a choice; `null` when not asked for. */
 void api_logprobs_write(const struct api_job *j, const struct api_choice *c, int first, int end, struct buf *out);
+/* The list of token objects alone, as the chat form has it. */
+void api_logprobs_list(const struct api_job *j, const struct api_choice *c, int first, int end, struct buf *out);
 #endif

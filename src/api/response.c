@@ -157,6 +157,12 @@ void api_choice_finish(struct api_job *j, int choice, enum infer_finish why, str
 
 /* ---- the whole answer */
 
+void api_job_guessed(struct api_job *j, int accepted, int rejected)
+{
+    j->drafts_accepted += accepted;
+    j->drafts_rejected += rejected;
+}
+
 void api_job_begin(struct api_job *j, struct buf *out)
 {
     if (flows(j) && !j->ready.len)

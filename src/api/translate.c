@@ -15,6 +15,10 @@ static const struct api_route routes[] = {
       .translate = api_translate_messages, .names = api_names_messages },
     { .method = "POST", .path = "/v1/messages/count_tokens", .form = API_CHAT, .writer = &api_write_messages,
       .translate = api_translate_count, .count = api_count_tokens, .names = api_names_messages },
+    { .method = "POST", .path = "/api/chat", .form = API_CHAT, .writer = &api_write_ollama_chat,
+      .translate = api_translate_ollama_chat, .names = api_names_ollama },
+    { .method = "POST", .path = "/api/generate", .form = API_CHAT, .writer = &api_write_ollama_generate,
+      .translate = api_translate_generate, .after = api_prompt_context, .names = api_names_ollama },
 };
 
 const struct api_route *api_route_find(const char *method, const char *path)

@@ -18,6 +18,8 @@ struct api_route {
     /* Fills *chat with a new reference, or leaves it NULL when j->ready already holds the answer. NULL: the body is
      * canonical as it is. */
     bool (*translate)(struct api_job *j, const json_t *body, json_t **chat, struct api_error *error);
+    /* What is left to do with the prompts once they are tokens; or NULL. */
+    bool (*after)(struct api_job *j, struct api_error *error);
     /* The answer needs no generation, only the prompt: fills j->ready. Or NULL. */
     void (*count)(struct api_job *j);
     /* No body: answers from the path, what follows the '*' of which is `rest`. Or NULL. */
@@ -48,5 +50,8 @@ json_t *api_schema_format(const json_t *schema, const json_t *name, const json_t
 bool api_translate_messages(struct api_job *j, const json_t *body, json_t **chat, struct api_error *error);
 bool api_translate_count(struct api_job *j, const json_t *body, json_t **chat, struct api_error *error);
 void api_count_tokens(struct api_job *j);
-extern const struct api_name api_names_messages[];
+bool api_translate_ollama_chat(struct api_job *j, const json_t *body, json_t **chat, struct api_error *error);
+bool api_translate_generate(struct api_job *j, const json_t *body, json_t **chat, struct api_error *error);
+bool api_prompt_context(struct api_job *j, struct api_error *error);
+extern const struct api_name api_names_messages[], api_names_ollama[];
 #endif

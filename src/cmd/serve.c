@@ -7,6 +7,7 @@
 #include "cmd/cmd.h"
 #include "cmd/serve_config.h"
 #include "cmd/serve_models.h"
+#include "cmd/tco_page.h"
 #include "front/front.h"
 #include "net/tls.h"
 
@@ -53,8 +54,7 @@ static const struct opt rows[] = {
       FIELD(trust), 0, 0 },
     { "no-trust", 0, OPT_FLAG, NULL, "keep no evidence although there is a site", FIELD(no_trust), 0, 0 },
     { "site", 0, OPT_STRING, "NAME", "what the policy calls this place (the site's own name)", FIELD(site), 0, 0 },
-    { "jurisdiction", 0, OPT_STRING, "CC", "the country this stands in, if no policy says",
-      FIELD(jurisdiction), 0, 0 },
+    { "jurisdiction", 0, OPT_STRING, "CC", "the country this is in, where no policy says", FIELD(jurisdiction), 0, 0 },
     { "engine", 0, OPT_STRING, "PROGRAM", "another program as the engine, for tests", FIELD(engine), 0, 0 },
     { 0 },
 };
@@ -209,7 +209,7 @@ int cmd_serve(int argc, char **argv)
                                .engine_argv = o.engine ? engine : NULL, .cors_origin = o.cors_origin,
                                .key_file = o.api_key_file, .plain_key = getenv("TOKENWORKS_API_KEY"),
                                .drain_ms = o.drain_s * 1000, .log_requests = o.log_requests, .narrate = narrate,
-                               .narrate_arg = &narrator };
+                               .narrate_arg = &narrator, .tco = tco_page };
     for (int i = 0; i < o.allowed_hosts.count; i++)
         f.allowed_hosts[f.allowed_host_count++] = o.allowed_hosts.v[i];
     f.http.address = address;

@@ -245,8 +245,7 @@ static void on_finish(void *user, enum infer_finish why)
     struct choice *c = user;
     struct job *j = c->job;
     struct sched_drafts drafts = sched_seq_drafts(c->seq);
-    j->usage.drafts_accepted += drafts.accepted;
-    j->usage.drafts_rejected += drafts.rejected;
+    api_job_guessed(j->api, drafts.accepted, drafts.rejected);
     c->seq = NULL;
     j->open--;
     j->last_finish = why;

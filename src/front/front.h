@@ -47,6 +47,8 @@ struct front_options {
     /* What happened to an engine, for the narration; may be NULL. loading is 0..1. */
     void (*narrate)(void *arg, const char *model_id, double loading, bool ready);
     void *narrate_arg;
+    /* POST /tokenworks/tco, answered by what stands above: a new reference, or NULL and *e. NULL: no such route. */
+    json_t *(*tco)(const json_t *question, struct err *e);
 };
 
 struct front;

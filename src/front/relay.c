@@ -56,6 +56,7 @@ struct relay {
     int used;                 /* data frames since credit was last given */
     int status;
     int64_t started_ns;
+    struct recent_line *line; /* where people can see it; may be NULL */
     struct bill bill;
     struct buf lines;         /* header lines of the rate limits */
     bool ending;              /* the engine is done; the reply ends when bill and receipt are on disk */
@@ -80,6 +81,7 @@ static void relay_free(struct relay *r)
         link_call_close(r->link, &r->call);
         models_released(f->models, r->link);
     }
+    recent_close(r->line, r->status ? r->status : r->x ? 200 : 499);
     account_abandon(f->accounts, &r->bill); /* unless it was settled */
     if (r->repeat >= 0)
         repeat_end(f->repeats, r->repeat, !r->bill.settled ? REPEAT_NOT_BOOKED :
@@ -189,6 +191,7 @@ static void booked(void *arg, int64_t cost_micros)
 static void take_end(struct relay *r, const struct frame *f)
 {
     json_t *end = jsonx_parse(f->payload, f->length, NULL);
+    recent_figures(r->line, end);
     draft_usage(&r->draft, json_object_get(end, "usage"));
     const char *finish = json_string_value(json_object_get(end, "finish"));
     r->finish = finish && !strcmp(finish, "length") ? "length" : finish && !strcmp(finish, "failed") ? "error" : "stop";
@@ -204,6 +207,8 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
     struct http_exchange *x = r->x;
     struct front *f = r->front;
     http_exchange_set_user(x, NULL);
+    recent_close(r->line, e->status);
+    r->line = NULL;
     if (!r->begun) {
         char retry[40] = "";
         if (retry_s > 0)
@@ -418,6 +423,7 @@ static void take_usage(struct relay *r, const struct frame *f)
     draft_usage(&r->draft, usage);
     if (r->sealed) /* should the client leave early, its receipt says what the engine decided */
         draft_from_engine(&r->draft, json_object_get(usage, "receipt"));
+    recent_figures(r->line, usage);
     bool fits = account_usage(r->front->accounts, &r->bill, usage, &answer);
     json_decref(usage);
     if (fits)
@@ -592,6 +598,7 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     struct accounts *a = r->front->accounts;
     const struct ledger_key *key = accounts_key(a, keys_shown(http_request_head(r->x)));
     char id[REPEAT_ID_SIZE];
+    recent_tenant(r->line, tenant_of(r));
     if (!name_request(r, key, id))
         return false;
     int64_t choices = env->choices > 1 ? env->choices : 1, most = env->max_tokens > 0 ? env->max_tokens : 0;
@@ -653,6 +660,7 @@ static struct relay *begin(struct front *f, struct http_exchange *x, const struc
     f->relay_count++;
     r->bill.ticket = r->repeat = -1;
     make_response_id(route->id_prefix, r->response_id, sizeof r->response_id);
+    r->line = recent_open(f->recents, r->response_id, route->path, link_model_id(link));
     draft_begin(&r->draft, f->trust, r->response_id, http_request_body(x));
     r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
     http_exchange_set_user(x, r);

@@ -42,6 +42,7 @@ struct runtime_options runtime_defaults(void)
         .running_max = RUNNING_MAX,
         .waiting_max = WAITING_MAX,
         .draft_rows = DRAFT_MAX,
+        .draft_fd = -1,
         .itl_ms = ITL_MS,
         .memory_free = memory_available(),
     };
@@ -119,6 +120,55 @@ static enum err_code load_model(struct runtime *r, const struct gguf_file *f, co
     return c;
 }
 
+/* Guesses are token ids: both models must mean the same by each. */
+static enum err_code same_vocab(const struct vocab *a, const struct vocab *b, struct err *e)
+{
+    if (vocab_size(a) != vocab_size(b))
+        return err_set(e, ERR_INVALID, "it has %d tokens and the model %d; choose one of the same family",
+                       vocab_size(b), vocab_size(a));
+    struct buf x = { 0 }, y = { 0 };
+    enum err_code c = ERR_OK;
+    for (int id = 0; !c && id < vocab_size(a); id++) {
+        buf_clear(&x);
+        buf_clear(&y);
+        vocab_token_bytes(a, id, true, &x);
+        vocab_token_bytes(b, id, true, &y);
+        if (x.len != y.len || (x.len && memcmp(x.data, y.data, x.len) != 0) || vocab_is_end(a, id) != vocab_is_end(b, id))
+            c = err_set(e, ERR_INVALID, "its token %d is another than the model's; choose one of the same family", id);
+    }
+    buf_release(&x);
+    buf_release(&y);
+    return c;
+}
+
+static enum err_code load_draft(struct runtime *r, const struct runtime_options *o, struct err *e)
+{
+    struct gguf_file *f = NULL;
+    struct vocab *v = NULL;
+    struct model_load_options mo = { .kern = &r->kern, .kv_type = o->kv_type, .ctx = model_ctx(r->model) };
+    if (o->draft_fd < 0 || !o->draft_rows)
+        return ERR_OK;
+    enum err_code c = gguf_open_fd(o->draft_fd, "draft", &f, e);
+    c = c ? c : vocab_new(f, NULL, &v, e);
+    c = c ? c : same_vocab(r->vocab, v, e);
+    c = c ? c : model_load(f, &mo, r->pool, &r->draft, e);
+    if (!c && (!model_facts(r->draft)->causal || model_facts(r->draft)->vocab != model_facts(r->model)->vocab))
+        c = err_set(e, ERR_INVALID, "it has %d outputs and the model %d", model_facts(r->draft)->vocab,
+                    model_facts(r->model)->vocab);
+    vocab_free(v);
+    gguf_close(f);
+    return c ? err_prefix(e, "the draft model cannot guess for this one") : ERR_OK;
+}
+
+/* As many positions as the model has, in a quarter of its memory at most. */
+static size_t draft_kv_bytes(const struct runtime *r, size_t kv_bytes)
+{
+    if (!r->draft)
+        return 0;
+    size_t page = model_kv_page_bytes(r->draft), pages = kv_bytes / model_kv_page_bytes(r->model);
+    return pages * page < kv_bytes / 4 ? pages * page : kv_bytes / 4;
+}
+
 static enum err_code start_sched(struct runtime *r, const struct runtime_options *o, struct err *e)
 {
     collect_end_tokens(r);
@@ -132,6 +182,7 @@ static enum err_code start_sched(struct runtime *r, const struct runtime_options
         .waiting_max = o->waiting_max,
         .draft_rows = o->draft_rows,
         .draft_always = o->draft_always,
+        .draft_model = r->draft,
         .itl_ms = o->itl_ms,
         .ttft_ms = o->ttft_ms,
         .kv_bytes = o->kv_bytes ? o->kv_bytes : default_kv_bytes(model_kv_page_bytes(r->model), model_ctx(r->model),
@@ -139,6 +190,7 @@ static enum err_code start_sched(struct runtime *r, const struct runtime_options
         .end_tokens = r->end_tokens,
         .end_count = r->end_count,
     };
+    so.draft_kv_bytes = draft_kv_bytes(r, so.kv_bytes);
     return sched_new(r->model, r->pool, &so, &r->sched, e);
 }
 
@@ -158,6 +210,8 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
     if (!c)
         c = load_model(r, f, o, e);
     gguf_close(f);
+    if (!c)
+        c = load_draft(r, o, e);
     if (!c)
         c = start_sched(r, o, e);
     if (c) {
@@ -196,6 +250,7 @@ void runtime_close(struct runtime *r)
         return;
     sched_free(r->sched);
     model_free(r->model);
+    model_free(r->draft);
     template_free(r->chat);
     grammar_trie_free(r->trie);
     vocab_free(r->vocab);

@@ -22,6 +22,7 @@ struct runtime_options {
     enum kern_isa isa;       /* the best rung allowed; KERN_ISA_COUNT: no cap */
     int batch_rows, prefill_rows, running_max, waiting_max; /* 0: the defaults of runtime.c */
     int draft_rows;          /* guesses of next tokens checked in a step for a sequence, at most; 0: none */
+    int draft_fd;            /* a small model that guesses; -1: none. It stays the caller's */
     bool draft_always;       /* as many as there are, whether it pays or not */
     int itl_ms, ttft_ms;     /* targets: between tokens, and to the first (0: as soon as the other allows) */
     void (*progress)(void *arg, double fraction);
@@ -32,6 +33,7 @@ struct runtime {
     struct kern_table kern;
     struct pool *pool;
     struct model *model;
+    struct model *draft;     /* NULL: none guesses */
     struct vocab *vocab;
     struct grammar_trie *trie; /* the vocabulary's bytes, for structured output */
     struct template *chat;   /* NULL: the file has none */

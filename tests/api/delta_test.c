@@ -47,7 +47,7 @@ static void whole_message_with_calls(void)
     struct buf b = { 0 };
     thought_word_and_two_calls(j, &b);
     CHECK_INT(b.len, 0);
-    api_job_end(j, &(struct api_usage){ 9, 0, 9, 0, 0 }, &b);
+    api_job_end(j, &(struct api_usage){ 9, 0, 9 }, &b);
     CHECK(strstr(buf_str(&b), "{\"role\":\"assistant\",\"content\":\"Let me look.\",\"reasoning_content\":\"Hmm.\","
         "\"tool_calls\":[{\"id\":\"call_1\",\"type\":\"function\",\"function\":{\"name\":\"weather\",\"arguments\":"
         "\"{\\\"city\\\":\\\"Paris\\\"}\"}},{\"id\":\"call_2\",\"type\":\"function\",\"function\":{\"name\":\"time\","
@@ -92,7 +92,7 @@ static void calls_alone(void)
     DELTA(API_CALL_ARGS, .call = 0, SAYS("{}"));
     DELTA(API_CALL_CLOSE, .call = 0);
     api_choice_finish(j, 0, INFER_LENGTH, &b);
-    api_job_end(j, &(struct api_usage){ 9, 0, 9, 0, 0 }, &b);
+    api_job_end(j, &(struct api_usage){ 9, 0, 9 }, &b);
     CHECK(strstr(buf_str(&b), "\"content\":null,\"tool_calls\":[{\"id\":\"a\""));
     CHECK(strstr(buf_str(&b), "\"finish_reason\":\"length\""));
     buf_release(&b);

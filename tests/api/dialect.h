@@ -39,6 +39,7 @@ static inline char *canonical(const char *path, const char *body)
     struct err e;
     json_t *chat = NULL, *v = jsonx_parse(body, strlen(body), &e);
     struct api_job j = { .route = api_route_find("POST", path), .model = &model };
+    j.dialect = j.route->form;
     refused = (struct api_error){ 0 };
     if (v && j.route->translate(&j, v, &chat, &refused) && chat)
         jsonx_dump(chat, &b);

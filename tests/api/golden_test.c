@@ -153,7 +153,7 @@ static void text_survives_real_tokens(void)
             stopped = api_choice_token(j, 0, &(struct infer_token){ .id = ids.v[k] }, &out);
         CHECK(stopped);
         api_choice_finish(j, 0, INFER_STOP, &out);
-        api_job_end(j, &(struct api_usage){ 1, 0, 1, 0, 0 }, &out);
+        api_job_end(j, &(struct api_usage){ 1, 0, 1 }, &out);
         CHECK(strstr(buf_str(&out), "Grüße, 世界! \xF0\x9F\x98\x80 STO \",\"refusal\""));
         vocab_ids_release(&ids);
         buf_release(&out);

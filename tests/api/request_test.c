@@ -300,7 +300,7 @@ static void a_thousand_mutations_survive(void)
                 api_choice_token(j, c, &(struct infer_token){ .id = FAKE_HELLO }, &out);
                 api_choice_finish(j, c, INFER_LENGTH, &out);
             }
-            api_job_end(j, &(struct api_usage){ 1, 0, 1, 0, 0 }, &out);
+            api_job_end(j, &(struct api_usage){ 1, 0, 1 }, &out);
             CHECK(out.len > 0);
         } else {
             api_error_json(&e, &out);

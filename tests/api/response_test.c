@@ -43,11 +43,27 @@ static void whole_chat_answer(void)
     api_choice_finish(j, 0, INFER_STOP, &b);
     CHECK_INT(b.len, 0);
     CHECK_INT(api_job_status(j), 200);
-    api_job_end(j, &(struct api_usage){ 9, 4, 3, 0, 0 }, &b);
+    api_job_end(j, &(struct api_usage){ 9, 4, 3 }, &b);
     CHECK_STR(buf_str(&b), "{\"id\":\"r-1\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"tiny\","
         "\"system_fingerprint\":\"fp_1\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":"
         "\"Hello world\",\"refusal\":null},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":9,"
         "\"completion_tokens\":3,\"total_tokens\":12,\"prompt_tokens_details\":{\"cached_tokens\":4}},\"seed\":5}");
+    buf_release(&b);
+    api_job_free(j);
+}
+
+static void guesses_are_in_the_usage_when_there_were_any(void)
+{
+    struct api_job *j = parse(CHAT, "{" HI ",\"n\":2}");
+    struct buf b = { 0 };
+    api_job_begin(j, &b);
+    for (int i = 0; i < 2; i++) {
+        api_job_guessed(j, 5, 1 + i);
+        api_choice_finish(j, i, INFER_STOP, &b);
+    }
+    api_job_end(j, &(struct api_usage){ 9, 4, 30 }, &b);
+    CHECK(strstr(buf_str(&b), "{\"cached_tokens\":4},\"completion_tokens_details\":{\"accepted_prediction_tokens\":10,"
+                              "\"rejected_prediction_tokens\":3}},\"seed\""));
     buf_release(&b);
     api_job_free(j);
 }
@@ -71,7 +87,7 @@ static void streamed_chat_answer(void)
     CHECK_STR(buf_str(&b), CHUNK "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"length\"}],"
                            "\"seed\":-7}\n\n");
     buf_clear(&b);
-    api_job_end(j, &(struct api_usage){ 9, 0, 1, 0, 0 }, &b);
+    api_job_end(j, &(struct api_usage){ 9, 0, 1 }, &b);
     CHECK_STR(buf_str(&b), "data: [DONE]\n\n");
     buf_release(&b);
     api_job_free(j);
@@ -86,7 +102,7 @@ static void stream_with_usage(void)
                            "\"finish_reason\":null}],\"usage\":null}\n\n");
     api_choice_finish(j, 0, INFER_STOP, &b);
     buf_clear(&b);
-    api_job_end(j, &(struct api_usage){ 9, 8, 1, 0, 0 }, &b);
+    api_job_end(j, &(struct api_usage){ 9, 8, 1 }, &b);
     CHECK_STR(buf_str(&b), CHUNK "],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1,\"total_tokens\":10,"
                            "\"prompt_tokens_details\":{\"cached_tokens\":8}},\"seed\":5}\n\ndata: [DONE]\n\n");
     buf_release(&b);
@@ -102,7 +118,7 @@ static void completions_echo_and_count_choices(void)
     token(j, 0, FAKE_HELLO, &b);
     api_choice_finish(j, 1, INFER_LENGTH, &b);
     api_choice_finish(j, 0, INFER_STOP, &b);
-    api_job_end(j, &(struct api_usage){ 4, 0, 2, 0, 0 }, &b);
+    api_job_end(j, &(struct api_usage){ 4, 0, 2 }, &b);
     CHECK_STR(buf_str(&b), "{\"id\":\"r-1\",\"object\":\"text_completion\",\"created\":1700000000,\"model\":\"tiny\","
         "\"system_fingerprint\":\"fp_1\",\"choices\":[{\"text\":\"aHello\",\"index\":0,\"logprobs\":null,"
         "\"finish_reason\":\"stop\"},{\"text\":\"b world\",\"index\":1,\"logprobs\":null,\"finish_reason\":\"length\"}],"
@@ -164,7 +180,7 @@ static void run_text(const char *body, const char *text, bool *stopped, struct b
         /* I1: nothing of a stop string is ever shown: checked by the caller on the whole */
     }
     api_choice_finish(j, 0, *stopped ? INFER_STOP : INFER_LENGTH, &b);
-    api_job_end(j, &(struct api_usage){ 1, 0, 1, 0, 0 }, &b);
+    api_job_end(j, &(struct api_usage){ 1, 0, 1 }, &b);
     if (api_job_stream(j)) {
         stream_text(&b, shown);
     } else {
@@ -262,7 +278,7 @@ static void chat_logprobs(void)
     struct buf b = { 0 };
     api_choice_token(j, 0, &with_tops, &b);
     api_choice_finish(j, 0, INFER_LENGTH, &b);
-    api_job_end(j, &(struct api_usage){ 1, 0, 1, 0, 0 }, &b);
+    api_job_end(j, &(struct api_usage){ 1, 0, 1 }, &b);
     CHECK(strstr(buf_str(&b), ",\"logprobs\":{\"content\":[{\"token\":\"Hello\",\"logprob\":-0.25,\"bytes\":[72,101,108,"
         "108,111],\"top_logprobs\":[{\"token\":\"Hello\",\"logprob\":-0.25,\"bytes\":[72,101,108,108,111]},{\"token\":"
         "\"\xEF\xBF\xBD\",\"logprob\":-1.5,\"bytes\":[233]}]}],\"refusal\":null},\"finish_reason\":\"length\"}"));
@@ -277,7 +293,7 @@ static void completion_logprobs(void)
     token(j, 0, FAKE_E_ACUTE, &b);
     api_choice_token(j, 0, &with_tops, &b);
     api_choice_finish(j, 0, INFER_LENGTH, &b);
-    api_job_end(j, &(struct api_usage){ 1, 0, 2, 0, 0 }, &b);
+    api_job_end(j, &(struct api_usage){ 1, 0, 2 }, &b);
     const char *want = "\"logprobs\":{\"tokens\":[\"\xC3\xA9\",\"Hello\"],\"token_logprobs\":[-0.5,-0.25],"
         "\"top_logprobs\":[{\"\xC3\xA9\":-0.5},{\"Hello\":-0.25,\"bytes:\\\\xe9\":-1.5}],\"text_offset\":[0,1]},";
     CHECK(strstr(buf_str(&b), want));
@@ -313,13 +329,13 @@ static void failures_are_errors(void)
     token(j, 0, FAKE_HELLO, &b);
     api_choice_finish(j, 0, INFER_FAILED, &b);
     CHECK_INT(api_job_status(j), 500);
-    api_job_end(j, &(struct api_usage){ 1, 0, 1, 0, 0 }, &b);
+    api_job_end(j, &(struct api_usage){ 1, 0, 1 }, &b);
     CHECK(!strncmp(buf_str(&b), "{\"error\":{\"message\":", 20));
     buf_clear(&b);
     api_job_free(j);
     j = parse(CHAT, "{" HI ",\"stream\":true}");
     api_choice_finish(j, 0, INFER_CANCELLED, &b);
-    api_job_end(j, &(struct api_usage){ 1, 0, 1, 0, 0 }, &b);
+    api_job_end(j, &(struct api_usage){ 1, 0, 1 }, &b);
     CHECK(!strncmp(buf_str(&b), "data: {\"error\":{", 16));
     CHECK(!strstr(buf_str(&b), "[DONE]"));
     CHECK(strstr(buf_str(&b), "\"code\":\"cancelled\"}}\n\n"));
@@ -330,6 +346,7 @@ static void failures_are_errors(void)
 int main(void)
 {
     RUN(whole_chat_answer);
+    RUN(guesses_are_in_the_usage_when_there_were_any);
     RUN(streamed_chat_answer);
     RUN(stream_with_usage);
     RUN(completions_echo_and_count_choices);
