@@ -156,7 +156,7 @@ static size_t send_with_tokens(struct job *j)
     return n;
 }
 
-/* What the front needs for the receipt of a sealed exchange: commitments, decision and counts, nothing of its content. */
+/* What the front needs for the receipt of a sealed exchange: commitments, decision, counts; nothing of its content. */
 static void ask_for_receipt(struct job *j)
 {
     struct buf b = { 0 };

@@ -281,7 +281,8 @@ static bool is_ours(const char *name)
 /* Replies whose parts are made to be read as they come. */
 static bool is_stream(const char *type)
 {
-    return type && (!strncmp(type, "text/event-stream", 17) || !strcmp(type, "message/ohttp-chunked-res") || !strncmp(type, "application/x-ndjson", 20));
+    return type && (!strncmp(type, "text/event-stream", 17) || !strcmp(type, "message/ohttp-chunked-res") ||
+                    !strncmp(type, "application/x-ndjson", 20));
 }
 
 static bool take_head(struct relay *r, const struct frame *f)
@@ -554,7 +555,8 @@ static void send_request(struct relay *r, const struct envelope *env, int64_t al
     const char *tenant = tenant_of(r);
     json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I}", "method", h->method.p, h->method.n, "path",
                              h->path.p, h->path.n, "tenant", tenant, "created",
-                             (json_int_t)(r->draft.log ? r->draft.r.started : clock_wall_s()), "response_id", r->response_id, "deadline_ms",
+                             (json_int_t)(r->draft.log ? r->draft.r.started : clock_wall_s()), "response_id",
+                             r->response_id, "deadline_ms",
                              (json_int_t)deadline_ms(h), "priority", (json_int_t)env->priority);
     if (r->sealed)
         json_object_set_new(head, "sealed", json_string(sealed_how(h)));
@@ -725,7 +727,12 @@ void answer_sealed(struct front *f, struct http_exchange *x, const struct route 
         front_reply_error(f, x, &(struct error){ .status = 400, .message = "TW-Max-Tokens is a number" }, NULL);
         return;
     }
+<<<<<<< HEAD
     if (!link || link_state(link) != LINK_READY) { /* the key died with its engine, or never was */
+=======
+    /* The key died with its engine, or never was: the client asks for the offer and seals again. */
+    if (!link || link_state(link) != LINK_READY) {
+>>>>>>> receipts
         front_reply_error(f, x, &(struct error){ .status = 503, .code = "sealed_key_gone",
                           .message = "no engine here has the key this was sealed to; ask /v1/evidence again" },
                           "Retry-After: 1\r\n");
