@@ -24,6 +24,7 @@ struct api_model {
     const struct calls_form *form; /* how it writes calls and thoughts, from api_form_new; NULL: found for each request */
     int ctx;                      /* positions a sequence may have */
     int top_k_default;            /* and other defaults the file or configuration gives; 0 = ours */
+    const json_t *defaults;       /* fields a body has unless it says otherwise; NULL: none */
     const char *fingerprint;      /* system_fingerprint of responses; NULL: the id */
 };
 
@@ -32,13 +33,18 @@ struct calls_form;
 struct calls_form *api_form_new(const struct api_model *m);
 void calls_form_free(struct calls_form *f);
 
+struct api_store; /* store.h: the conversations /v1/responses may go on with */
+
 struct api_request {
+    const char *method;           /* NULL: "POST" */
     const char *path;             /* "/v1/chat/completions" */
-    const char *body;             /* JSON */
+    const char *body;             /* JSON; nothing for GET and DELETE */
     size_t body_len;
     const char *response_id;      /* from the request record, so that a resumed response has the same bytes */
     int64_t created;              /* Unix seconds, likewise */
     uint64_t seed;                /* used when the client gave none */
+    struct api_store *store;      /* NULL: nothing is kept */
+    uint64_t space;               /* the tenant's name space in it */
     bool text_only;               /* the response is the answers' bare text as it comes, nothing round it (lib/) */
 };
 
@@ -60,7 +66,7 @@ struct api_job *api_job_parse(const struct api_model *m, const struct api_reques
 void api_job_free(struct api_job *j);
 void api_error_json(const struct api_error *e, struct buf *out); /* {"error":{...}} */
 
-int api_job_choices(const struct api_job *j);                   /* prompts x n */
+int api_job_choices(const struct api_job *j);                   /* prompts x n; 0: answered by begin and end alone */
 const struct vocab_ids *api_job_prompt(const struct api_job *j, int choice); /* borrowed */
 const struct infer_params *api_job_params(const struct api_job *j);          /* choice i samples with seed + i */
 bool api_job_stream(const struct api_job *j);
@@ -72,6 +78,15 @@ const char *api_job_content_type(const struct api_job *j);      /* "application/
 struct api_usage {
     int prompt_tokens, cached_tokens, completion_tokens;
 };
+
+/* What the runner knows of the run, for dialects that report it; told before begin and before end, or never. */
+struct api_measure {
+    int cached_tokens;
+    int64_t queue_ns, prefill_ns, decode_ns, total_ns;
+};
+void api_job_measured(struct api_job *j, const struct api_measure *m);
+/* Guesses of a choice's tokens that were checked, for the usage; told before its finish, or never. */
+void api_job_guessed(struct api_job *j, int accepted, int rejected);
 
 /* Response bytes. For a stream each call appends whole events; otherwise everything is appended by api_job_end. */
 void api_job_begin(struct api_job *j, struct buf *out);

@@ -116,6 +116,8 @@ bool api_choice_token(struct api_job *j, int choice, const struct infer_token *t
     if (c->stopped || c->finish != INFER_RUNNING)
         return c->stopped;
     c->generated++;
+    if (j->keep_ids)
+        vocab_ids_push(&c->ids, t->id);
     if (vocab_is_end(j->model->vocab, t->id))
         return false; /* it ends the answer and is no part of it */
     size_t old = c->pending.len, start = c->seen, start_char = c->seen_chars;
@@ -127,6 +129,7 @@ bool api_choice_token(struct api_job *j, int choice, const struct infer_token *t
     if (j->params.top_logprobs >= 0)
         remember_token(c, t, start, start_char);
     if (c->generated > j->params.min_tokens && stop_feed(&j->stops, &c->stop, fresh, fresh_len, &used, &match)) {
+        buf_append(&c->stop_text, buf_str(&c->pending) + old + used - match, match);
         cut(j, choice, old + used - match, out);
         return true;
     }
@@ -173,9 +176,15 @@ void api_choice_finish(struct api_job *j, int choice, enum infer_finish why, str
 
 /* ---- the whole answer */
 
+void api_job_guessed(struct api_job *j, int accepted, int rejected)
+{
+    j->drafts_accepted += accepted;
+    j->drafts_rejected += rejected;
+}
+
 void api_job_begin(struct api_job *j, struct buf *out)
 {
-    if (flows(j))
+    if (flows(j) && !j->ready.len)
         j->writer->begin(j, out);
 }
 
@@ -184,7 +193,9 @@ void api_job_end(struct api_job *j, const struct api_usage *u, struct buf *out)
     for (int i = 0; i < api_job_choices(j); i++)
         if (j->choices[i].finish == INFER_RUNNING && j->failed == INFER_RUNNING)
             j->failed = INFER_CANCELLED;
-    if (j->failed != INFER_RUNNING)
+    if (j->ready.len)
+        buf_append(out, j->ready.data, j->ready.len);
+    else if (j->failed != INFER_RUNNING)
         fail(j, j->failed, out); /* nothing that says "done" after it: the answer is not done */
     else if (flows(j))
         j->writer->end(j, u, out);

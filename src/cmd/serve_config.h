@@ -6,21 +6,25 @@
 
 struct serve_options {
     struct opt_strings models, allowed_hosts;
-    const char *listen, *state, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
+    const json_t *model_list; /* the file's `models`, as it is: serve_models.c reads it */
+    const char *listen, *state, *models_dir, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
     const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
-    int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections;
+    int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s;
+    const char *speculate;
+    int64_t itl_ms, ttft_ms;
     bool log_json, log_requests, ledger, no_ledger, no_trust;
 };
 
 /* Reads the file into *doc (the strings of *o then point into it: release it last) and lays its settings over *o:
  *
  *     listen: 127.0.0.1:8080
- *     models: [NAME-or-FILE, ...]            the first is `default`
- *     memory: { kv: 4G, ctx: 8192, kv-type: f16 }
+ *     models: [NAME-or-FILE, ...]            the first is `default`; serve_models.h has the long form
+ *     memory: { limit: 24G, kv: 4G, ctx: 8192, kv-type: f16 }
  *     tls: { cert: FILE, key: FILE, client-ca: FILE }
  *     auth: { api-key-file: FILE, allowed-hosts: [NAME, ...], cors-origin: ORIGIN }
- *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512 }
+ *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512, load-wait-s: 300 }
  *     trust: { dir: DIR, site: NAME, jurisdiction: DE }
+ *     speed: { speculate: auto, target-itl-ms: 150, target-ttft-ms: 2000 }
  *     telemetry: { log-json: true, log-requests: false }
  *
  * An unknown key, a wrong type or a value out of bounds is refused with its line. */

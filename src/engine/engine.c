@@ -11,6 +11,7 @@
 #include "engine/link.h"
 #include "engine/metric.h"
 #include "lib/runtime.h"
+#include "sched/draft.h"
 #include "wire/frame.h"
 
 #include <string.h>
@@ -31,6 +32,8 @@ struct engine {
     json_t *trust;            /* hello's trust object; NULL: no evidence is kept */
     struct identity *identity;
     int64_t progress_ns;
+    json_t *defaults;         /* fields requests have unless they say otherwise, or NULL */
+    bool measure;             /* the front only asks what the model would need */
 };
 
 /* ---- hello */
@@ -41,6 +44,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     const char *id = "model", *isa = NULL, *kv_type = NULL, *sandbox = "enforce";
     struct runtime_options *r = &g->options;
     int64_t threads = 0, ctx = 0, kv = 0, batch = r->batch_rows, prefill = r->prefill_rows, running = r->running_max;
+    int64_t speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms;
     enum err_code c = jsonx_get_string(model, "id", &id, e);
     c = c ? c : jsonx_get_int(o, "threads", 0, POOL_THREADS_MAX, &threads, e);
     c = c ? c : jsonx_get_int(o, "ctx", 0, INT32_MAX, &ctx, e);
@@ -48,6 +52,9 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_int(o, "batch", 1, 65536, &batch, e);
     c = c ? c : jsonx_get_int(o, "prefill", 1, 65536, &prefill, e);
     c = c ? c : jsonx_get_int(o, "parallel", 1, 4096, &running, e);
+    c = c ? c : jsonx_get_int(o, "speculate", -1, DRAFT_MAX, &speculate, e);
+    c = c ? c : jsonx_get_int(o, "target_itl_ms", 1, 600000, &itl, e);
+    c = c ? c : jsonx_get_int(o, "target_ttft_ms", 1, 600000, &ttft, e);
     c = c ? c : jsonx_get_int(o, "max_body", 1, BODY_BYTES_MAX, &g->body_max, e);
     c = c ? c : jsonx_get_string(o, "isa", &isa, e);
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
@@ -58,6 +65,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
         return err_set(e, ERR_INVALID, "--isa %.20s: choose ref, avx2, avx512 or amx", isa);
     if (kv_type && !kern_type_by_name(kv_type, &r->kv_type))
         return err_set(e, ERR_INVALID, "--kv-type %.20s: choose f16, bf16, q8_0 or f32", kv_type);
+    g->defaults = json_incref(json_object_get(o, "defaults"));
     snprintf(g->id, sizeof g->id, "%s", id);
     r->id = g->id;
     r->threads = (int)threads;
@@ -66,6 +74,10 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     r->batch_rows = (int)(batch > running ? batch : running);
     r->prefill_rows = (int)(prefill < batch ? prefill : batch);
     r->running_max = (int)running;
+    r->draft_rows = speculate < 0 ? r->draft_rows : (int)speculate;
+    r->draft_always = speculate > 0;
+    r->itl_ms = (int)itl;
+    r->ttft_ms = (int)ttft;
     static const char *const modes[] = { "enforce", "best-effort", "off" };
     for (size_t i = 0; i < MEM_COUNT(modes); i++)
         if (!strcmp(sandbox, modes[i]))
@@ -91,6 +103,7 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
         c = e->code;
     else
         c = read_options(g, hello, e);
+    g->measure = json_is_true(json_object_get(hello, "measure"));
     g->trust = json_incref(json_object_get(hello, "trust"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
     json_decref(hello);
@@ -135,6 +148,23 @@ static void send_ready(const struct engine *g)
     buf_puts(&b, "}");
     send_json(g, FRAME_HELLO, &b);
     buf_release(&b);
+}
+
+/* Reads the plan from the file's header, says it, and that is all. */
+static enum err_code measure(const struct engine *g, struct err *e)
+{
+    struct model_needs n;
+    int ctx;
+    enum err_code c = runtime_measure(g->model_fd, g->id, &g->options, &n, &ctx, e);
+    if (c)
+        return c;
+    struct buf b = { 0 };
+    buf_printf(&b, "{\"role\":\"engine\",\"ready\":false,\"needs\":{\"weight_bytes\":%zu,\"kv_page_bytes\":%zu,"
+               "\"kv_page_tokens\":%d,\"work_bytes\":%zu,\"ctx\":%d}}", n.weight_bytes, n.kv_page_bytes,
+               KERN_PAGE_TOKENS, n.work_bytes, ctx);
+    send_json(g, FRAME_HELLO, &b);
+    buf_release(&b);
+    return ERR_OK;
 }
 
 static void send_failure(const struct engine *g, const struct err *e)
@@ -220,23 +250,29 @@ enum err_code engine_run(int socket, struct err *e)
         g.options.isa = kern_isa_detect(g.options.isa); /* asks the system for AMX tiles: before the sandbox */
         c = lock_in(&g, e);
     }
-    if (!c)
+    if (!c && !g.measure)
         c = identity_begin(g.trust, g.model_fd, &g.identity, e);
-    if (!c)
+    if (!c && g.measure)
+        c = measure(&g, e);
+    else if (!c)
         c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
-    if (!c)
+    if (!c && !g.measure)
         c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
     if (g.model_fd >= 0)
         close(g.model_fd);
-    if (c) {
+    if (c)
         send_failure(&g, e);
+    if (c || g.measure) {
         identity_free(g.identity);
         json_decref(g.trust);
+        json_decref(g.defaults);
         return c;
     }
+    g.runtime->api.defaults = g.defaults;
     send_ready(&g);
     serve(&g);
     runtime_close(g.runtime);
+    json_decref(g.defaults);
     identity_free(g.identity);
     json_decref(g.trust);
     return ERR_OK;

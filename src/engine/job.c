@@ -69,7 +69,8 @@ static void send_frame(struct job *j, enum frame_kind kind, const char *payload,
 static void send_head(struct job *j)
 {
     struct buf b = { 0 };
-    buf_printf(&b, "{\"status\":200,\"headers\":{\"content-type\":\"%s\"}}", api_job_content_type(j->api));
+    buf_printf(&b, "{\"status\":%d,\"headers\":{\"content-type\":\"%s\"}}", api_job_status(j->api),
+               api_job_content_type(j->api));
     send_frame(j, FRAME_HEAD, buf_str(&b), b.len);
     buf_release(&b);
     j->head_sent = true;
@@ -103,7 +104,7 @@ static void send_usage(struct job *j)
 
 static const char *finish_name(enum infer_finish why)
 {
-    static const char *const names[] = { "running", "stop", "length", "cancelled", "failed" };
+    static const char *const names[] = { "running", "stop", "length", "cancelled", "failed", "deadline" };
     return names[why];
 }
 
@@ -119,6 +120,15 @@ static void send_end(struct job *j)
                (double)(now - first_ns) / 1e6, (double)(now - j->received_ns) / 1e6);
     send_frame(j, FRAME_END, buf_str(&b), b.len);
     buf_release(&b);
+}
+
+static void measure(struct job *j)
+{
+    int64_t now = clock_mono_ns(), first_ns = j->first_ns ? j->first_ns : now;
+    int64_t started_ns = j->started_ns ? j->started_ns : first_ns;
+    api_job_measured(j->api, &(struct api_measure){ .cached_tokens = j->usage.cached_tokens,
+                     .queue_ns = started_ns - j->received_ns, .prefill_ns = first_ns - started_ns,
+                     .decode_ns = now - first_ns, .total_ns = now - j->received_ns });
 }
 
 /* A stream's data frame says which tokens it holds, so that who bills need not guess: u16 count, ids, bytes. */
@@ -174,6 +184,7 @@ static void on_start(void *user, int cached_tokens)
     send_usage(j);
     if (api_job_stream(j->api))
         send_head(j);
+    measure(j);
     api_job_begin(j->api, &j->out);
 }
 
@@ -196,14 +207,18 @@ static void on_finish(void *user, enum infer_finish why)
 {
     struct choice *c = user;
     struct job *j = c->job;
+    struct sched_drafts drafts = sched_seq_drafts(c->seq);
+    api_job_guessed(j->api, drafts.accepted, drafts.rejected);
     c->seq = NULL;
     j->open--;
     j->last_finish = why;
     if (j->cancelled)
         return;
     api_choice_finish(j->api, (int)(c - j->choices), why, &j->out);
-    if (!j->open)
-        api_job_end(j->api, &j->usage, &j->out);
+    if (j->open)
+        return;
+    measure(j);
+    api_job_end(j->api, &j->usage, &j->out);
 }
 
 static const struct sched_events events = { .token = on_token, .finish = on_finish, .start = on_start };
@@ -283,6 +298,11 @@ void engine_job_start(struct job_table *t, const struct message *m)
         t->metric->rejected++;
         free_job(j);
         return;
+    }
+    if (!j->count) { /* its answer was known when it was read */
+        j->last_finish = INFER_STOP;
+        send_usage(j);
+        api_job_end(j->api, &j->usage, &j->out);
     }
     j->next = t->jobs;
     t->jobs = j;

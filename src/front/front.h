@@ -10,18 +10,27 @@
 #include "front/account.h"
 #include "net/http_server.h"
 
-enum { FRONT_MODELS_MAX = 16, FRONT_HOSTS_MAX = 32 };
+enum { FRONT_MODELS_MAX = 256, FRONT_ALIASES_MAX = 8, FRONT_HOSTS_MAX = 32 };
 
 struct front_model {
     const char *id;
     const char *path;
     const json_t *options;  /* hello's model.options; borrowed */
+    const char *aliases[FRONT_ALIASES_MAX]; /* borrowed */
+    int alias_count;
+    bool on_demand;         /* else it is loaded at the start */
+    bool pinned;            /* never unloaded */
+    int64_t keep_alive_s;   /* unloaded after so long without a request; 0: when its memory is needed */
 };
 
 struct front_options {
     struct http_server_options http;
     struct front_model models[FRONT_MODELS_MAX]; /* the first one is `default` */
     int model_count;
+    const char *model_folder;       /* every .gguf in it is a model, loaded on demand; NULL: none */
+    const json_t *folder_options;   /* hello's options of those */
+    int64_t memory_limit;           /* what loaded models may need together, by the memory plan; 0: no limit */
+    int64_t load_wait_ms;           /* a request waits so long for its model; 0: not at all */
     const char *const *engine_argv; /* NULL: this program's own `engine` */
     const char *allowed_hosts[FRONT_HOSTS_MAX]; /* beside the listen address */
     int allowed_host_count;

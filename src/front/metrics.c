@@ -76,14 +76,14 @@ static void render_front(const struct front *f, struct buf *out)
     one(out, "http_sent_bytes_total", "counter", "Bytes to clients.", c->bytes_out);
     one(out, "http_draining", "gauge", "1 while shutting down.", f->draining);
     head(out, "engine_up", "gauge", "1 when the model's engine is ready.");
-    for (int i = 0; i < f->options.model_count; i++) {
-        sample(out, "engine_up", "", f->links[i], "");
-        buf_printf(out, "%d\n", link_state(f->links[i]) == LINK_READY);
+    for (int i = 0; i < models_count(f->models); i++) {
+        sample(out, "engine_up", "", models_link(f->models, i), "");
+        buf_printf(out, "%d\n", link_state(models_link(f->models, i)) == LINK_READY);
     }
     head(out, "engine_restarts_total", "counter", "Times the model's engine was started again.");
-    for (int i = 0; i < f->options.model_count; i++) {
-        sample(out, "engine_restarts_total", "", f->links[i], "");
-        buf_printf(out, "%lld\n", (long long)link_restarts(f->links[i]));
+    for (int i = 0; i < models_count(f->models); i++) {
+        sample(out, "engine_restarts_total", "", models_link(f->models, i), "");
+        buf_printf(out, "%lld\n", (long long)link_restarts(models_link(f->models, i)));
     }
 }
 
@@ -116,7 +116,7 @@ static void render_histogram(const char *name, const struct link *k, const json_
 
 static const json_t *stat(const struct front *f, int link, const char *section, const char *name)
 {
-    return json_object_get(json_object_get(link_stats(f->links[link]), section), name);
+    return json_object_get(json_object_get(link_stats(models_link(f->models, link)), section), name);
 }
 
 /* All samples of a name stand together, as the format wants: at the first engine that has the name. */
@@ -127,12 +127,12 @@ static void render_name(const struct front *f, int first, const char *section, c
         if (stat(f, i, section, name))
             return;
     head(out, name, type, NULL);
-    for (int i = first; i < f->options.model_count; i++) {
+    for (int i = first; i < models_count(f->models); i++) {
         const json_t *v = stat(f, i, section, name);
         if (json_is_object(v)) {
-            render_histogram(name, f->links[i], v, out);
+            render_histogram(name, models_link(f->models, i), v, out);
         } else if (json_is_number(v)) {
-            sample(out, name, "", f->links[i], "");
+            sample(out, name, "", models_link(f->models, i), "");
             buf_printf(out, "%.15g\n", json_number_value(v));
         }
     }
@@ -144,11 +144,12 @@ void metrics_render(const struct front *f, struct buf *out)
         { "counters", "counter" }, { "gauges", "gauge" }, { "histograms", "histogram" },
     };
     render_front(f, out);
+    models_metrics(f->models, out);
     accounts_metrics(f->accounts, out);
     for (size_t s = 0; s < MEM_COUNT(sections); s++)
-        for (int i = 0; i < f->options.model_count; i++) {
+        for (int i = 0; i < models_count(f->models); i++) {
             const char *name;
-            json_t *v, *all = json_object_get(link_stats(f->links[i]), sections[s].section);
+            json_t *v, *all = json_object_get(link_stats(models_link(f->models, i)), sections[s].section);
             json_object_foreach(all, name, v)
                 if (name_ok(name) && json_is_object(v) == (s == 2))
                     render_name(f, i, sections[s].section, sections[s].type, name, out);

@@ -1,6 +1,6 @@
 /* relay -- one request carried to an engine, and its reply carried back as it comes, and billed.
  *
- *   answer_relay --request frames--> WAITING --head--> STREAMING --end--> over
+ *   answer_relay --its model is ready, request frames--> WAITING --head--> STREAMING --end--> over
  *                                       `--error, engine lost--> error reply      `--error, lost--> error event, closed
  *   The client hangs up in any state: relay_gone sends cancel at once.
  *
@@ -34,6 +34,8 @@ enum {
 
 struct relay {
     struct link_call call;
+    struct model_wait wait;   /* until its model is loaded */
+    struct envelope env;
     struct front *front;
     struct link *link;
     struct http_exchange *x;
@@ -65,7 +67,11 @@ struct piece {
 static void relay_free(struct relay *r)
 {
     struct front *f = r->front;
-    link_call_close(r->link, &r->call);
+    models_forget(f->models, &r->wait);
+    if (r->call.id) {
+        link_call_close(r->link, &r->call);
+        models_released(f->models, r->link);
+    }
     account_abandon(f->accounts, &r->bill); /* unless it was settled */
     if (r->repeat >= 0)
         repeat_end(f->repeats, r->repeat, !r->bill.settled ? REPEAT_NOT_BOOKED :
@@ -543,6 +549,50 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     return true;
 }
 
+/* The engine takes calls: the request goes to it. */
+static void model_ready(void *arg)
+{
+    struct relay *r = arg;
+    if (!link_call_open(r->link, &r->call)) {
+        struct error busy = { .status = 503, .code = "engine_unavailable",
+                              .message = "the engine cannot take this request now; try again in a moment" };
+        fail(r, &busy, link_retry_s(r->link));
+        return;
+    }
+    struct ledger_answer answer;
+    struct policy_decision why;
+    r->draft.r.has_numerics = introduce_numerics(r->front, r->link, r->draft.r.numerics);
+    if (!draft_decide(&r->draft, introduce_model(r->front, r->link), http_request_head(r->x), tenant_of(r), &why)) {
+        struct draft draft = r->draft;
+        struct http_exchange *x = r->x;
+        struct front *f = r->front;
+        http_exchange_set_user(x, NULL);
+        relay_free(r);
+        receipts_problem(f, x, &draft, &why);
+        return;
+    }
+    if (admit(r, &r->env, &answer)) {
+        send_request(r, &r->env, answer.allowance_tokens);
+        http_request_forget_body(r->x);
+    }
+}
+
+static void model_refused(void *arg, const struct error *e, int64_t retry_s)
+{
+    fail(arg, e, retry_s);
+}
+
+static void refuse_unknown(struct front *f, struct http_exchange *x, const char *name)
+{
+    struct buf sentence = { 0 };
+    buf_printf(&sentence, "The model '%s' does not exist here; there are: ", name);
+    models_names(f->models, &sentence);
+    front_reply_error(f, x, &(struct error){ .status = 404, .message = buf_str(&sentence),
+                                             .type = "invalid_request_error", .param = "model",
+                                             .code = "model_not_found" }, NULL);
+    buf_release(&sentence);
+}
+
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *route)
 {
     struct http_slice body = http_request_body(x);
@@ -555,16 +605,13 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
     }
     struct link *link = front_find_model(f, env.model);
     if (!link) {
-        char sentence[ENVELOPE_MODEL_MAX + 80];
-        snprintf(sentence, sizeof sentence, "The model '%s' does not exist here; GET /v1/models lists those that do.",
-                 env.model);
-        front_reply_error(f, x, &(struct error){ .status = 404, .message = sentence, .type = "invalid_request_error",
-                                                 .param = "model", .code = "model_not_found" }, NULL);
+        refuse_unknown(f, x, env.model);
         return;
     }
     struct relay *r = MEM_NEW(struct relay);
     *r = (struct relay){ .call = { .frame = call_frame, .lost = call_lost, .arg = r }, .front = f, .link = link, .x = x,
-                         .route = route, .next = f->relays, .started_ns = clock_mono_ns() };
+                         .route = route, .next = f->relays, .started_ns = clock_mono_ns(), .env = env,
+                         .wait = { .ready = model_ready, .refused = model_refused, .arg = r } };
     if (r->next)
         r->next->prev = r;
     f->relays = r;
@@ -574,28 +621,8 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
     draft_begin(&r->draft, f->trust, r->response_id, body);
     r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
     http_exchange_set_user(x, r);
-    if (!link_call_open(link, &r->call)) {
-        bool loading = link_state(link) == LINK_LOADING;
-        struct error busy = { .status = 503, .code = loading ? "model_loading" : "engine_unavailable",
-                              .message = loading ? "the model is still loading; try again in a moment"
-                                                 : "the engine cannot take this request now; try again in a moment" };
-        fail(r, &busy, link_retry_s(link));
-        return;
-    }
-    struct ledger_answer answer;
-    struct policy_decision why;
-    r->draft.r.has_numerics = introduce_numerics(f, link, r->draft.r.numerics);
-    if (!draft_decide(&r->draft, introduce_model(f, link), http_request_head(x), tenant_of(r), &why)) {
-        struct draft draft = r->draft;
-        http_exchange_set_user(x, NULL);
-        relay_free(r);
-        receipts_problem(f, x, &draft, &why);
-        return;
-    }
-    if (admit(r, &env, &answer)) {
-        send_request(r, &env, answer.allowance_tokens);
-        http_request_forget_body(x);
-    }
+    if (models_want(f->models, link, &r->wait))
+        model_ready(r);
 }
 
 void relay_gone(struct http_exchange *x, void *front)
@@ -609,7 +636,7 @@ void relay_gone(struct http_exchange *x, void *front)
     if (r->ending) /* all was sent but the last byte: billed as it is, freed by booked() */
         return;
     take_back_unsent(r, http_reply_pending(x));
-    if (link_state(r->link) == LINK_READY)
+    if (r->call.id && link_state(r->link) == LINK_READY)
         link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
     f->metrics.cancelled++;
     front_note(f, x, 499);
@@ -632,7 +659,7 @@ void relay_cut_all(struct front *f, const char *why)
         next = r->next;
         if (r->ending)
             continue;
-        if (link_state(r->link) == LINK_READY)
+        if (r->call.id && link_state(r->link) == LINK_READY)
             link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
         fail(r, &e, 1);
     }

@@ -20,6 +20,7 @@ static const struct route routes[] = {
     { "/metrics", M_GET, answer_metrics, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/stats", M_GET, answer_stats, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/admin/*", M_GET | M_POST, answer_admin, NULL, DIALECT_OPENAI, false },
+    { "/tokenworks/models/*", M_POST, answer_load, NULL, DIALECT_OPENAI, false },
     { "/v1/models", M_GET, answer_models, NULL, DIALECT_OPENAI, false },
     { "/v1/models/*", M_GET, answer_model, NULL, DIALECT_OPENAI, false },
     { "/v1/chat/completions", M_POST, answer_relay, "chatcmpl-", DIALECT_OPENAI, false },
@@ -59,12 +60,7 @@ const char *route_name(int index)
 
 struct link *front_find_model(struct front *f, const char *name)
 {
-    if (!*name || !strcmp(name, "default"))
-        return f->links[0];
-    for (int i = 0; i < f->options.model_count; i++)
-        if (!strcmp(name, link_model_id(f->links[i])))
-            return f->links[i];
-    return NULL;
+    return models_find(f->models, name);
 }
 
 /* ---- replies */

@@ -51,6 +51,7 @@ enum infer_finish {
     INFER_LENGTH,    /* max_tokens or the context's end */
     INFER_CANCELLED,
     INFER_FAILED,
+    INFER_DEADLINE,  /* its deadline passed */
 };
 
 struct infer_logprob {

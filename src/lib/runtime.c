@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "gguf/gguf.h"
 #include "text/grammar_join.h"
+#include "sched/draft.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@ enum {
     PREFILL_ROWS = 128,   /* a prompt's share of a step while others decode */
     RUNNING_MAX = 64,
     WAITING_MAX = 1024,
+    ITL_MS = 150,         /* what a prompt may make others' tokens wait */
     TEMPLATE_BYTES_MAX = 1 << 20,
 };
 
@@ -40,6 +42,8 @@ struct runtime_options runtime_defaults(void)
         .prefill_rows = PREFILL_ROWS,
         .running_max = RUNNING_MAX,
         .waiting_max = WAITING_MAX,
+        .draft_rows = DRAFT_MAX,
+        .itl_ms = ITL_MS,
         .memory_free = memory_available(),
     };
 }
@@ -104,7 +108,8 @@ static enum err_code load_model(struct runtime *r, const struct gguf_file *f, co
         .progress = o->progress,
         .progress_arg = o->progress_arg,
     };
-    enum err_code c = model_measure(f, &mo, o->batch_rows, o->running_max, &r->needs, e);
+    enum err_code c = model_measure(f, &mo, o->batch_rows, sched_logit_rows(o->running_max, o->draft_rows),
+                                    &r->needs, e);
     if (!c)
         c = model_load(f, &mo, r->pool, &r->model, e);
     if (!c && model_facts(r->model)->vocab != vocab_size(r->vocab))
@@ -126,6 +131,10 @@ static enum err_code start_sched(struct runtime *r, const struct runtime_options
         .prefill_rows = o->prefill_rows,
         .running_max = o->running_max,
         .waiting_max = o->waiting_max,
+        .draft_rows = o->draft_rows,
+        .draft_always = o->draft_always,
+        .itl_ms = o->itl_ms,
+        .ttft_ms = o->ttft_ms,
         .kv_bytes = o->kv_bytes ? o->kv_bytes : default_kv_bytes(model_kv_page_bytes(r->model), model_ctx(r->model),
                                                                  o->memory_free),
         .end_tokens = r->end_tokens,
@@ -161,6 +170,27 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
         r->api.form = r->form = api_form_new(&r->api);
     *out = r;
     return ERR_OK;
+}
+
+enum err_code runtime_measure(int fd, const char *name, const struct runtime_options *o, struct model_needs *needs,
+                              int *ctx, struct err *e)
+{
+    struct gguf_file *f = NULL;
+    enum err_code c = gguf_open_fd(fd, name, &f, e);
+    if (c)
+        return c;
+    struct model_load_options mo = { .kv_type = o->kv_type, .ctx = o->ctx };
+    struct gguf_str arch = { "", 0 };
+    char key[GGUF_NAME_MAX];
+    int64_t positions = o->ctx;
+    c = model_measure(f, &mo, o->batch_rows, o->running_max, needs, e);
+    gguf_value_string(gguf_find(f, "general.architecture"), &arch);
+    snprintf(key, sizeof key, "%.*s.context_length", (int)(arch.len < 64 ? arch.len : 64), arch.data);
+    if (!positions)
+        gguf_value_int(gguf_find(f, key), &positions);
+    *ctx = positions > 0 && positions < INT32_MAX ? (int)positions : 1;
+    gguf_close(f);
+    return c;
 }
 
 void runtime_close(struct runtime *r)

@@ -21,6 +21,9 @@ struct runtime_options {
     enum kern_type kv_type;  /* KERN_F16 unless told */
     enum kern_isa isa;       /* the best rung allowed; KERN_ISA_COUNT: no cap */
     int batch_rows, prefill_rows, running_max, waiting_max; /* 0: the defaults of runtime.c */
+    int draft_rows;          /* guesses of next tokens checked in a step for a sequence, at most; 0: none */
+    bool draft_always;       /* as many as there are, whether it pays or not */
+    int itl_ms, ttft_ms;     /* targets: between tokens, and to the first (0: as soon as the other allows) */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
 };
@@ -47,6 +50,9 @@ struct runtime_options runtime_defaults(void);
 enum err_code runtime_open(int fd, const char *name, const struct runtime_options *o, struct runtime **out,
                            struct err *e);
 void runtime_close(struct runtime *r);
+/* What opening would take, from the file's header alone: the plan `inspect` prints. ctx: a sequence's positions. */
+enum err_code runtime_measure(int fd, const char *name, const struct runtime_options *o, struct model_needs *needs,
+                              int *ctx, struct err *e);
 /* {"id","arch","name","type","ctx",...}: what hello frames, /v1/models and `inspect` say alike. Appended. */
 void runtime_facts_json(const struct runtime *r, struct buf *out);
 #endif

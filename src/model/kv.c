@@ -36,6 +36,10 @@ enum err_code kv_layout(struct model *m, enum kern_type type, struct err *e)
         *kv = (struct kern_kv){ .type = type, .kv_heads = d->kv_heads, .k_dim = d->k_dim, .v_dim = d->v_dim };
         kv->k_offset = m->kv_page_bytes;
         kv->v_offset = kv->k_offset + kern_kv_k_bytes(kv);
+        if (m->arch->encoder) { /* nothing is kept: each layer overwrites the one before */
+            kv->v_offset = kern_kv_k_bytes(kv);
+            kv->k_offset = 0;
+        }
         m->kv_page_bytes = kv->v_offset + kern_kv_v_bytes(kv);
     }
     return ERR_OK;

@@ -6,10 +6,10 @@
  *                               +------------------- park (KV pages ran out) ---------+
  *
  * A step takes one row of every running sequence that decodes, more where guesses of its next tokens pay (draft.h),
- * then chunks of prompts, oldest first, as far as the target time between tokens allows (pace.h).
- * Nothing is ever failed for memory: when a page is missing the youngest sequence of the lowest priority is parked and
- * later computed again; the oldest of the highest priority always proceeds, and fits, because
- * sched_new refuses a context larger than the pool.
+ * then chunks of prompts as far as the target time between tokens allows (pace.h); who goes first is order.h's to
+ * say. Nothing is ever failed for memory: when a page is missing the last sequence in that order is parked and later
+ * computed again; the first always proceeds, and fits, because sched_new refuses a context larger than the pool. A
+ * place that another tenant has more right to is given up in the same way.
  *
  * Owner: the step thread calls everything here; callbacks run inside sched_step and sched_cancel. */
 #ifndef SCHED_SCHED_H
@@ -17,6 +17,7 @@
 #include "infer/kv.h"
 #include "infer/params.h"
 #include "model/model.h"
+#include "sched/order.h"
 #include "sched/pace.h"
 #include "text/grammar.h"
 #include "text/vocab.h"
@@ -48,6 +49,14 @@ struct sched_events {
     void (*finish)(void *user, enum infer_finish why);
     /* It left the queue for the first time: prompt tokens found in the prefix tree. */
     void (*start)(void *user, int cached_tokens);
+    /* A pooled text's vector: [n], borrowed for the call; finish(INFER_STOP) follows. */
+    void (*vector)(void *user, const float *v, int n);
+};
+
+/* A text that becomes a vector instead of going on. */
+struct sched_pooling {
+    enum model_pooling how; /* decoders: MODEL_POOL_MEAN or MODEL_POOL_LAST */
+    int second;             /* encoders that tell two texts apart: where the second one begins; 0: there is one */
 };
 
 struct sched_spec {
@@ -57,12 +66,17 @@ struct sched_spec {
     uint64_t seed;
     uint64_t space;          /* prefix name space: tenants do not see each other's */
     int priority;            /* larger goes first */
+    uint64_t tenant;         /* for fairness; 0: nobody's, like all such */
+    int weight;              /* of the tenant; 0 stands for 1 */
+    int64_t deadline_ns;     /* monotonic; 0: none. Earlier ones of a class go first; past it: INFER_DEADLINE */
     struct sched_seq *after; /* start when this one's prompt is computed (choices of one prompt), or NULL */
+    const struct sched_pooling *pooling; /* borrowed for the call; NULL: it is a prompt. Its length may be ctx */
     const struct sched_events *events;
     void *user;
 };
 
-/* ctx is cut to what kv_bytes holds; ERR_LIMIT with both numbers when not even 64 tokens fit. */
+/* An encoder's texts are whole steps of batch_rows at most, of one text if it is longer; kv_bytes means nothing then.
+ * ctx is cut to what kv_bytes holds; ERR_LIMIT with both numbers when not even 64 tokens fit. */
 enum err_code sched_new(const struct model *m, struct pool *pool, const struct sched_options *o,
                         struct sched **out, struct err *e);
 void sched_free(struct sched *s); /* running sequences end with INFER_CANCELLED */
@@ -70,7 +84,8 @@ int sched_ctx(const struct sched *s);
 /* Rows of a step whose logits are wanted, at most: what the memory plan must know. */
 int sched_logit_rows(int running_max, int draft_rows);
 
-/* ERR_BUSY when the queue is full. */
+/* ERR_BUSY when the queue is full or the deadline cannot be met now, ERR_LIMIT when the request never fits or its
+ * deadline could not be met even alone. */
 enum err_code sched_add(struct sched *s, const struct sched_spec *spec, struct sched_seq **out, struct err *e);
 void sched_cancel(struct sched *s, struct sched_seq *q);      /* finish(INFER_CANCELLED) is called */
 void sched_pause(struct sched *s, struct sched_seq *q, bool paused); /* keeps its pages, takes no step */
@@ -79,6 +94,8 @@ void sched_pause(struct sched *s, struct sched_seq *q, bool paused); /* keeps it
 struct sched_drafts {
     int accepted, rejected;
 };
+/* Nanoseconds times pages of KV memory it held, until the last step; shared pages count for each that holds them. */
+int64_t sched_seq_page_ns(const struct sched_seq *q);
 struct sched_drafts sched_seq_drafts(const struct sched_seq *q);
 
 /* One step. Returns the rows computed; 0 when there is nothing to do. */

@@ -52,7 +52,7 @@ static void on_start(void *user, int cached)
     ((struct answer *)user)->cached = cached;
 }
 
-static const struct sched_events events = { on_token, on_finish, on_start };
+static const struct sched_events events = { .token = on_token, .finish = on_finish, .start = on_start };
 
 static inline struct sched_options options_of(int kv_pages, int batch, int prefill, int running)
 {
