@@ -26,7 +26,7 @@ DEPS_engine := lib wire trust
 DEPS_keeper := wire trust
 DEPS_ledger := base
 DEPS_fleet  := net wire api
-DEPS_front  := net wire api trust ledger
+DEPS_front  := net wire api trust ledger keeper
 DEPS_plan   := base
 DEPS_train  := model
 DEPS_cmd    := $(FLOORS)
@@ -196,6 +196,10 @@ layers: $(foreach f,$(FLOORS_HERE),layer-$(f))
 tidy:
 	@$(foreach f,$(FLOORS_HERE) cmd,tools/tidy $(f) $(call under,$(f)) &&) true
 
+# ---- measure it, beside whoever is there: ARGS="--llama DIR --openvino PYTHON ..." (bench/table.py says which)
+bench: all
+	@bench/table.py $(ARGS)
+
 # ---- run it
 run: all
 	@tools/deps run
@@ -214,6 +218,6 @@ build/fuzz/fuzz-%: build/fuzz/fuzz/%.o $(call archives,cmd)
 
 clean:
 	rm -rf build
-.PHONY: all always deps check test unit library man install layers tidy run fuzz clean
+.PHONY: all always deps check test unit bench library man install layers tidy run fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -2,18 +2,34 @@
  *
  * I1: `epoch` counts pool_run calls; a worker runs fn once for each epoch it sees.
  * I2: a barrier's last arriver resets `arrived` and `next` before it publishes the new phase; the
- *     others read nothing of them until they have seen that phase. */
+ *     others read nothing of them until they have seen that phase.
+ * I3: who sleeps on a word has counted itself in `sleepers` before it looked at the word for the last time; who changes
+ *     a word looks at `sleepers` afterwards. Both are seq_cst, so one of them sees the other.
+ *
+ * Waiting. A barrier is a microsecond away when every thread has a processor, and milliseconds when the one waited for
+ * has lost its own: then spinning burns the time slice that the other needs, and sched_yield gives it to a stranger for
+ * a whole slice. So a thread spins only for as long as that lately paid, then sleeps on a futex: a sleeper that is woken
+ * comes back at once, before those that were busy all the while. */
 #include "base/pool.h"
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-enum { SPIN_PAUSES = 4000, SPIN_YIELDS = 50 };
+enum {
+    SPINS_MIN = 48, /* pauses, some 50 ns each */
+    SPINS_MAX = 4096,
+    WORTH_SPINNING_NS = 200 * 1000, /* a sleep that was shorter would better have been spent spinning; a longer one
+                                       means that somebody's processor was taken away */
+};
 
 struct worker {
     struct pool *pool;
@@ -21,36 +37,66 @@ struct worker {
     pthread_t thread;
 };
 
+/* What a rank has learnt about waiting; its own thread's alone. */
+struct patience {
+    _Alignas(64) int spins;
+};
+
 struct pool {
     int threads;
     struct worker *workers; /* [threads - 1], ranks 1.. */
+    struct patience *patience; /* [threads] */
     pool_fn fn;             /* published by epoch */
     void *arg;
-    _Alignas(64) atomic_uint epoch;  /* release by pool_run, acquire by workers */
-    _Alignas(64) atomic_uint phase;  /* release by the last arriver, acquire by the others */
+    _Alignas(64) atomic_uint epoch;  /* seq_cst by pool_run, acquire by workers */
+    _Alignas(64) atomic_uint phase;  /* seq_cst by the last arriver, acquire by the others */
     atomic_int arrived;
     _Alignas(64) atomic_int next;    /* relaxed: the barrier orders it */
-    atomic_int sleepers;             /* workers in cond wait; guarded by lock for wake-ups */
+    _Alignas(64) atomic_int sleepers; /* of both words */
     atomic_bool stop;
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
 };
 
 static inline void cpu_pause(void)
 {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
 #endif
 }
 
-static void wait_phase(struct pool *p, unsigned old)
+static void word_sleep(struct pool *p, atomic_uint *word, unsigned old)
 {
-    for (int spins = 0; atomic_load_explicit(&p->phase, memory_order_acquire) == old; spins++) {
-        if (spins < SPIN_PAUSES)
-            cpu_pause();
-        else
-            sched_yield();
+    atomic_fetch_add(&p->sleepers, 1);
+    while (atomic_load(word) == old)
+        syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, old, NULL, NULL, 0);
+    atomic_fetch_sub(&p->sleepers, 1);
+}
+
+/* Adds one to the word and wakes whoever sleeps on it. */
+static void word_step(struct pool *p, atomic_uint *word)
+{
+    atomic_fetch_add(word, 1);
+    if (atomic_load(&p->sleepers) > 0)
+        syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, POOL_THREADS_MAX, NULL, NULL, 0);
+}
+
+/* Returns when the word is no longer `old`. */
+static void word_wait(struct pool *p, atomic_uint *word, unsigned old, struct patience *patience)
+{
+    for (int i = 0; i < patience->spins; i++) {
+        if (atomic_load_explicit(word, memory_order_acquire) != old) {
+            if (patience->spins < SPINS_MAX)
+                patience->spins++;
+            return;
+        }
+        cpu_pause();
     }
+    int64_t start = clock_mono_ns();
+    word_sleep(p, word, old);
+    int more = patience->spins + patience->spins / 4;
+    bool short_sleep = clock_mono_ns() - start < WORTH_SPINNING_NS;
+    patience->spins = !short_sleep ? SPINS_MIN : more < SPINS_MAX ? more : SPINS_MAX;
 }
 
 void team_barrier(struct team *t)
@@ -60,9 +106,9 @@ void team_barrier(struct team *t)
     if (atomic_fetch_add_explicit(&p->arrived, 1, memory_order_acq_rel) == p->threads - 1) {
         atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
         atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-        atomic_store_explicit(&p->phase, old + 1, memory_order_release);
+        word_step(p, &p->phase);
     } else {
-        wait_phase(p, old);
+        word_wait(p, &p->phase, old, &p->patience[t->rank]);
     }
 }
 
@@ -78,47 +124,19 @@ void team_slice(const struct team *t, int n, int *first, int *end)
     *end = (int)((long)n * (t->rank + 1) / t->count);
 }
 
-/* Returns when a new epoch or stop shows: spins, yields, then sleeps on the condition. */
-static bool wait_epoch(struct pool *p, unsigned seen)
-{
-    for (int i = 0; i < SPIN_PAUSES + SPIN_YIELDS; i++) {
-        if (atomic_load_explicit(&p->epoch, memory_order_acquire) != seen)
-            return !atomic_load(&p->stop);
-        if (i < SPIN_PAUSES)
-            cpu_pause();
-        else
-            sched_yield();
-    }
-    pthread_mutex_lock(&p->lock);
-    atomic_fetch_add(&p->sleepers, 1);
-    while (atomic_load_explicit(&p->epoch, memory_order_seq_cst) == seen)
-        pthread_cond_wait(&p->wake, &p->lock);
-    atomic_fetch_sub(&p->sleepers, 1);
-    pthread_mutex_unlock(&p->lock);
-    return !atomic_load(&p->stop);
-}
-
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     struct pool *p = w->pool;
     struct team t = { .pool = p, .rank = w->rank, .count = p->threads };
-    for (unsigned seen = 0; wait_epoch(p, seen);) {
-        seen++;
+    for (unsigned seen = 0;; seen++) {
+        word_wait(p, &p->epoch, seen, &p->patience[t.rank]);
+        if (atomic_load(&p->stop))
+            break;
         p->fn(&t, p->arg);
         team_barrier(&t);
     }
     return NULL;
-}
-
-static void publish_epoch(struct pool *p)
-{
-    atomic_fetch_add_explicit(&p->epoch, 1, memory_order_seq_cst);
-    if (atomic_load(&p->sleepers) > 0) {
-        pthread_mutex_lock(&p->lock);
-        pthread_cond_broadcast(&p->wake);
-        pthread_mutex_unlock(&p->lock);
-    }
 }
 
 struct pool *pool_new(int threads)
@@ -126,8 +144,9 @@ struct pool *pool_new(int threads)
     ASSERT(threads >= 1 && threads <= POOL_THREADS_MAX);
     struct pool *p = mem_aligned(sizeof *p);
     p->threads = threads;
-    pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->wake, NULL);
+    p->patience = mem_aligned((size_t)threads * sizeof *p->patience);
+    for (int i = 0; i < threads; i++)
+        p->patience[i].spins = SPINS_MAX;
     p->workers = mem_new((size_t)threads, sizeof *p->workers);
     for (int i = 1; i < threads; i++) {
         p->workers[i - 1] = (struct worker){ .pool = p, .rank = i };
@@ -142,12 +161,11 @@ void pool_free(struct pool *p)
     if (!p)
         return;
     atomic_store(&p->stop, true);
-    publish_epoch(p);
+    word_step(p, &p->epoch);
     for (int i = 1; i < p->threads; i++)
         pthread_join(p->workers[i - 1].thread, NULL);
-    pthread_mutex_destroy(&p->lock);
-    pthread_cond_destroy(&p->wake);
     mem_free(p->workers);
+    mem_aligned_free(p->patience, (size_t)p->threads * sizeof *p->patience);
     mem_aligned_free(p, sizeof *p);
 }
 
@@ -162,7 +180,7 @@ void pool_run(struct pool *p, pool_fn fn, void *arg)
     p->fn = fn;
     p->arg = arg;
     atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    publish_epoch(p);
+    word_step(p, &p->epoch);
     fn(&t, arg);
     team_barrier(&t);
 }

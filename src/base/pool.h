@@ -2,7 +2,7 @@
  *
  * A forward pass is a hundred small operators; forking and joining for each would cost more than the
  * work. So pool_run starts every thread once per step, and the step function calls team_barrier
- * between operators. Waiting threads spin for a short while, then yield, then sleep.
+ * between operators. Waiting threads spin for as long as that lately paid, then sleep.
  *
  * Threads: pool_run is called by one thread at a time, which takes part as rank 0. */
 #ifndef BASE_POOL_H

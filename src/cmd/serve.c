@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FIELD(name) OPT_FIELD(struct serve_options, name)
 static const struct opt rows[] = {
@@ -40,6 +41,11 @@ static const struct opt rows[] = {
     { "log-json", 0, OPT_FLAG, NULL, "log lines as JSON objects", FIELD(log_json), 0, 0 },
     { "log-requests", 0, OPT_FLAG, NULL, "a log line per request; never its content", FIELD(log_requests), 0, 0 },
     { "sandbox", 0, OPT_STRING, "MODE", "how the engine is confined: enforce, best-effort, off", FIELD(sandbox), 0, 0 },
+    { "trust", 0, OPT_STRING, "DIR", "keep evidence in this site's folder (STATE/trust once `trust init` made it)",
+      FIELD(trust), 0, 0 },
+    { "no-trust", 0, OPT_FLAG, NULL, "keep no evidence although there is a site", FIELD(no_trust), 0, 0 },
+    { "site", 0, OPT_STRING, "NAME", "what the policy calls this place (the site's own name)", FIELD(site), 0, 0 },
+    { "jurisdiction", 0, OPT_STRING, "CC", "the country this stands in, where no policy says", FIELD(jurisdiction), 0, 0 },
     { "engine", 0, OPT_STRING, "PROGRAM", "another program as the engine, for tests", FIELD(engine), 0, 0 },
     { 0 },
 };
@@ -154,6 +160,23 @@ static enum err_code find_models(const struct serve_options *o, struct model_pat
     return ERR_OK;
 }
 
+/* The site whose evidence is kept: the one named, or the one in the state folder, or none. */
+static char *find_trust(const struct serve_options *o, const char *state)
+{
+    struct buf dir = { 0 }, root = { 0 };
+    if (o->no_trust)
+        return NULL;
+    if (o->trust)
+        return mem_strdup(o->trust);
+    buf_printf(&dir, "%s/trust", state);
+    buf_printf(&root, "%s/public/root.note", buf_str(&dir));
+    bool there = !access(buf_str(&root), R_OK);
+    buf_release(&root);
+    if (!there)
+        buf_release(&dir);
+    return there ? buf_take(&dir) : NULL;
+}
+
 static enum err_code serve(const struct serve_options *o, struct front_options *f, struct err *e)
 {
     struct tls *tls = NULL;
@@ -235,6 +258,11 @@ int cmd_serve(int argc, char **argv)
     f.http.connections_max = (int)o.connections;
     char *state = file_state_dir(o.state);
     f.ledger_dir = state;
+    char *trust = find_trust(&o, state);
+    f.trust_dir = trust;
+    f.trust_site = o.site;
+    f.trust_jurisdiction = o.jurisdiction;
+    f.trust_best_effort = strcmp(o.sandbox, "enforce") != 0;
     f.ledger = o.no_ledger ? ACCOUNTS_OFF : o.ledger ? ACCOUNTS_ON : ACCOUNTS_AUTO;
     enum err_code c = parse_listen(o.listen, address, sizeof address, &f.http.port, &e);
     if (!c && o.ledger && o.no_ledger)
@@ -246,6 +274,7 @@ int cmd_serve(int argc, char **argv)
     if (!c)
         c = serve(&o, &f, &e);
     mem_free(state);
+    mem_free(trust);
     for (int i = 0; i < FRONT_MODELS_MAX; i++)
         model_path_release(&found[i]);
     json_decref(options);

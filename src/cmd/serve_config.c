@@ -34,10 +34,13 @@ static const struct setting settings[] = {
     { "limits", "connections", INT, AT(connections), 1, 60000 },
     { "limits", "drain-s", INT, AT(drain_s), 0, 86400 },
     { "limits", "isa", TEXT, AT(isa), 0, 0 },
+    { "trust", "dir", TEXT, AT(trust), 0, 0 },
+    { "trust", "site", TEXT, AT(site), 0, 0 },
+    { "trust", "jurisdiction", TEXT, AT(jurisdiction), 0, 0 },
     { "telemetry", "log-json", BOOL, AT(log_json), 0, 0 },
     { "telemetry", "log-requests", BOOL, AT(log_requests), 0, 0 },
 };
-static const char *const sections[] = { "memory", "tls", "auth", "limits", "telemetry" };
+static const char *const sections[] = { "memory", "tls", "auth", "limits", "trust", "telemetry" };
 enum { KEYS_MAX = 16 };
 
 static enum err_code set_texts(const struct yaml_doc *d, int line, const char *key, const json_t *v,

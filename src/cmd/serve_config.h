@@ -7,9 +7,9 @@
 struct serve_options {
     struct opt_strings models, allowed_hosts;
     const char *listen, *state, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
-    const char *tls_cert, *tls_key, *tls_client_ca;
+    const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
     int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections;
-    bool log_json, log_requests, ledger, no_ledger;
+    bool log_json, log_requests, ledger, no_ledger, no_trust;
 };
 
 /* Reads the file into *doc (the strings of *o then point into it: release it last) and lays its settings over *o:
@@ -20,6 +20,7 @@ struct serve_options {
  *     tls: { cert: FILE, key: FILE, client-ca: FILE }
  *     auth: { api-key-file: FILE, allowed-hosts: [NAME, ...], cors-origin: ORIGIN }
  *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512 }
+ *     trust: { dir: DIR, site: NAME, jurisdiction: DE }
  *     telemetry: { log-json: true, log-requests: false }
  *
  * An unknown key, a wrong type or a value out of bounds is refused with its line. */

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sandbox.h"
+#include "engine/identity.h"
 #include "engine/job.h"
 #include "engine/link.h"
 #include "engine/metric.h"
@@ -27,6 +28,8 @@ struct engine {
     const char *sandbox_mode; /* "enforce", "best-effort" or "off" */
     struct runtime *runtime;
     struct sandbox_report sandbox;
+    json_t *trust;            /* hello's trust object; NULL: no evidence is kept */
+    struct identity *identity;
     int64_t progress_ns;
 };
 
@@ -88,6 +91,7 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
         c = e->code;
     else
         c = read_options(g, hello, e);
+    g->trust = json_incref(json_object_get(hello, "trust"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
     json_decref(hello);
     buf_release(&in);
@@ -121,6 +125,13 @@ static void send_ready(const struct engine *g)
     jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
     buf_puts(&b, ",\"model\":");
     runtime_facts_json(g->runtime, &b);
+    if (g->identity) {
+        char hex[HASH_HEX + 1];
+        code_hex(hex, identity_numerics(g->identity), HASH_BYTES);
+        buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"sandbox\":", hex);
+        jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
+        buf_puts(&b, "}");
+    }
     buf_puts(&b, "}");
     send_json(g, FRAME_HELLO, &b);
     buf_release(&b);
@@ -210,15 +221,23 @@ enum err_code engine_run(int socket, struct err *e)
         c = lock_in(&g, e);
     }
     if (!c)
+        c = identity_begin(g.trust, g.model_fd, &g.identity, e);
+    if (!c)
         c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
+    if (!c)
+        c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
     if (g.model_fd >= 0)
         close(g.model_fd);
     if (c) {
         send_failure(&g, e);
+        identity_free(g.identity);
+        json_decref(g.trust);
         return c;
     }
     send_ready(&g);
     serve(&g);
     runtime_close(g.runtime);
+    identity_free(g.identity);
+    json_decref(g.trust);
     return ERR_OK;
 }

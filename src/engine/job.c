@@ -29,6 +29,7 @@ struct job {
     int64_t credit;          /* data frames that may still be sent, when credited */
     int64_t received_ns, started_ns, first_ns; /* 0: not yet; first: the first token */
     enum infer_finish last_finish;
+    int64_t page_ns;         /* pages of KV memory times the time they were held, of choices that ended */
 };
 
 struct job_table {
@@ -69,7 +70,8 @@ static void send_frame(struct job *j, enum frame_kind kind, const char *payload,
 static void send_head(struct job *j)
 {
     struct buf b = { 0 };
-    buf_printf(&b, "{\"status\":200,\"headers\":{\"content-type\":\"%s\"}}", api_job_content_type(j->api));
+    buf_printf(&b, "{\"status\":%d,\"headers\":{\"content-type\":\"%s\"}}", api_job_status(j->api),
+               api_job_content_type(j->api));
     send_frame(j, FRAME_HEAD, buf_str(&b), b.len);
     buf_release(&b);
     j->head_sent = true;
@@ -81,10 +83,24 @@ static void usage_json(const struct job *j, struct buf *b)
                j->usage.cached_tokens, j->usage.completion_tokens);
 }
 
-static void send_usage(struct job *j)
+/* What the draw depends on beside the request, for the receipt: "temperature=0.7 top_p=0.9". */
+static void sampling_text(const struct infer_params *p, struct buf *b)
+{
+    buf_printf(b, "temperature=%g top_p=%g top_k=%d min_p=%g", (double)p->temperature, (double)p->top_p, p->top_k,
+               (double)p->min_p);
+}
+
+/* queued: nothing is computed yet, the prompt is only counted. */
+static void send_usage_frame(struct job *j, bool queued)
 {
     struct buf b = { 0 };
+    const struct infer_params *p = api_job_params(j->api);
     usage_json(j, &b);
+    b.len--; /* the brace */
+    buf_puts(&b, queued ? ",\"queued\":true" : "");
+    buf_printf(&b, ",\"seed\":%llu,\"sampling\":\"", (unsigned long long)p->seed);
+    sampling_text(p, &b);
+    buf_puts(&b, "\"}");
     send_frame(j, FRAME_USAGE, buf_str(&b), b.len);
     buf_release(&b);
 }
@@ -95,6 +111,14 @@ static const char *finish_name(enum infer_finish why)
     return names[why];
 }
 
+/* Its deadline passed while it waited: an error, nothing else. */
+static void send_late(struct job *j)
+{
+    struct api_error e = { .status = 504, .type = "server_error", .code = "deadline_exceeded", .param = "deadline_ms",
+                           .message = "the deadline passed before the request was begun" };
+    engine_link_send_error(j->table->link, j->id, j->attempt, &e);
+}
+
 static void send_end(struct job *j)
 {
     struct buf b = { 0 };
@@ -102,6 +126,7 @@ static void send_end(struct job *j)
     buf_printf(&b, "{\"finish\":\"%s\",\"usage\":", finish_name(j->cancelled ? INFER_CANCELLED : j->last_finish));
     usage_json(j, &b);
     int64_t first_ns = j->first_ns ? j->first_ns : now, started_ns = j->started_ns ? j->started_ns : first_ns;
+    buf_printf(&b, ",\"kv_page_ms\":%lld", (long long)(j->page_ns / 1000000));
     buf_printf(&b, ",\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,\"total_ms\":%.3f}",
                (double)(started_ns - j->received_ns) / 1e6, (double)(first_ns - started_ns) / 1e6,
                (double)(now - first_ns) / 1e6, (double)(now - j->received_ns) / 1e6);
@@ -159,7 +184,7 @@ static void on_start(void *user, int cached_tokens)
     j->begun = true;
     j->started_ns = now;
     engine_metric_observe(j->table->metric, METRIC_QUEUE, (double)(now - j->received_ns) / 1e9);
-    send_usage(j);
+    send_usage_frame(j, false);
     if (api_job_stream(j->api))
         send_head(j);
     api_job_begin(j->api, &j->out);
@@ -184,9 +209,10 @@ static void on_finish(void *user, enum infer_finish why)
 {
     struct choice *c = user;
     struct job *j = c->job;
+    j->page_ns += sched_seq_page_ns(c->seq);
     c->seq = NULL;
     j->open--;
-    j->last_finish = why;
+    j->last_finish = j->last_finish == INFER_DEADLINE ? j->last_finish : why;
     if (j->cancelled)
         return;
     api_choice_finish(j->api, (int)(c - j->choices), why, &j->out);
@@ -243,6 +269,9 @@ static bool add_choices(struct job *j, const struct message *m, struct err *e)
             .seed = params->seed + (uint64_t)i,
             .space = m->space,
             .priority = m->priority,
+            .tenant = m->space,
+            .weight = m->weight,
+            .deadline_ns = m->deadline_ms ? m->received_ns + m->deadline_ms * 1000000 : 0,
             .after = leader < i ? j->choices[leader].seq : NULL,
             .events = &events,
             .user = &j->choices[i],
@@ -255,6 +284,22 @@ static bool add_choices(struct job *j, const struct message *m, struct err *e)
     return true;
 }
 
+/* 503: the queue is full, or the deadline cannot be met now; 400: it never could. */
+static void refuse(struct job *j, const struct message *m, const struct err *e)
+{
+    bool busy = e->code == ERR_BUSY;
+    struct api_error error = { .status = busy ? 503 : 400 };
+    snprintf(error.type, sizeof error.type, "%s", busy ? "server_error" : "invalid_request_error");
+    snprintf(error.message, sizeof error.message, "%s", e->text);
+    if (m->deadline_ms) {
+        snprintf(error.param, sizeof error.param, "deadline_ms");
+        snprintf(error.code, sizeof error.code, busy ? "deadline_not_now" : "deadline_too_short");
+        j->table->metric->deadlines_refused++;
+    }
+    engine_link_send_error(j->table->link, m->id, m->attempt, &error);
+    j->table->metric->rejected++;
+}
+
 void engine_job_start(struct job_table *t, const struct message *m)
 {
     struct job *j = MEM_NEW(struct job);
@@ -263,15 +308,14 @@ void engine_job_start(struct job_table *t, const struct message *m)
     j->choices = mem_new((size_t)j->count, sizeof *j->choices);
     struct err e = { 0 };
     t->metric->requests++;
+    t->metric->deadlines += m->deadline_ms > 0;
     if (!add_choices(j, m, &e)) {
         cancel_choices(j);
-        struct api_error error = { .status = e.code == ERR_BUSY ? 503 : 400, .type = "server_error" };
-        snprintf(error.message, sizeof error.message, "%s", e.text);
-        engine_link_send_error(t->link, m->id, m->attempt, &error);
-        t->metric->rejected++;
+        refuse(j, m, &e);
         free_job(j);
         return;
     }
+    send_usage_frame(j, true);
     j->next = t->jobs;
     t->jobs = j;
     t->count++;
@@ -308,6 +352,10 @@ void engine_job_flush_all(struct job_table *t)
 {
     for (struct job **at = &t->jobs; *at;) {
         struct job *j = *at;
+        bool late = !j->open && j->last_finish == INFER_DEADLINE;
+        t->metric->deadlines_missed += late;
+        if (late && !j->begun)
+            buf_clear(&j->out); /* send_end says all */
         if (!j->cancelled)
             send_out(j);
         if (j->open) {
@@ -316,7 +364,10 @@ void engine_job_flush_all(struct job_table *t)
             at = &j->next;
             continue;
         }
-        send_end(j);
+        if (late && !j->begun)
+            send_late(j);
+        else
+            send_end(j);
         if (!j->cancelled)
             engine_metric_observe(t->metric, METRIC_E2E, (double)(clock_mono_ns() - j->received_ns) / 1e9);
         *at = j->next;

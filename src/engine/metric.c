@@ -53,12 +53,13 @@ static void update_rates(struct metric *m, const struct sched_stats *s, int64_t 
 void engine_metric_json(struct metric *m, const struct sched_stats *s, int64_t now_ns, struct buf *out)
 {
     update_rates(m, s, now_ns);
-    json_t *counters = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}",
+    json_t *counters = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}",
         "prompt_tokens_total", (json_int_t)s->prompt_tokens, "prompt_tokens_cached_total", (json_int_t)s->cached_tokens,
         "generation_tokens_total", (json_int_t)s->completion_tokens, "steps_total", (json_int_t)s->steps,
         "step_rows_total", (json_int_t)s->rows, "preemptions_total", (json_int_t)s->parked,
         "requests_total", (json_int_t)m->requests, "requests_cancelled_total", (json_int_t)m->cancelled,
-        "step_seconds_total", (double)s->step_ns / 1e9);
+        "deadlines_total", (json_int_t)m->deadlines, "deadlines_refused_total", (json_int_t)m->deadlines_refused,
+        "deadlines_missed_total", (json_int_t)m->deadlines_missed, "step_seconds_total", (double)s->step_ns / 1e9);
     json_t *gauges = json_pack("{s:i, s:i, s:i, s:i, s:i, s:f, s:f}",
         "num_requests_running", s->running, "num_requests_waiting", s->waiting, "kv_pages", s->kv_pages,
         "kv_pages_used", s->kv_pages_used, "kv_pages_idle", s->kv_pages_idle,

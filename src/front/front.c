@@ -62,6 +62,8 @@ static void link_changed(void *arg, struct link *k)
     struct front *f = arg;
     bool ready = link_state(k) == LINK_READY;
     f->ever_ready = f->ever_ready || ready;
+    if (ready)
+        introduce_ready(f, k);
     if (f->options.narrate && link_state(k) != LINK_DOWN)
         f->options.narrate(f->options.narrate_arg, link_model_id(k), link_loading(k), ready);
     if (link_state(k) == LINK_DOWN && !f->ever_ready &&
@@ -105,6 +107,24 @@ static void warn_if_open(struct front *f)
         log_line(LOG_WARN, "front", "API keys travel in the clear to %s: give --tls-cert and --tls-key", a);
 }
 
+/* No answer without its receipt: when those cannot be kept any more, the server ends. */
+static void evidence_failed(void *arg, const char *why)
+{
+    struct front *f = arg;
+    f->result = err_set(&f->error, ERR_IO, "the evidence cannot be kept: %s", why);
+    loop_stop(f->loop);
+}
+
+static enum err_code open_trust(struct front *f, struct err *e)
+{
+    const struct front_options *o = &f->options;
+    const struct trustlog_options t = { .dir = o->trust_dir, .place = o->trust_site, .loop = f->loop,
+                                        .jurisdiction = o->trust_jurisdiction, .best_effort = o->trust_best_effort,
+                                        .failed = evidence_failed, .arg = f };
+    f->introductions = introductions_new();
+    return o->trust_dir ? trustlog_open(&t, &f->trust, e) : ERR_OK;
+}
+
 struct front *front_new(const struct front_options *o, struct err *e)
 {
     static const struct http_handler handler = { routes_head, routes_request, relay_drained, relay_gone, error_json };
@@ -113,16 +133,18 @@ struct front *front_new(const struct front_options *o, struct err *e)
     f->started_s = clock_wall_s();
     f->keys = keys_load(o->key_file, o->plain_key, e);
     f->loop = f->keys ? loop_new(e) : NULL;
-    f->accounts = f->loop ? accounts_open(f->loop, o->ledger_dir, o->ledger, e) : NULL;
+    f->accounts = f->loop ? accounts_open(f->loop, o->ledger_dir, o->trust_jurisdiction, o->ledger, e) : NULL;
     f->repeats = repeats_new();
     bool booked = f->accounts || o->ledger == ACCOUNTS_OFF;
-    f->server = f->loop && booked ? http_server_new(f->loop, &o->http, &handler, f, e) : NULL;
+    bool kept = booked && f->loop && !open_trust(f, e);
+    f->server = kept ? http_server_new(f->loop, &o->http, &handler, f, e) : NULL;
     if (!f->server) {
         front_free(f);
         return NULL;
     }
     for (int i = 0; i < o->model_count; i++) {
-        struct link_spec spec = { o->models[i].id, o->models[i].path, o->models[i].options, o->engine_argv };
+        struct link_spec spec = { o->models[i].id, o->models[i].path, o->models[i].options, o->engine_argv,
+                                  introduce_hello };
         f->links[i] = link_new(f->loop, &spec, link_changed, f);
     }
     f->drain_timer = loop_timer_new(f->loop, drain_poll, f);
@@ -155,7 +177,11 @@ void front_free(struct front *f)
     if (!f)
         return;
     http_server_free(f->server);  /* open exchanges are cancelled, so no call is left on a link */
-    accounts_close(f->accounts); /* what they used is on disk, and no relay is left */
+    accounts_close(f->accounts); /* what they used is on disk */
+    f->accounts = NULL;
+    trustlog_close(f->trust);    /* and so is every receipt: no relay is left */
+    f->trust = NULL;
+    introductions_free(f->introductions);
     for (int i = 0; i < f->options.model_count; i++)
         link_free(f->links[i]);
     loop_timer_free(f->drain_timer);

@@ -30,6 +30,9 @@ struct front_options {
     const char *plain_key;          /* NULL: none */
     const char *ledger_dir;         /* where ledger.db is or comes to be */
     enum accounts_mode ledger;
+    const char *trust_dir;          /* the site's folder; NULL: no evidence is kept */
+    const char *trust_site, *trust_jurisdiction; /* trustlog.h; may be NULL */
+    bool trust_best_effort;
     int64_t drain_ms;
     bool log_requests;
     /* What happened to an engine, for the narration; may be NULL. loading is 0..1. */

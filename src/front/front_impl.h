@@ -5,7 +5,9 @@
 #include "front/error.h"
 #include "front/front.h"
 #include "front/keys.h"
+#include "front/introduce.h"
 #include "front/link.h"
+#include "front/receipts.h"
 #include "front/repeat.h"
 
 struct front;
@@ -37,6 +39,10 @@ struct front {
     struct http_server *server;
     struct keys *keys;
     struct accounts *accounts;            /* NULL: no ledger */
+    struct trustlog *trust;               /* NULL: no evidence is kept */
+    struct introductions *introductions;  /* of engines, to it */
+    struct asking *asking;                /* questions to it */
+    struct waiting *waiting;              /* replies that wait for their receipt */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct link *links[FRONT_MODELS_MAX]; /* [options.model_count] */
     struct relay *relays;                 /* in flight */
@@ -73,6 +79,12 @@ void answer_console(struct front *f, struct http_exchange *x, const struct route
 void answer_unknown(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_admin(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *r);
+
+/* evidence.c: /v1/evidence, /v1/receipts/{id}, /log/... */
+void answer_evidence(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_receipt(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_log(struct front *f, struct http_exchange *x, const struct route *r);
+bool evidence_gone(struct front *f, const struct http_exchange *x); /* a client left before its answer */
 
 /* metrics.c */
 void metrics_count(struct front *f, int route_index, int status);

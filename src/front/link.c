@@ -39,7 +39,7 @@ struct link {
     double loading;
     bool refused;
     char fault[ERR_TEXT_MAX];
-    json_t *facts, *stats;
+    json_t *facts, *stats, *trust;
     struct link_call **calls; /* [slots] */
     int slots, free_hint;
     uint64_t serial;
@@ -111,6 +111,8 @@ static bool take_hello(struct link *k, const struct frame *f)
     }
     json_decref(k->facts);
     k->facts = json_incref(json_object_get(v, "model"));
+    json_decref(k->trust);
+    k->trust = json_incref(json_object_get(v, "trust"));
     json_decref(v);
     k->state = LINK_READY;
     k->ready_ns = clock_mono_ns();
@@ -192,10 +194,12 @@ static enum err_code greet(struct link *k, int socket, struct err *e)
     json_t *hello = json_pack("{s:s, s:s, s:{s:s, s:O*}}", "role", "front", "version", TW_VERSION, "model", "id",
                               k->spec.model_id, "options", k->spec.options);
     struct buf b = { 0 };
+    enum err_code c = k->spec.hello ? k->spec.hello(k->arg, k, k->spec.model_path, hello, e) : ERR_OK;
     jsonx_dump(hello, &b);
     json_decref(hello);
     struct frame f = { .kind = FRAME_HELLO, .payload = buf_str(&b), .length = b.len };
-    enum err_code c = frame_send(socket, &f, &fd, 1, e);
+    if (!c)
+        c = frame_send(socket, &f, &fd, 1, e);
     buf_release(&b);
     close(fd);
     return c;
@@ -246,6 +250,7 @@ void link_free(struct link *k)
     loop_timer_free(k->again);
     json_decref(k->facts);
     json_decref(k->stats);
+    json_decref(k->trust);
     mem_free(k->calls);
     mem_free((void *)(uintptr_t)k->spec.model_id);
     mem_free((void *)(uintptr_t)k->spec.model_path);
@@ -348,6 +353,11 @@ int64_t link_retry_s(const struct link *k)
 const json_t *link_facts(const struct link *k)
 {
     return k->facts;
+}
+
+const json_t *link_trust(const struct link *k)
+{
+    return k->trust;
 }
 
 const json_t *link_stats(const struct link *k)

@@ -21,11 +21,14 @@ struct link_call {
     void *arg;
 };
 
+typedef enum err_code (*link_hello_fn)(void *arg, struct link *k, const char *model_path, json_t *hello, struct err *e);
+
 struct link_spec {
     const char *model_id;
     const char *model_path;
     const json_t *options;     /* for hello's model.options; borrowed for the link's life */
     const char *const *argv;   /* the engine program; NULL: this program's own `engine` */
+    link_hello_fn hello;       /* adds to the hello of every start; NULL: nothing to add */
 };
 
 typedef void (*link_changed_fn)(void *arg, struct link *k); /* its state or its loading */
@@ -43,6 +46,8 @@ int64_t link_restarts(const struct link *k);
 int64_t link_retry_s(const struct link *k);      /* what to put into Retry-After */
 const json_t *link_facts(const struct link *k);  /* hello's model object, or NULL */
 const json_t *link_stats(const struct link *k);  /* the latest stats frame, or NULL */
+
+const json_t *link_trust(const struct link *k);  /* hello's trust object, or NULL */
 
 /* Opens a call; false when the engine is not ready or has too much to read already. */
 bool link_call_open(struct link *k, struct link_call *c);

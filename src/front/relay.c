@@ -7,12 +7,16 @@
  * A metered reply that is no stream is held back (HELD_MAX bytes at most) until its row is on disk: its head can then
  * say what it took, and a client that was billed nothing has seen nothing.
  *
+ * With evidence (receipts.h) the end of every reply waits until its receipt is on disk: the last event of a stream, the
+ * whole of what is held, an error.
+ *
  * Back-pressure (invariant I1): the engine may send at most WINDOW data frames that the client has not taken. Credit is
  * given back half a window at a time, and only while fewer than PENDING_LOW bytes wait for the client. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "front/claim.h"
 #include "front/envelope.h"
 #include "front/front_impl.h"
 
@@ -49,7 +53,10 @@ struct relay {
     int64_t started_ns;
     struct bill bill;
     struct buf lines;         /* header lines of the rate limits */
-    bool ending;              /* the engine is done; the reply ends when the bill is on disk */
+    bool ending;              /* the engine is done; the reply ends when bill and receipt are on disk */
+    struct draft draft;       /* of its receipt */
+    struct buf tail, usage;   /* of a stream: the event that ends it; what it took, for who asked */
+    const char *finish;       /* for the receipt */
 };
 
 struct piece {
@@ -68,6 +75,8 @@ static void relay_free(struct relay *r)
     buf_release(&r->type);
     buf_release(&r->body);
     buf_release(&r->unsent);
+    buf_release(&r->tail);
+    buf_release(&r->usage);
     if (r->prev)
         r->prev->next = r->next;
     else
@@ -106,35 +115,77 @@ static void let_go(struct relay *r, int64_t length)
     buf_clear(&r->body);
 }
 
+/* Bill and receipt are on disk, or there are none. */
+static void part(struct relay *r, struct span note)
+{
+    if (r->x && r->held) {
+        draft_headers(&r->draft, note, &r->lines);
+        let_go(r, (int64_t)r->body.len);
+    } else if (r->x) {
+        struct buf out = { 0 };
+        if (r->events && note.len)
+            draft_comment(note, &out);
+        buf_append(&out, r->tail.data, r->tail.len);
+        if (r->usage.len) /* a comment: whoever reads events skips it */
+            buf_printf(&out, ": x-tokenworks-usage: %s\n\n", buf_str(&r->usage));
+        http_reply_data(r->x, out.data, out.len);
+        buf_release(&out);
+    }
+    finish(r);
+}
+
+static void receipt_kept(void *arg, const struct trustlog_answer *a)
+{
+    struct relay *r = arg;
+    struct http_exchange *x = r->x;
+    if (!a->code) {
+        part(r, a->text);
+        return;
+    }
+    if (x) { /* no answer without its receipt: the stream breaks off before its end */
+        front_note(r->front, x, 503);
+        http_exchange_set_user(x, NULL);
+    }
+    relay_free(r);
+    if (x)
+        http_reply_cut(x);
+}
+
+static void conclude(struct relay *r)
+{
+    if (r->draft.log)
+        draft_file(&r->draft, r->finish, receipt_kept, r);
+    else
+        part(r, SPAN(""));
+}
+
 static void booked(void *arg, int64_t cost_micros)
 {
     struct relay *r = arg;
     struct buf usage = { 0 };
     ledger_usage_header(&r->bill.use, cost_micros, &usage);
-    if (r->x && r->held) {
+    if (r->x && r->held)
         http_field_write(&r->lines, "x-tokenworks-usage", buf_str(&usage));
-        let_go(r, (int64_t)r->body.len);
-    } else if (r->x && r->tells) { /* a comment: whoever reads events skips it */
-        struct buf comment = { 0 };
-        buf_printf(&comment, ": x-tokenworks-usage: %s\n\n", buf_str(&usage));
-        http_reply_data(r->x, comment.data, comment.len);
-        buf_release(&comment);
-    }
+    else if (r->x && r->tells)
+        buf_puts(&r->usage, buf_str(&usage));
     buf_release(&usage);
-    finish(r);
+    conclude(r);
 }
 
 /* The engine's end: the client gets the end of its reply when the row that bills it is on disk. */
 static void take_end(struct relay *r, const struct frame *f)
 {
     json_t *end = jsonx_parse(f->payload, f->length, NULL);
-    r->ending = account_settle(r->front->accounts, &r->bill, end, "stop", booked, r);
+    if (r->held && r->reply.status >= 500) /* an error instead of the answer: nothing of that was sent */
+        json_object_set_new(json_object_get(end, "usage"), "completion_tokens", json_integer(0));
+    draft_usage(&r->draft, json_object_get(end, "usage"));
+    const char *finish = json_string_value(json_object_get(end, "finish"));
+    r->finish = finish && !strcmp(finish, "length") ? "length" : finish && !strcmp(finish, "failed") ? "error" : "stop";
+    bool billed = account_settle(r->front->accounts, &r->bill, end, "stop", booked, r);
     json_decref(end);
-    if (r->ending)
-        return;
-    if (r->held)
-        let_go(r, (int64_t)r->body.len);
-    finish(r);
+    r->ending = billed || r->draft.log;
+    if (!billed)
+        conclude(r);
 }
 
 static void fail(struct relay *r, const struct error *e, int64_t retry_s)
@@ -149,20 +200,35 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
         struct buf lines = { 0 };
         buf_append(&lines, r->lines.data, r->lines.len);
         buf_puts(&lines, retry);
+        struct draft draft = r->draft;
         relay_free(r);
-        front_reply_error(f, x, e, buf_str(&lines));
+        if (draft.log)
+            receipts_refuse(f, x, &draft, e, buf_str(&lines));
+        else
+            front_reply_error(f, x, e, buf_str(&lines));
         buf_release(&lines);
         return;
     }
     bool events = r->events;
-    front_note(f, x, r->status);
+    if (!events || !r->draft.log)
+        front_note(f, x, r->status);
     account_settle(f->accounts, &r->bill, NULL, "failed", NULL, NULL);
     if (events) {
         struct buf b = { 0 };
         error_event(r->route->dialect, e, &b);
+        draft_response(&r->draft, b.data, b.len);
         http_reply_data(x, b.data, b.len);
         buf_release(&b);
     }
+    if (events && r->draft.log) { /* the stream ends with the receipt of its failure */
+        link_call_close(r->link, &r->call);
+        http_exchange_set_user(x, r);
+        r->ending = true;
+        buf_clear(&r->tail);
+        draft_file(&r->draft, "error", receipt_kept, r);
+        return;
+    }
+    draft_file(&r->draft, "error", NULL, NULL);
     relay_free(r);
     if (events)
         http_reply_end(x);
@@ -222,8 +288,12 @@ static bool take_head(struct relay *r, const struct frame *f)
     buf_puts(&r->type, type ? type : "application/json");
     r->reply.status = r->status = (int)status;
     r->held = true;
-    if (r->bill.ticket < 0 || is_stream(type))
+    if (is_stream(type)) {
+        draft_headers(&r->draft, SPAN(""), &r->lines);
+        let_go(r, -1);
+    } else if (r->bill.ticket < 0 && !r->draft.log) {
         let_go(r, header_length(headers));
+    }
     json_decref(v);
     return true;
 }
@@ -260,6 +330,14 @@ static void take_back_unsent(struct relay *r, size_t pending)
     }
 }
 
+/* What ends a stream waits for the receipt, which stands before it. The engine sends it at a frame's end. */
+static size_t stream_end_bytes(const char *p, size_t n)
+{
+    static const char done[] = "data: [DONE]\n\n";
+    const size_t len = sizeof done - 1;
+    return n >= len && !memcmp(p + n - len, done, len) ? len : 0;
+}
+
 static bool take_data(struct relay *r, const struct frame *f)
 {
     const char *p = f->payload;
@@ -273,12 +351,18 @@ static bool take_data(struct relay *r, const struct frame *f)
     }
     if ((!r->begun && !r->held) || http_reply_pending(r->x) > PENDING_MAX)
         return false;
+    draft_response(&r->draft, p, n);
+    draft_tokens(&r->draft, (int64_t)tokens);
     if (r->held && r->body.len + n <= HELD_MAX) {
         buf_append(&r->body, p, n);
     } else {
-        if (r->held)
+        if (r->held) {
+            draft_headers(&r->draft, SPAN(""), &r->lines);
             let_go(r, -1);
-        send_piece(r, p, n, (int64_t)tokens);
+        }
+        size_t kept = r->draft.log && r->events ? stream_end_bytes(p, n) : 0;
+        buf_append(&r->tail, p + n - kept, kept);
+        send_piece(r, p, n - kept, (int64_t)tokens);
     }
     r->used++;
     give_credit(r);
@@ -319,6 +403,7 @@ static void take_usage(struct relay *r, const struct frame *f)
 {
     struct ledger_answer answer;
     json_t *usage = jsonx_parse(f->payload, f->length, NULL);
+    draft_usage(&r->draft, usage);
     bool fits = account_usage(r->front->accounts, &r->bill, usage, &answer);
     json_decref(usage);
     if (fits)
@@ -377,25 +462,25 @@ static void make_response_id(const char *prefix, char *out, size_t size)
     out[n] = '\0';
 }
 
-static int64_t deadline_ms(const struct http_head *h)
+/* Whom the key names; "" when nobody. */
+static const char *tenant_of(const struct relay *r)
 {
-    const struct http_field *f = http_head_field(h, "tw-deadline-ms");
-    int64_t v = 0;
-    for (size_t i = 0; f && i < f->value.n && i < 9 && f->value.p[i] >= '0' && f->value.p[i] <= '9'; i++)
-        v = v * 10 + (f->value.p[i] - '0');
-    return v;
+    const struct http_head *h = http_request_head(r->x);
+    const struct ledger_key *key = accounts_key(r->front->accounts, keys_shown(h));
+    const char *name = keys_count(r->front->keys) ? keys_check(r->front->keys, h) : NULL;
+    return key ? key->tenant : name ? name : "";
 }
 
-static void send_request(struct relay *r, const struct envelope *env, int64_t allowance)
+static void send_request(struct relay *r, const struct claim *claim, int64_t allowance)
 {
     const struct http_head *h = http_request_head(r->x);
     struct http_slice body = http_request_body(r->x);
-    const struct ledger_key *key = accounts_key(r->front->accounts, keys_shown(h));
-    const char *tenant = key ? key->tenant : keys_count(r->front->keys) ? keys_check(r->front->keys, h) : "";
-    json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I}", "method", h->method.p, h->method.n, "path",
-                             h->path.p, h->path.n, "tenant", tenant ? tenant : "", "created",
-                             (json_int_t)clock_wall_s(), "response_id", r->response_id, "deadline_ms",
-                             (json_int_t)deadline_ms(h), "priority", (json_int_t)env->priority);
+    const char *tenant = tenant_of(r);
+    json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I, s:I}", "method", h->method.p, h->method.n, "path",
+                             h->path.p, h->path.n, "tenant", tenant, "created",
+                             (json_int_t)(r->draft.log ? r->draft.r.started : clock_wall_s()), "response_id",
+                             r->response_id, "deadline_ms", (json_int_t)claim->deadline_ms, "priority",
+                             (json_int_t)claim->priority, "weight", (json_int_t)claim->weight);
     if (allowance >= 0)
         json_object_set_new(head, "allowance", json_integer(allowance));
     struct buf b = { 0 };
@@ -420,7 +505,6 @@ static bool name_request(struct relay *r, const struct ledger_key *key, char id[
 {
     const struct http_head *h = http_request_head(r->x);
     const struct http_field *field = http_head_field(h, "idempotency-key");
-    make_response_id(r->route->id_prefix, r->response_id, sizeof r->response_id);
     snprintf(id, REPEAT_ID_SIZE, "%s", r->response_id);
     if (!field || !accounts_booking(r->front->accounts))
         return true;
@@ -442,9 +526,10 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     char id[REPEAT_ID_SIZE];
     if (!name_request(r, key, id))
         return false;
-    int64_t choices = env->choices > 1 ? env->choices : 1, most = env->max_tokens > 0 ? env->max_tokens : 0;
-    struct ledger_ask ask = { .key = key, .model = link_model_id(r->link), .request_id = id,
-                              .output_tokens = choices * most }; /* both below 2^31 */
+    struct account_ask ask = { .key = key, .model = link_model_id(r->link), .request_id = id,
+                               .path = http_request_head(r->x)->path, .body_bytes = (int64_t)http_request_body(r->x).n,
+                               .choices = env->choices, .max_tokens = env->max_tokens,
+                               .ctx = json_integer_value(json_object_get(link_facts(r->link), "ctx")) };
     if (!account_admit(a, &r->bill, &ask, answer)) {
         refuse_account(r, answer);
         return false;
@@ -481,6 +566,8 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
     f->relays = r;
     f->relay_count++;
     r->bill.ticket = r->repeat = -1;
+    make_response_id(route->id_prefix, r->response_id, sizeof r->response_id);
+    draft_begin(&r->draft, f->trust, r->response_id, body);
     r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
     http_exchange_set_user(x, r);
     if (!link_call_open(link, &r->call)) {
@@ -492,8 +579,24 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
         return;
     }
     struct ledger_answer answer;
+    struct policy_decision why;
+    struct claim claim;
+    struct error refusal;
+    const struct ledger_key *key = accounts_key(f->accounts, keys_shown(http_request_head(x)));
+    if (!claim_read(http_request_head(x), &env, key, &claim, &refusal, &e)) {
+        fail(r, &refusal, 0);
+        return;
+    }
+    r->draft.r.has_numerics = introduce_numerics(f, link, r->draft.r.numerics);
+    if (!draft_decide(&r->draft, introduce_model(f, link), http_request_head(x), tenant_of(r), &why)) {
+        struct draft draft = r->draft;
+        http_exchange_set_user(x, NULL);
+        relay_free(r);
+        receipts_problem(f, x, &draft, &why);
+        return;
+    }
     if (admit(r, &env, &answer)) {
-        send_request(r, &env, answer.allowance_tokens);
+        send_request(r, &claim, answer.allowance_tokens);
         http_request_forget_body(x);
     }
 }
@@ -501,7 +604,7 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
 void relay_gone(struct http_exchange *x, void *front)
 {
     struct relay *r = http_exchange_user(x);
-    if (!r)
+    if (receipts_gone(front, x) || evidence_gone(front, x) || !r)
         return; /* it left before its request was whole */
     struct front *f = r->front;
     http_exchange_set_user(x, NULL);
@@ -514,6 +617,7 @@ void relay_gone(struct http_exchange *x, void *front)
     f->metrics.cancelled++;
     front_note(f, x, 499);
     account_settle(f->accounts, &r->bill, NULL, "cancelled", NULL, NULL);
+    draft_file(&r->draft, "aborted", NULL, NULL);
     relay_free(r);
 }
 

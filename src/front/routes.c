@@ -30,6 +30,9 @@ static const struct route routes[] = {
     { "/v1/messages/count_tokens", M_POST, answer_relay, "msg_", DIALECT_ANTHROPIC, false },
     { "/api/chat", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
     { "/api/generate", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
+    { "/v1/evidence", M_GET, answer_evidence, NULL, DIALECT_OPENAI, true },
+    { "/v1/receipts/*", M_GET, answer_receipt, NULL, DIALECT_OPENAI, false },
+    { "/log/*", M_GET, answer_log, NULL, DIALECT_OPENAI, true },
     { "*", M_GET | M_POST, answer_unknown, NULL, DIALECT_OPENAI, false },
 };
 
@@ -111,6 +114,10 @@ void front_reply_json(struct front *f, struct http_exchange *x, int status, cons
 void front_reply_error(struct front *f, struct http_exchange *x, const struct error *e, const char *headers)
 {
     struct buf b = { 0 };
+    if (receipts_wanted(f, x)) {
+        receipts_refuse(f, x, NULL, e, headers);
+        return;
+    }
     error_body(route_of(x)->dialect, e, &b);
     struct http_reply r = { .status = e->status, .content_type = "application/json", .headers = headers };
     front_reply_bytes(f, x, &r, b.data, b.len);

@@ -14,7 +14,7 @@ struct subject {
     enum ledger_scope scope;
     int64_t id;
     char name[LEDGER_NAME_MAX + 1];
-    int weight;
+    int weight, priority; /* tenants */
     struct ledger_limits limits;
     struct meter meter;
     int64_t energy_mj, energy_tokens; /* models: what a token has cost so far, for worst cases */
@@ -163,7 +163,8 @@ static void update_key(struct book *b, const struct dir_key *d)
     k->pub = (struct ledger_key){ .id = d->id, .tenant_id = d->tenant, .name = k->raw.name, .tenant = k->tenant->name,
                                   .team = k->team ? k->team->name : "", .models = k->raw.models,
                                   .jurisdictions = k->raw.jurisdictions, .role = d->role,
-                                  .weight = k->tenant->weight };
+                                  .weight = k->tenant->weight, .priority_max = k->tenant->priority,
+                                  .team_id = d->team };
 }
 
 static size_t slot_of(const struct book *b, const uint8_t hash[LEDGER_HASH_BYTES])
@@ -193,7 +194,9 @@ void book_update(struct book *b, const struct directory *d, bool first)
 {
     for (int i = 0; i < d->tenant_count; i++) {
         const struct dir_tenant *t = &d->tenants[i];
-        update_subject(b, LEDGER_TENANT, t->id, t->name, &t->limits)->weight = t->weight;
+        struct subject *s = update_subject(b, LEDGER_TENANT, t->id, t->name, &t->limits);
+        s->weight = t->weight;
+        s->priority = t->priority;
     }
     for (int i = 0; i < d->team_count; i++)
         update_subject(b, LEDGER_TEAM, d->teams[i].id, d->teams[i].name, &d->teams[i].limits);
@@ -357,14 +360,15 @@ static void finish_answer(const struct ticket *t, int64_t now_ms, struct ledger_
 
 static void fill_ticket(struct book *b, struct ticket *t, const struct ledger_ask *ask, int64_t now_ms)
 {
-    const struct key *k = ask->key ? find_key_by_id(b, ask->key->id) : NULL;
-    t->booking = (struct book_booking){ .key = k ? k->raw.id : 0, .team = k ? k->raw.team : 0,
-                                        .tenant = k ? k->raw.tenant : 1, .started_ms = now_ms };
+    const struct ledger_key *pub = ask->key; /* of a key, or of a token somebody else issued: then its id is 0 */
+    const struct key *k = pub && pub->id ? find_key_by_id(b, pub->id) : NULL;
+    t->booking = (struct book_booking){ .key = k ? k->raw.id : 0, .team = pub ? pub->team_id : 0,
+                                        .tenant = pub ? pub->tenant_id : 1, .started_ms = now_ms };
     snprintf(t->booking.request_id, sizeof t->booking.request_id, "%s", ask->request_id);
     snprintf(t->booking.model, sizeof t->booking.model, "%s", ask->model);
     t->subjects[LEDGER_KEY] = k ? k->subject : NULL;
-    t->subjects[LEDGER_TEAM] = k ? k->team : NULL;
-    t->subjects[LEDGER_TENANT] = k ? k->tenant : find_subject(b, LEDGER_TENANT, 1);
+    t->subjects[LEDGER_TEAM] = t->booking.team ? find_subject(b, LEDGER_TEAM, t->booking.team) : NULL;
+    t->subjects[LEDGER_TENANT] = find_subject(b, LEDGER_TENANT, t->booking.tenant);
     t->subjects[LEDGER_MODEL] = find_model(b, ask->model);
     t->price = find_price(b, ask->model, now_ms);
     t->held = (struct meter_amount){ { 0 } };

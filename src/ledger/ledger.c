@@ -312,6 +312,12 @@ enum ledger_found ledger_key_lookup(const struct ledger *l, const char *text, si
 
 void ledger_admit(struct ledger *l, const struct ledger_ask *ask, int64_t now_ms, struct ledger_answer *out)
 {
+    if (ask->key && !ledger_key_may_be_served(ask->key, l->jurisdiction)) {
+        *out = (struct ledger_answer){ .verdict = LEDGER_FORBIDDEN, .ticket = -1, .allowance_tokens = -1 };
+        snprintf(out->message, sizeof out->message, "this key's requests may be served in %.100s only; this machine "
+                 "stands in %s", ask->key->jurisdictions, *l->jurisdiction ? l->jurisdiction : "a place not stated");
+        return;
+    }
     if (book_in_flight(l->book) + l->unwritten < LEDGER_IN_FLIGHT_MAX) {
         book_admit(l->book, ask, now_ms, out);
         return;

@@ -240,7 +240,7 @@ static bool step(struct http_exchange *x)
     case CONN_BODY:
         return read_body(x);
     case CONN_HANDLING:
-        if (evbuffer_get_length(input(x)) > HTTP_PIPELINE_MAX)
+        if (!x->body_unread && evbuffer_get_length(input(x)) > HTTP_PIPELINE_MAX)
             conn_abort(x);
         return false;
     case CONN_FLUSH:

@@ -25,6 +25,15 @@ void http_request_forget_body(struct http_exchange *x)
     conn_count_body(x);
 }
 
+void http_request_hold(struct http_exchange *x)
+{
+    ASSERT(!x->started);
+    if (x->state != CONN_BODY)
+        return;
+    x->state = CONN_HANDLING;
+    loop_timer_clear(x->timer);
+}
+
 const char *http_request_peer(const struct http_exchange *x)
 {
     return x->peer;

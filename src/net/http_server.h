@@ -70,6 +70,9 @@ const struct http_server_counts *http_server_counts(const struct http_server *s)
 /* ---- the request */
 const struct http_head *http_request_head(const struct http_exchange *x);
 struct http_slice http_request_body(const struct http_exchange *x);   /* in `request` and until the reply's end */
+/* In `head`: a reply that refuses the request follows later; its body is not read, and `request` never comes. Later:
+ * nothing. */
+void http_request_hold(struct http_exchange *x);
 void http_request_forget_body(struct http_exchange *x);               /* frees it before that */
 const char *http_request_peer(const struct http_exchange *x);         /* "127.0.0.1" */
 int64_t http_request_started_ns(const struct http_exchange *x);       /* clock_mono_ns when its head was whole */

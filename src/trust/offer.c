@@ -29,8 +29,7 @@ void offer_release(struct offer *o)
     *o = (struct offer){ 0 };
 }
 
-/* Where a leaf stands: searched from the log's end, as what is offered is recent. */
-static enum err_code find_leaf(struct tlog *log, struct span leaf, uint64_t *index, struct err *e)
+enum err_code offer_find_leaf(struct tlog *log, struct span leaf, uint64_t *index, struct err *e)
 {
     uint64_t size = tlog_size(log);
     for (uint64_t b = (size + TILE_WIDTH - 1) / TILE_WIDTH; b > 0; b--) {
@@ -57,7 +56,7 @@ static enum err_code prove_note(struct tlog *log, enum statement_type type, cons
     char text[STATEMENT_LEAF_MAX];
     uint64_t index = 0;
     struct span leaf = statement_leaf(type, (struct span){ buf_str(note), note->len }, text);
-    enum err_code c = find_leaf(log, leaf, &index, e);
+    enum err_code c = offer_find_leaf(log, leaf, &index, e);
     return c ? c : tlog_prove(log, index, proof, e);
 }
 

@@ -25,5 +25,7 @@ enum err_code offer_build(const struct site *s, struct tlog *log, const char *co
 void offer_write(const struct offer *o, struct buf *json);
 enum err_code offer_parse(struct span json, struct offer *out, struct err *e);
 void offer_release(struct offer *o);
+/* Where a leaf stands, searched from the log's end. */
+enum err_code offer_find_leaf(struct tlog *log, struct span leaf, uint64_t *index, struct err *e);
 enum statement_type offer_type(enum offer_part part);
 #endif

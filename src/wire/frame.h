@@ -6,7 +6,7 @@
  *
  * kind     payload
  * hello    JSON {"role","version","model":{...},"limits":{...}}: first frame each way; the engine's says it is ready
- * request  JSON head {"method","path","tenant","created","response_id","deadline_ms","priority","allowance"},
+ * request  JSON head {"method","path","tenant","created","response_id","deadline_ms","priority","weight","allowance"},
  *          then LF, then body bytes; FRAME_MORE set when body bytes follow in further request frames (no head)
  * head     JSON {"status", "headers": {..}}: start of the response
  * data     response body bytes; with FRAME_TOKENS: u16 count, count x u32 token ids, then the bytes they are
@@ -15,6 +15,8 @@
  * error    JSON OpenAI error object with "status"; the exchange is over. After head was sent: the stream is cut.
  * cancel   empty: the other side no longer wants it
  * credit   u32: how many further data frames may be sent for this id (unlimited until the first credit arrives)
+ * receipt  engine: JSON draft of a sealed exchange's receipt, once its content is complete; front: the signed note,
+ *          empty when there is none: the engine ends the exchange then
  * stats    JSON of the engine's counters, about four times a second, id 0 */
 #ifndef WIRE_FRAME_H
 #define WIRE_FRAME_H
@@ -34,7 +36,7 @@ enum {
 
 enum frame_kind {
     FRAME_HELLO = 1, FRAME_REQUEST, FRAME_HEAD, FRAME_DATA, FRAME_USAGE, FRAME_END, FRAME_ERROR,
-    FRAME_CANCEL, FRAME_CREDIT, FRAME_STATS,
+    FRAME_CANCEL, FRAME_CREDIT, FRAME_STATS, FRAME_RECEIPT,
 };
 enum { FRAME_MORE = 1, FRAME_TOKENS = 2 }; /* flags */
 

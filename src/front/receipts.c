@@ -1,0 +1,274 @@
+/* receipts -- see receipts.h. */
+#include "front/receipts.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "front/front_impl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void make_id(char out[DRAFT_ID_SIZE])
+{
+    uint8_t raw[12];
+    int n = snprintf(out, DRAFT_ID_SIZE, "twr-");
+    rng_system(raw, sizeof raw);
+    code_hex(out + n, raw, sizeof raw);
+}
+
+void draft_begin(struct draft *d, struct trustlog *t, const char *id, struct http_slice body)
+{
+    *d = (struct draft){ .log = t };
+    if (!t)
+        return;
+    if (id)
+        snprintf(d->r.id, sizeof d->r.id, "%s", id);
+    else
+        make_id(d->r.id);
+    d->r.started = clock_wall_s();
+    rng_system(d->salt, sizeof d->salt);
+    commit_begin(&d->request, COMMIT_REQUEST, d->salt);
+    commit_add(&d->request, body.p, body.n);
+    commit_end(&d->request, d->r.request);
+    commit_begin(&d->response, COMMIT_RESPONSE, d->salt);
+}
+
+/* The class a request asks for; false: longer than any name. */
+static bool asked_class(const struct http_head *h, char out[POLICY_NAME_MAX + 1])
+{
+    const struct http_field *f = http_head_field(h, "tw-data-class");
+    out[0] = '\0';
+    if (!f || f->value.n > POLICY_NAME_MAX)
+        return !f;
+    memcpy(out, f->value.p, f->value.n);
+    out[f->value.n] = '\0';
+    return true;
+}
+
+bool draft_decide(struct draft *d, const struct trustlog_model *m, const struct http_head *h, const char *tenant,
+                  struct policy_decision *out)
+{
+    char data_class[POLICY_NAME_MAX + 1];
+    *out = (struct policy_decision){ .allow = true };
+    if (!d->log)
+        return true;
+    bool readable = asked_class(h, data_class);
+    snprintf(d->tenant, sizeof d->tenant, "%s", tenant ? tenant : "");
+    d->r.has_model = m->is_signed;
+    memcpy(d->r.model, m->note, sizeof d->r.model);
+    const struct policy_request q = { .tenant = d->tenant, .model = m->is_signed ? m->name : NULL,
+                                      .data_class = !readable ? "?" : data_class[0] ? data_class : NULL,
+                                      .is_signed = d->r.has_reqsig };
+    trustlog_decide(d->log, &q, out);
+    d->decided = true;
+    d->r.allow = out->allow;
+    snprintf(d->r.rule, sizeof d->r.rule, "%s", out->rule);
+    snprintf(d->r.data_class, sizeof d->r.data_class, "%s", out->data_class);
+    return out->allow;
+}
+
+void draft_deny(struct draft *d, const char *rule)
+{
+    if (!d->log)
+        return;
+    d->decided = true;
+    d->r.allow = false;
+    snprintf(d->r.rule, sizeof d->r.rule, "%s", rule);
+}
+
+void draft_response(struct draft *d, const void *data, size_t n)
+{
+    if (!d->log)
+        return;
+    d->r.has_response = true;
+    commit_add(&d->response, data, n);
+}
+
+void draft_tokens(struct draft *d, int64_t n)
+{
+    d->r.tokens_out += (uint64_t)n;
+}
+
+void draft_usage(struct draft *d, const json_t *usage)
+{
+    int64_t prompt = (int64_t)d->r.tokens_in, output = (int64_t)d->r.tokens_out, seed = (int64_t)d->r.seed;
+    const char *sampling = NULL;
+    if (!d->log)
+        return;
+    jsonx_get_int(usage, "prompt_tokens", 0, INT64_MAX, &prompt, NULL);
+    jsonx_get_int(usage, "completion_tokens", 0, INT64_MAX, &output, NULL);
+    jsonx_get_int(usage, "seed", 0, INT64_MAX, &seed, NULL);
+    jsonx_get_string(usage, "sampling", &sampling, NULL);
+    d->r.tokens_in = (uint64_t)prompt;
+    d->r.tokens_out = output > (int64_t)d->r.tokens_out ? (uint64_t)output : d->r.tokens_out;
+    d->r.has_seed |= json_is_integer(json_object_get(usage, "seed"));
+    d->r.seed = (uint64_t)seed;
+    if (sampling)
+        snprintf(d->r.sampling, sizeof d->r.sampling, "%s", sampling);
+}
+
+void draft_file(struct draft *d, const char *finish, trustlog_done done, void *arg)
+{
+    if (!d->log || d->filed)
+        return;
+    d->filed = true;
+    if (!d->decided)
+        draft_deny(d, "gate/request");
+    d->r.has_response |= d->r.allow; /* an answer that was cut before its first byte commits to nothing, but says so */
+    commit_end(&d->response, d->r.response);
+    snprintf(d->r.finish, sizeof d->r.finish, "%s", finish);
+    d->r.ended = clock_wall_s();
+    if (d->r.ended < d->r.started)
+        d->r.ended = d->r.started; /* the clock was turned back */
+    trustlog_receipt(d->log, &d->r, d->tenant, done, arg);
+}
+
+void draft_headers(const struct draft *d, struct span note, struct buf *lines)
+{
+    struct buf b = { 0 };
+    if (!d->log)
+        return;
+    http_field_write(lines, "TW-Receipt-Id", d->r.id);
+    if (!d->r.sealed) {
+        code_base64(&b, d->salt, sizeof d->salt);
+        http_field_write(lines, "TW-Receipt-Salt", buf_str(&b));
+    }
+    buf_clear(&b);
+    if (note.len) {
+        code_base64(&b, note.data, note.len);
+        http_field_write(lines, "TW-Receipt", buf_str(&b));
+    }
+    buf_release(&b);
+}
+
+void draft_comment(struct span note, struct buf *out)
+{
+    buf_puts(out, ": tw-receipt ");
+    code_base64(out, note.data, note.len);
+    buf_puts(out, "\n\n");
+}
+
+/* ---- replies that wait for their receipt */
+
+struct waiting {
+    struct waiting *next, *prev;
+    struct front *front;
+    struct http_exchange *x; /* NULL: its client left */
+    struct draft draft;
+    int status;
+    struct buf type, headers, body;
+};
+
+bool receipts_wanted(struct front *f, const struct http_exchange *x)
+{
+    const struct route *r = route_of(x);
+    return f->trust && r->id_prefix;
+}
+
+static void release(struct waiting *w)
+{
+    if (w->prev)
+        w->prev->next = w->next;
+    else
+        w->front->waiting = w->next;
+    if (w->next)
+        w->next->prev = w->prev;
+    buf_release(&w->type);
+    buf_release(&w->headers);
+    buf_release(&w->body);
+    mem_free(w);
+}
+
+static void receipt_is_there(void *arg, const struct trustlog_answer *a)
+{
+    struct waiting *w = arg;
+    struct http_exchange *x = w->x;
+    static const char broken[] = "{\"error\":{\"message\":\"the receipt of this request could not be kept\","
+                                 "\"type\":\"server_error\"}}";
+    if (x && a->code) {
+        const struct http_reply r = { .status = 503, .content_type = "application/json", .close = true };
+        front_reply_bytes(w->front, x, &r, broken, sizeof broken - 1);
+    } else if (x) {
+        draft_headers(&w->draft, a->text, &w->headers);
+        const struct http_reply r = { .status = w->status, .content_type = buf_str(&w->type),
+                                      .headers = buf_str(&w->headers) };
+        front_reply_bytes(w->front, x, &r, w->body.data, w->body.len);
+    }
+    release(w);
+}
+
+/* Which refusal of ours a status stands for, in a receipt. */
+static const char *rule_of(const struct error *e)
+{
+    switch (e->status) {
+    case 401: return "gate/key";
+    case 403: return "limit/model";
+    case 404: return "gate/not-found";
+    case 409:
+    case 422: return "gate/repeat";
+    case 421: return "gate/host";
+    case 429: return "limit/rate";
+    default: return e->status >= 500 ? "limit/busy" : "gate/request";
+    }
+}
+
+static struct waiting *hold(struct front *f, struct http_exchange *x, const struct draft *d, int status)
+{
+    struct waiting *w = MEM_NEW(struct waiting);
+    *w = (struct waiting){ .front = f, .x = x, .next = f->waiting, .status = status };
+    if (w->next)
+        w->next->prev = w;
+    f->waiting = w;
+    if (d && d->log)
+        w->draft = *d;
+    else
+        draft_begin(&w->draft, f->trust, NULL, http_request_body(x));
+    http_exchange_set_user(x, NULL);
+    http_request_hold(x);
+    return w;
+}
+
+void receipts_refuse(struct front *f, struct http_exchange *x, const struct draft *d, const struct error *e,
+                     const char *headers)
+{
+    struct waiting *w = hold(f, x, d, e->status);
+    if (!w->draft.decided || e->status == 429)
+        draft_deny(&w->draft, rule_of(e));
+    buf_puts(&w->headers, headers ? headers : "");
+    buf_puts(&w->type, "application/json");
+    error_body(route_of(x)->dialect, e, &w->body);
+    draft_response(&w->draft, w->body.data, w->body.len);
+    draft_file(&w->draft, w->draft.r.allow ? "error" : "denied", receipt_is_there, w);
+}
+
+void receipts_problem(struct front *f, struct http_exchange *x, const struct draft *d,
+                      const struct policy_decision *why)
+{
+    struct waiting *w = hold(f, x, d, 403);
+    buf_puts(&w->type, "application/problem+json");
+    policy_problem(why, &w->body);
+    draft_response(&w->draft, w->body.data, w->body.len);
+    draft_file(&w->draft, "denied", receipt_is_there, w);
+}
+
+static struct waiting *find(struct front *f, const struct http_exchange *x)
+{
+    struct waiting *w = f->waiting;
+    while (w && w->x != x)
+        w = w->next;
+    return w;
+}
+
+bool receipts_waiting(struct front *f, const struct http_exchange *x)
+{
+    return find(f, x) != NULL;
+}
+
+bool receipts_gone(struct front *f, const struct http_exchange *x)
+{
+    struct waiting *w = find(f, x);
+    if (w)
+        w->x = NULL;
+    return w != NULL;
+}

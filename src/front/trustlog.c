@@ -1,0 +1,267 @@
+/* trustlog -- see trustlog.h: what is decided at the start, and what the loop asks. The thread is trustlog_thread.c. */
+#include "front/trustlog.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "front/spawn.h"
+#include "front/trustlog_impl.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- start */
+
+static enum err_code start_keeper(struct trustlog *t, struct err *e)
+{
+    const char *argv[] = { "/proc/self/exe", "keeper", "--site", t->site.dir, "--boot", t->boot,
+                           t->best_effort ? "--best-effort" : NULL, NULL };
+    int socket = -1;
+    enum err_code c = spawn_engine(argv, &t->keeper_pid, &socket, e);
+    if (!c) {
+        c = keeper_client_open(socket, &t->keeper, e);
+        if (c)
+            close(socket);
+    }
+    return c ? err_prefix(e, "the keeper did not start") : ERR_OK;
+}
+
+static enum err_code open_log(struct trustlog *t, struct err *e)
+{
+    struct buf dir = { 0 };
+    buf_printf(&dir, "%s/log", t->site.pub);
+    const struct tlog_options o = { .dir = buf_str(&dir), .key = t->keeper.log, .sign = keeper_client_sign,
+                                    .sign_ctx = &t->keeper, .witnessed = site_is_witnessed(&t->site) };
+    enum err_code c = tlog_open(&o, &t->log, e);
+    buf_release(&dir);
+    return c;
+}
+
+/* Which boot was the last, from <dir>/boot; "" for the first. */
+static void read_previous(struct trustlog *t)
+{
+    struct buf path = { 0 }, text = { 0 };
+    struct span rest, line;
+    buf_printf(&path, "%s/boot", t->site.dir);
+    if (!file_read(buf_str(&path), sizeof t->previous, &text, NULL)) {
+        rest = (struct span){ buf_str(&text), text.len };
+        if (span_line(&rest, &line) && line.len < sizeof t->previous)
+            snprintf(t->previous, sizeof t->previous, "%.*s", (int)line.len, line.data);
+    }
+    buf_release(&path);
+    buf_release(&text);
+}
+
+static enum err_code write_boot(const struct trustlog *t, struct err *e)
+{
+    struct buf path = { 0 }, text = { 0 };
+    buf_printf(&path, "%s/boot", t->site.dir);
+    buf_printf(&text, "%s\n", t->boot);
+    enum err_code c = file_write(buf_str(&path), text.data, text.len, e);
+    buf_release(&path);
+    buf_release(&text);
+    return c;
+}
+
+/* Where this node stands: the policy says, or the operator. */
+static enum err_code find_place(struct trustlog *t, const struct trustlog_options *o, struct err *e)
+{
+    struct policy_decision d = { 0 };
+    snprintf(t->place, sizeof t->place, "%s", o->place ? o->place : t->chain->site);
+    snprintf(t->jurisdiction, sizeof t->jurisdiction, "%.2s", o->jurisdiction ? o->jurisdiction : "ZZ");
+    if (!t->policy.policy)
+        return ERR_OK;
+    policy_decide(t->policy.policy, &(struct policy_request){ .site = t->place }, &d);
+    if (!d.jurisdiction[0])
+        return err_set(e, ERR_INVALID, "the signed policy knows no site '%s': name one of its sites with --site",
+                       t->place);
+    if (o->jurisdiction && strcmp(o->jurisdiction, d.jurisdiction))
+        return err_set(e, ERR_INVALID, "the signed policy puts the site '%s' in %s, not in %s", t->place,
+                       d.jurisdiction, o->jurisdiction);
+    memcpy(t->jurisdiction, d.jurisdiction, sizeof t->jurisdiction);
+    return ERR_OK;
+}
+
+static enum err_code start(struct trustlog *t, const struct trustlog_options *o, struct err *e)
+{
+    int64_t now = clock_wall_s();
+    uint8_t last[HASH_BYTES];
+    site_open(&t->site, o->dir);
+    t->chain = MEM_NEW(struct chain);
+    boot_id(t->boot);
+    read_previous(t);
+    enum err_code c = trust_init(e);
+    if (!c)
+        c = served_chain(&t->site, now, t->chain, e);
+    if (!c)
+        c = numerics_build(t->build, e);
+    if (!c)
+        c = start_keeper(t, e);
+    if (!c)
+        c = open_log(t, e);
+    if (!c)
+        c = evidence_recover(t->site.pub, t->previous, t->log, &t->previous_receipts, last, e);
+    if (!c)
+        c = served_policy(&t->site, t->log, t->chain, now, &t->policy, e);
+    if (!c)
+        c = served_release(&t->site, t->log, t->chain, now, t->release, e);
+    if (!c)
+        c = find_place(t, o, e);
+    if (!c)
+        c = evidence_open(t->site.pub, t->boot, t->log, &t->evidence, e);
+    if (!c)
+        c = write_boot(t, e);
+    if (!c) /* whoever gets a receipt before an engine is ready finds its key in this one */
+        c = trustlog_log_node(t, &(struct trustlog_engine){ .epoch = 0 }, t->first_node, e);
+    return c;
+}
+
+enum err_code trustlog_open(const struct trustlog_options *o, struct trustlog **out, struct err *e)
+{
+    struct trustlog *t = MEM_NEW(struct trustlog);
+    t->loop = o->loop;
+    t->failed = o->failed;
+    t->arg = o->arg;
+    t->best_effort = o->best_effort;
+    t->keeper_pid = -1;
+    t->keeper.fd = -1;
+    pthread_mutex_init(&t->lock, NULL);
+    pthread_mutex_init(&t->owner, NULL);
+    enum err_code c = start(t, o, e);
+    if (!c)
+        c = trustlog_thread_start(t, e);
+    if (c) {
+        trustlog_close(t);
+        return c;
+    }
+    log_line(LOG_INFO, "front", "evidence of site %s, boot %.8s: policy %.15s, %s, %s keys in %s", t->place, t->boot,
+             t->policy.hash, t->jurisdiction, t->chain->development ? "development" : "production", t->keeper.memory);
+    *out = t;
+    return ERR_OK;
+}
+
+void trustlog_close(struct trustlog *t)
+{
+    enum { GRACE_MS = 3000 };
+    if (!t)
+        return;
+    trustlog_thread_stop(t);
+    evidence_close(t->evidence);
+    tlog_close(t->log);
+    if (t->keeper.fd >= 0)
+        keeper_client_close(&t->keeper);
+    if (t->keeper_pid > 0)
+        spawn_end(&t->keeper_pid, GRACE_MS, NULL, 0);
+    served_policy_release(&t->policy);
+    if (t->chain)
+        chain_release(t->chain);
+    mem_free(t->chain);
+    site_close(&t->site);
+    pthread_mutex_destroy(&t->lock);
+    pthread_mutex_destroy(&t->owner);
+    mem_free(t);
+}
+
+/* ---- what the loop asks and is answered at once */
+
+const char *trustlog_place(const struct trustlog *t)
+{
+    return t->place;
+}
+
+const char *trustlog_boot(const struct trustlog *t)
+{
+    return t->boot;
+}
+
+const char *trustlog_public(const struct trustlog *t)
+{
+    return t->site.pub;
+}
+
+const uint8_t *trustlog_build(const struct trustlog *t)
+{
+    return t->build;
+}
+
+struct span trustlog_policy_text(const struct trustlog *t)
+{
+    return (struct span){ buf_str(&t->policy.text), t->policy.text.len };
+}
+
+void trustlog_decide(const struct trustlog *t, const struct policy_request *q, struct policy_decision *out)
+{
+    struct policy_request here = *q;
+    here.site = t->place;
+    *out = (struct policy_decision){ .allow = true, .rule = "builtin/no-policy" };
+    if (t->policy.policy)
+        policy_decide(t->policy.policy, &here, out);
+    memcpy(out->jurisdiction, t->jurisdiction, sizeof out->jurisdiction);
+}
+
+enum err_code trustlog_model(struct trustlog *t, const char *file, struct trustlog_model *out, struct err *e)
+{
+    const char *slash = strrchr(file, '/'), *base = slash ? slash + 1 : file;
+    struct served_model m;
+    *out = (struct trustlog_model){ 0 };
+    snprintf(out->name, sizeof out->name, "%s", base);
+    enum err_code c = trustlog_find_model(t, base, &m, e);
+    if (c || !strcmp(m.hash, "-"))
+        return c;
+    snprintf(out->name, sizeof out->name, "%s", m.name);
+    out->is_signed = code_unhash_text(out->note, span_of(m.hash));
+    memcpy(out->sha256, m.sha256, HASH_BYTES);
+    return ERR_OK;
+}
+
+uint64_t trustlog_epoch(struct trustlog *t)
+{
+    return ++t->epoch;
+}
+
+/* ---- what is asked of the thread */
+
+static struct task *new_task(enum task_kind kind, trustlog_done done, void *arg)
+{
+    struct task *k = MEM_NEW(struct task);
+    k->kind = kind;
+    k->done = done;
+    k->arg = arg;
+    return k;
+}
+
+void trustlog_receipt(struct trustlog *t, const struct receipt *r, const char *tenant, trustlog_done done, void *arg)
+{
+    struct task *k = new_task(TASK_RECEIPT, done, arg);
+    k->receipt = *r;
+    snprintf(k->name, sizeof k->name, "%s", tenant ? tenant : "");
+    trustlog_push(t, k);
+}
+
+void trustlog_get(struct trustlog *t, const char *id, bool proof, trustlog_done done, void *arg)
+{
+    struct task *k = new_task(proof ? TASK_PROOF : TASK_GET, done, arg);
+    snprintf(k->name, sizeof k->name, "%s", id);
+    trustlog_push(t, k);
+}
+
+void trustlog_offer(struct trustlog *t, int slot, uint64_t since, trustlog_done done, void *arg)
+{
+    struct task *k = new_task(TASK_OFFER, done, arg);
+    k->slot = slot;
+    k->since = since;
+    trustlog_push(t, k);
+}
+
+void trustlog_engine(struct trustlog *t, int slot, const struct trustlog_engine *g)
+{
+    struct task *k = new_task(TASK_NODE, NULL, NULL);
+    k->slot = slot;
+    k->epoch = g->epoch;
+    k->model = *g->model;
+    snprintf(k->name, sizeof k->name, "%s", g->sandbox ? g->sandbox : "");
+    buf_append(&k->out, g->ohttp_config.data, g->ohttp_config.len);
+    trustlog_push(t, k);
+}
