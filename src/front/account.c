@@ -17,6 +17,7 @@ struct accounts {
     struct loop_watch *watch;
     struct loop_timer *timer;
     struct energy *energy;
+    struct oidc *oidc;           /* NULL: keys only */
     bool locked; /* a key was seen: revoking the last one must not open the doors */
 };
 
@@ -60,18 +61,24 @@ static void each_second(void *arg)
     loop_timer_set(a->timer, EVERY_MS);
 }
 
-struct accounts *accounts_open(struct loop *l, const char *dir, const char *jurisdiction, enum accounts_mode mode,
-                               struct err *e)
+struct accounts *accounts_open(struct loop *l, const struct accounts_options *o, struct err *e)
 {
     *e = (struct err){ 0 };
-    if (mode == ACCOUNTS_OFF)
+    if (o->oidc && o->mode == ACCOUNTS_OFF) {
+        err_set(e, ERR_INVALID, "oidc needs the ledger, which was switched off");
+        return NULL;
+    }
+    if (o->mode == ACCOUNTS_OFF)
         return NULL;
     struct accounts *a = MEM_NEW(struct accounts);
     a->loop = l;
-    a->dir = mem_strdup(dir);
-    a->jurisdiction = mem_strdup(jurisdiction ? jurisdiction : "");
-    a->locked = ledger_ever_had_keys(dir, now_ms()); /* revoking the last one must not open the doors */
-    if ((a->locked || mode == ACCOUNTS_ON) && open_ledger(a, e)) {
+    a->dir = mem_strdup(o->dir);
+    a->jurisdiction = mem_strdup(o->jurisdiction ? o->jurisdiction : "");
+    /* revoking the last key must not open the doors */
+    a->locked = o->oidc || ledger_ever_had_keys(o->dir, now_ms());
+    enum err_code c = a->locked || o->mode == ACCOUNTS_ON ? open_ledger(a, e) : ERR_OK;
+    a->oidc = !c && o->oidc ? oidc_new(o->oidc, e) : NULL;
+    if (c || (o->oidc && !a->oidc)) {
         accounts_close(a);
         return NULL;
     }
@@ -87,6 +94,7 @@ void accounts_close(struct accounts *a)
     loop_watch_free(a->watch);
     loop_timer_free(a->timer);
     ledger_close(a->ledger);
+    oidc_free(a->oidc);
     energy_close(a->energy);
     mem_free(a->dir);
     mem_free(a->jurisdiction);
@@ -110,7 +118,9 @@ const struct ledger_key *accounts_key(const struct accounts *a, struct http_slic
     const struct ledger_key *key = NULL;
     if (!accounts_booking(a) || !shown.n)
         return NULL;
-    return ledger_key_lookup(a->ledger, shown.p, shown.n, now_ms(), &key) == LEDGER_FOUND ? key : NULL;
+    if (ledger_key_lookup(a->ledger, shown.p, shown.n, now_ms(), &key) == LEDGER_FOUND)
+        return key;
+    return oidc_key(a->oidc, a->ledger, shown, now_ms() / 1000);
 }
 
 /* The most tokens all choices together can have after such a prompt. */

@@ -6,6 +6,7 @@
 #ifndef FRONT_ACCOUNT_H
 #define FRONT_ACCOUNT_H
 #include "base/json.h"
+#include "front/oidc.h"
 #include "ledger/ledger.h"
 #include "net/http_parse.h"
 #include "net/loop.h"
@@ -18,8 +19,12 @@ enum accounts_mode {
 
 struct accounts;
 /* NULL with ACCOUNTS_OFF or an error: *e says which (e->code ERR_OK when off). */
-struct accounts *accounts_open(struct loop *l, const char *dir, const char *jurisdiction, enum accounts_mode mode,
-                               struct err *e); /* jurisdiction: where this machine stands, or NULL */
+struct accounts_options {
+    const char *dir, *jurisdiction;  /* where this machine stands, or NULL */
+    enum accounts_mode mode;
+    const struct oidc_options *oidc; /* NULL: keys only. With it the ledger is opened at once */
+};
+struct accounts *accounts_open(struct loop *l, const struct accounts_options *o, struct err *e);
 void accounts_close(struct accounts *a); /* calls what account_settle still owes */
 bool accounts_booking(const struct accounts *a);
 void accounts_metrics(const struct accounts *a, struct buf *out); /* what was booked, in Prometheus' format */

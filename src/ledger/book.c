@@ -15,6 +15,7 @@ struct subject {
     int64_t id;
     char name[LEDGER_NAME_MAX + 1];
     int weight, priority; /* tenants */
+    int64_t tenant;       /* teams: whose it is */
     struct ledger_limits limits;
     struct meter meter;
     int64_t energy_mj, energy_tokens; /* models: what a token has cost so far, for worst cases */
@@ -199,7 +200,8 @@ void book_update(struct book *b, const struct directory *d, bool first)
         s->priority = t->priority;
     }
     for (int i = 0; i < d->team_count; i++)
-        update_subject(b, LEDGER_TEAM, d->teams[i].id, d->teams[i].name, &d->teams[i].limits);
+        update_subject(b, LEDGER_TEAM, d->teams[i].id, d->teams[i].name, &d->teams[i].limits)->tenant =
+            d->teams[i].tenant;
     for (int i = 0; i < d->model_count; i++)
         update_subject(b, LEDGER_MODEL, d->models[i].id, d->models[i].name, &d->models[i].limits);
     for (int i = 0; i < d->key_count; i++)
@@ -240,15 +242,31 @@ enum ledger_found book_find_key(const struct book *b, const uint8_t hash[LEDGER_
     return LEDGER_UNKNOWN;
 }
 
-/* ---- one request */
-
-static struct subject *find_model(const struct book *b, const char *name)
+static struct subject *find_named(const struct book *b, enum ledger_scope scope, const char *name)
 {
-    for (int i = 0; i < b->subjects[LEDGER_MODEL].count; i++)
-        if (!strcmp(b->subjects[LEDGER_MODEL].v[i]->name, name))
-            return b->subjects[LEDGER_MODEL].v[i];
+    for (int i = 0; i < b->subjects[scope].count; i++)
+        if (!strcmp(b->subjects[scope].v[i]->name, name))
+            return b->subjects[scope].v[i];
     return NULL;
 }
+
+bool book_principal(const struct book *b, const char *tenant, const char *team, struct ledger_key *out)
+{
+    const struct subject *t = find_named(b, LEDGER_TENANT, tenant), *in = NULL;
+    if (!t)
+        return false;
+    for (int i = 0; *team && i < b->subjects[LEDGER_TEAM].count; i++) {
+        const struct subject *s = b->subjects[LEDGER_TEAM].v[i];
+        if (s->tenant == t->id && !strcmp(s->name, team))
+            in = s;
+    }
+    *out = (struct ledger_key){ .tenant_id = t->id, .name = "", .tenant = t->name, .team = in ? in->name : "",
+                                .models = "", .jurisdictions = "", .role = LEDGER_USER, .weight = t->weight,
+                                .priority_max = t->priority, .team_id = in ? in->id : 0 };
+    return true;
+}
+
+/* ---- one request */
 
 /* The last price of this model, else of "*", that is in force. */
 static struct price find_price(const struct book *b, const char *model, int64_t now_ms)
@@ -369,7 +387,7 @@ static void fill_ticket(struct book *b, struct ticket *t, const struct ledger_as
     t->subjects[LEDGER_KEY] = k ? k->subject : NULL;
     t->subjects[LEDGER_TEAM] = t->booking.team ? find_subject(b, LEDGER_TEAM, t->booking.team) : NULL;
     t->subjects[LEDGER_TENANT] = find_subject(b, LEDGER_TENANT, t->booking.tenant);
-    t->subjects[LEDGER_MODEL] = find_model(b, ask->model);
+    t->subjects[LEDGER_MODEL] = find_named(b, LEDGER_MODEL, ask->model);
     t->price = find_price(b, ask->model, now_ms);
     t->held = (struct meter_amount){ { 0 } };
     t->charge = (struct charge){ 0 };

@@ -310,6 +310,11 @@ enum ledger_found ledger_key_lookup(const struct ledger *l, const char *text, si
     return ledger_key_hash(text, n, hash) ? book_find_key(l->book, hash, now_ms, out) : LEDGER_MALFORMED;
 }
 
+bool ledger_principal(const struct ledger *l, const char *tenant, const char *team, struct ledger_key *out)
+{
+    return book_principal(l->book, tenant, team, out);
+}
+
 void ledger_admit(struct ledger *l, const struct ledger_ask *ask, int64_t now_ms, struct ledger_answer *out)
 {
     if (ask->key && !ledger_key_may_be_served(ask->key, l->jurisdiction)) {

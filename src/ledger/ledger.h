@@ -81,6 +81,9 @@ enum ledger_found { LEDGER_FOUND, LEDGER_MALFORMED, LEDGER_UNKNOWN, LEDGER_EXPIR
 /* text: what came as Bearer or x-api-key. Anything but FOUND is a 401; the caller tells nobody which. */
 enum ledger_found ledger_key_lookup(const struct ledger *l, const char *text, size_t n, int64_t now_ms,
                                     const struct ledger_key **out);
+/* A key that stands for somebody another authority vouches for: id 0, role user, every model. Its tenant must be in the
+ * ledger (false: it is not); a team that is not there is none. Strings are borrowed as a key's are. */
+bool ledger_principal(const struct ledger *l, const char *tenant, const char *team, struct ledger_key *out);
 bool ledger_key_may_use(const struct ledger_key *k, const char *model);
 /* Whether its requests may be served where this machine stands: "DE" in its list fits "DE" and "DE-BY". */
 bool ledger_key_may_be_served(const struct ledger_key *k, const char *jurisdiction);

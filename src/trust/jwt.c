@@ -214,7 +214,8 @@ static json_t *decode_object(const char *text, size_t len)
 {
     uint8_t bytes[JWT_BYTES_MAX];
     size_t n = sizeof bytes;
-    json_t *v = unbase64url(text, len, bytes, &n) ? jsonx_parse((const char *)bytes, n, NULL) : NULL;
+    bool ok = unbase64url(text, len, bytes, &n) && !memmem(bytes, n, "\\u0000", 6); /* no text that ends early */
+    json_t *v = ok ? jsonx_parse((const char *)bytes, n, NULL) : NULL;
     if (json_is_object(v))
         return v;
     json_decref(v);
