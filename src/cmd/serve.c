@@ -244,7 +244,12 @@ int cmd_serve(int argc, char **argv)
     f.trust_jurisdiction = o.jurisdiction;
     f.trust_best_effort = strcmp(o.sandbox, "enforce") != 0;
     f.ledger = o.no_ledger ? ACCOUNTS_OFF : o.ledger ? ACCOUNTS_ON : ACCOUNTS_AUTO;
+    f.oidc = o.oidc;
     enum err_code c = parse_listen(o.listen, address, sizeof address, &f.http.port, &e);
+    if (!c && o.book && strcmp(o.book, "auto") && strcmp(o.book, "always") && strcmp(o.book, "never"))
+        c = err_set(&e, ERR_INVALID, "ledger: book is auto, always or never");
+    else if (!c && o.book && f.ledger == ACCOUNTS_AUTO)
+        f.ledger = !strcmp(o.book, "always") ? ACCOUNTS_ON : !strcmp(o.book, "never") ? ACCOUNTS_OFF : f.ledger;
     if (!c && o.ledger && o.no_ledger)
         c = err_set(&e, ERR_INVALID, "--ledger and --no-ledger: one of them");
     if (!c)

@@ -134,7 +134,9 @@ struct front *front_new(const struct front_options *o, struct err *e)
     f->started_s = clock_wall_s();
     f->keys = keys_load(o->key_file, o->plain_key, e);
     f->loop = f->keys ? loop_new(e) : NULL;
-    f->accounts = f->loop ? accounts_open(f->loop, o->ledger_dir, o->ledger, e) : NULL;
+    struct accounts_options accounts = { o->ledger_dir, o->trust_jurisdiction, o->ledger,
+                                         o->oidc.issuer ? &o->oidc : NULL };
+    f->accounts = f->loop ? accounts_open(f->loop, &accounts, e) : NULL;
     f->recents = recents_new();
     f->repeats = repeats_new();
     bool booked = f->accounts || o->ledger == ACCOUNTS_OFF;
