@@ -38,6 +38,8 @@ static json_t *general_options(const struct serve_options *o)
     set_int(v, "batch", o->batch);
     set_text(v, "kv_type", o->kv_type);
     set_text(v, "isa", o->isa);
+    if (o->matryoshka)
+        json_object_set_new(v, "matryoshka", json_true());
     set_text(v, "sandbox", o->sandbox);
     set_int(v, "max_body", o->max_body);
     json_object_set_new(v, "log_json", json_boolean(o->log_json));

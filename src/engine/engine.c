@@ -31,6 +31,7 @@ struct engine {
     struct sandbox_report sandbox;
     json_t *trust;            /* hello's trust object; NULL: no evidence is kept */
     struct identity *identity;
+    struct vault *vault;      /* opens sealed requests; the link's reader's while serving */
     int64_t progress_ns;
     json_t *defaults;         /* fields requests have unless they say otherwise, or NULL */
     bool measure;             /* the front only asks what the model would need */
@@ -58,6 +59,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_int(o, "max_body", 1, BODY_BYTES_MAX, &g->body_max, e);
     c = c ? c : jsonx_get_string(o, "isa", &isa, e);
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
+    c = c ? c : jsonx_get_bool(o, "matryoshka", &r->matryoshka, e);
     c = c ? c : jsonx_get_string(o, "sandbox", &sandbox, e);
     if (c)
         return c;
@@ -144,7 +146,9 @@ static void send_ready(const struct engine *g)
         code_hex(hex, identity_numerics(g->identity), HASH_BYTES);
         buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"sandbox\":", hex);
         jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
-        buf_puts(&b, "}");
+        buf_puts(&b, ",\"ohttp\":\"");
+        vault_config(g->vault, &b);
+        buf_puts(&b, "\"}");
     }
     buf_puts(&b, "}");
     send_json(g, FRAME_HELLO, &b);
@@ -190,7 +194,9 @@ static bool handle(struct job_table *jobs, struct message *m)
         engine_job_cancel(jobs, m->id, m->attempt);
     else if (m->kind == MESSAGE_CREDIT)
         engine_job_credit(jobs, m->id, m->attempt, m->credit);
-    mem_free(m);
+    else if (m->kind == MESSAGE_RECEIPT)
+        engine_job_receipt(jobs, m->id, m->attempt, (struct span){ buf_str(&m->note), m->note.len });
+    engine_message_free(m);
     return open;
 }
 
@@ -209,7 +215,8 @@ static void serve(struct engine *g)
     struct metric metric = { 0 };
     struct sched *sched = g->runtime->sched;
     struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .body_max = (size_t)g->body_max,
-                                                           .model = &g->runtime->api });
+                                                           .model = &g->runtime->api ,
+                                                           .vault = g->vault });
     struct job_table *jobs = engine_job_table_new(sched, link, &metric);
     int64_t stats_ns = 0;
     int rows = 0;
@@ -246,6 +253,7 @@ enum err_code engine_run(int socket, struct err *e)
     struct engine g = { .socket = socket, .model_fd = -1, .options = runtime_defaults(), .body_max = 32 << 20 };
     g.options.progress = on_progress;
     g.options.progress_arg = &g;
+    g.options.encoders = true;
     enum err_code c = receive_hello(&g, e);
     if (!c) {
         g.options.isa = kern_isa_detect(g.options.isa); /* asks the system for AMX tiles: before the sandbox */
@@ -259,6 +267,8 @@ enum err_code engine_run(int socket, struct err *e)
         c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
     if (!c && !g.measure)
         c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
+    if (!c)
+        c = vault_new(g.trust, &g.vault, e);
     if (g.model_fd >= 0)
         close(g.model_fd);
     if (g.options.draft_fd >= 0)
@@ -275,6 +285,7 @@ enum err_code engine_run(int socket, struct err *e)
     send_ready(&g);
     serve(&g);
     runtime_close(g.runtime);
+    vault_free(g.vault);
     json_decref(g.defaults);
     identity_free(g.identity);
     json_decref(g.trust);

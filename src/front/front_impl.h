@@ -9,7 +9,9 @@
 #include "front/link.h"
 #include "front/models.h"
 #include "front/receipts.h"
+#include "front/recent.h"
 #include "front/repeat.h"
+#include "front/telemetry.h"
 
 struct front;
 struct relay;
@@ -25,7 +27,7 @@ struct route {
     bool open;                  /* asks for no key */
 };
 
-enum { METRIC_ROUTES_MAX = 32, METRIC_STATUS_FIRST = 100, METRIC_STATUS_END = 600, METRIC_BUCKETS = 12 };
+enum { METRIC_ROUTES_MAX = 64, METRIC_STATUS_FIRST = 100, METRIC_STATUS_END = 600, METRIC_BUCKETS = 12 };
 
 struct metrics {
     int64_t requests[METRIC_ROUTES_MAX][METRIC_STATUS_END - METRIC_STATUS_FIRST]; /* by route index, status */
@@ -44,8 +46,10 @@ struct front {
     struct introductions *introductions;  /* of engines, to it */
     struct asking *asking;                /* questions to it */
     struct waiting *waiting;              /* replies that wait for their receipt */
+    struct recents *recents;              /* requests to look at */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct models *models;
+    struct telemetry *telemetry;          /* NULL: none */
     struct relay *relays;                 /* in flight */
     int relay_count;
     bool draining;
@@ -78,9 +82,12 @@ void answer_stats(struct front *f, struct http_exchange *x, const struct route *
 void answer_metrics(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_console(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_unknown(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_requests(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_tco(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_load(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_admin(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_sealed(struct front *f, struct http_exchange *x, const struct route *r);
 
 /* evidence.c: /v1/evidence, /v1/receipts/{id}, /log/... */
 void answer_evidence(struct front *f, struct http_exchange *x, const struct route *r);

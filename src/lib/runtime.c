@@ -115,7 +115,7 @@ static enum err_code load_model(struct runtime *r, const struct gguf_file *f, co
     if (!c && model_facts(r->model)->vocab != vocab_size(r->vocab))
         c = err_set(e, ERR_CORRUPT, "the model has %d output rows and its tokenizer %d tokens",
                     model_facts(r->model)->vocab, vocab_size(r->vocab));
-    if (!c && !model_facts(r->model)->causal)
+    if (!c && !model_facts(r->model)->causal && !o->encoders)
         c = err_set(e, ERR_UNSUPPORTED, "'%s' is an encoder; it cannot generate text", model_facts(r->model)->arch);
     return c;
 }
@@ -194,6 +194,18 @@ static enum err_code start_sched(struct runtime *r, const struct runtime_options
     return sched_new(r->model, r->pool, &so, &r->sched, e);
 }
 
+/* A file that says nothing: an encoder's mean, a decoder's last token. */
+static struct api_pooling pooling_of(const struct model *m, const struct runtime_options *o)
+{
+    const struct model_facts *f = model_facts(m);
+    struct api_pooling p = { .how = f->pooling, .dim = f->dim, .labels = f->labels, .encoder = !f->causal,
+                             .segments = f->has_segments, .matryoshka = o->matryoshka };
+    bool decoder_can = p.how == MODEL_POOL_MEAN || p.how == MODEL_POOL_LAST;
+    if (f->causal ? !decoder_can : p.how == MODEL_POOL_UNSAID)
+        p.how = f->causal ? MODEL_POOL_LAST : f->labels ? MODEL_POOL_RANK : MODEL_POOL_MEAN;
+    return p;
+}
+
 enum err_code runtime_open(int fd, const char *name, const struct runtime_options *o, struct runtime **out,
                            struct err *e)
 {
@@ -218,7 +230,8 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
         runtime_close(r);
         return c;
     }
-    r->api = (struct api_model){ .id = r->id, .vocab = r->vocab, .chat = r->chat, .ctx = sched_ctx(r->sched) };
+    r->api = (struct api_model){ .id = r->id, .vocab = r->vocab, .chat = r->chat, .ctx = sched_ctx(r->sched),
+                                 .pooling = pooling_of(r->model, o) };
     *out = r;
     return ERR_OK;
 }
