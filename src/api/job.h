@@ -48,6 +48,7 @@ struct api_choice {
 
 struct api_writer;
 struct api_route;
+struct api_vectors;
 struct api_job {
     enum api_dialect dialect;
     const struct api_writer *writer; /* what becomes of the answer */
@@ -73,6 +74,7 @@ struct api_job {
     uint64_t space;
     struct api_measure measured;
     bool keep_ids;
+    struct api_vectors *vectors;   /* texts that become vectors (vectors.h), or NULL */
     struct buf ready;              /* no choices: the whole answer, known when the request was read */
     struct { int sequence, opened; bool open; } blocks; /* of a stream: blocks.h */
     int drafts_accepted, drafts_rejected; /* guesses that were checked */

@@ -140,6 +140,12 @@ void api_choice_finish(struct api_job *j, int choice, enum infer_finish why, str
     struct api_choice *c = &j->choices[choice];
     if (c->finish != INFER_RUNNING)
         return;
+    if (j->vectors) {
+        c->finish = why;
+        if (why != INFER_STOP && j->failed == INFER_RUNNING)
+            j->failed = why;
+        return;
+    }
     if (!c->stopped) { /* what was held back was no stop string after all */
         vocab_stream_finish(&c->stream, &c->pending);
         release(j, choice, c->pending.len, true, out);
