@@ -727,12 +727,8 @@ void answer_sealed(struct front *f, struct http_exchange *x, const struct route 
         front_reply_error(f, x, &(struct error){ .status = 400, .message = "TW-Max-Tokens is a number" }, NULL);
         return;
     }
-<<<<<<< HEAD
-    if (!link || link_state(link) != LINK_READY) { /* the key died with its engine, or never was */
-=======
     /* The key died with its engine, or never was: the client asks for the offer and seals again. */
     if (!link || link_state(link) != LINK_READY) {
->>>>>>> receipts
         front_reply_error(f, x, &(struct error){ .status = 503, .code = "sealed_key_gone",
                           .message = "no engine here has the key this was sealed to; ask /v1/evidence again" },
                           "Retry-After: 1\r\n");

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "gguf/gguf.h"
 #include "sched/draft_model.h"
+#include "text/grammar_join.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -72,7 +73,7 @@ static struct grammar_trie *make_trie(const void *vocab)
     struct buf bytes = { 0 };
     for (size_t i = 0; i < n; i++) {
         at[i] = bytes.len;
-        vocab_token_bytes(v, (int)i, false, &bytes);
+        grammar_token_bytes(v, (int)i, &bytes);
     }
     at[n] = bytes.len;
     for (size_t i = 0; i < n; i++)
@@ -233,6 +234,8 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
     }
     r->api = (struct api_model){ .id = r->id, .vocab = r->vocab, .chat = r->chat, .ctx = sched_ctx(r->sched),
                                  .trie = r->trie, .pooling = pooling_of(r->model, o) };
+    if (r->chat)
+        r->api.form = r->form = api_form_new(&r->api);
     *out = r;
     return ERR_OK;
 }
@@ -282,6 +285,7 @@ void runtime_close(struct runtime *r)
     sched_free(r->sched);
     model_free(r->model);
     model_free(r->draft);
+    calls_form_free(r->form);
     template_free(r->chat);
     grammar_trie_free(r->trie);
     vocab_free(r->vocab);
