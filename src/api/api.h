@@ -32,12 +32,18 @@ struct api_model {
     const char *id;               /* as shown to clients */
     const struct vocab *vocab;
     const struct template *chat;  /* NULL: the file has no chat template, chat requests are 400 */
+    const struct calls_form *form; /* how it writes calls and thoughts, from api_form_new; NULL: found for each request */
     int ctx;                      /* positions a sequence may have */
     struct api_pooling pooling;
     int top_k_default;            /* and other defaults the file or configuration gives; 0 = ours */
     const json_t *defaults;       /* fields a body has unless it says otherwise; NULL: none */
     const char *fingerprint;      /* system_fingerprint of responses; NULL: the id */
 };
+
+/* From the chat template, which the model must have; some ten renderings. Free with calls_form_free. */
+struct calls_form;
+struct calls_form *api_form_new(const struct api_model *m);
+void calls_form_free(struct calls_form *f);
 
 struct api_store; /* store.h: the conversations /v1/responses may go on with */
 

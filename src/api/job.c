@@ -61,6 +61,20 @@ static void write_head(struct api_job *j)
     jsonx_quote(print, strlen(print), &j->head);
 }
 
+/* Where there may be calls or thoughts, each choice tells them apart. */
+static void begin_replies(struct api_job *j)
+{
+    struct api_tools *t = &j->tools;
+    if (!t->form || j->text_only || (!t->form->think_open && !t->list && !t->form->skips))
+        return;
+    for (int i = 0; i < api_job_choices(j); i++) {
+        struct reply_spec s = { .form = t->form, .tools = t->choice == API_CALL_NEVER ? NULL : t->allowed,
+                                .thoughts = t->form->think_open != NULL, .in_thought = t->in_thought,
+                                .live = true, .seed = j->id, .choice = i };
+        j->choices[i].reply = reply_new(&s);
+    }
+}
+
 /* The answer is known: nothing is to be generated. */
 static void drop_prompts(struct api_job *j)
 {
@@ -93,6 +107,7 @@ static bool read_body(struct api_job *j, const json_t *body, const struct api_re
     if (!check_lengths(j, chat ? "messages" : "prompt", error))
         return false;
     j->choices = mem_new((size_t)api_job_choices(j), sizeof *j->choices);
+    begin_replies(j);
     write_head(j);
     return true;
 }
@@ -177,6 +192,7 @@ void api_job_free(struct api_job *j)
     for (int i = 0; j->choices && i < api_job_choices(j); i++) {
         buf_release(&j->choices[i].pending);
         api_parts_release(&j->choices[i].parts);
+        reply_free(j->choices[i].reply);
         mem_free(j->choices[i].tokens);
         vocab_ids_release(&j->choices[i].ids);
         buf_release(&j->choices[i].stop_text);
@@ -188,6 +204,7 @@ void api_job_free(struct api_job *j)
     mem_free(j->echo_text);
     mem_free(j->params.bias);
     grammar_free(j->grammar);
+    api_tools_release(&j->tools);
     mem_free(j->id);
     stop_set_release(&j->stops);
     buf_release(&j->head);

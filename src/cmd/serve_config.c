@@ -43,6 +43,8 @@ static const struct setting settings[] = {
     { "speed", "speculate", TEXT, AT(speculate), 0, 0 },
     { "speed", "target-itl-ms", INT, AT(itl_ms), 1, 600000 },
     { "speed", "target-ttft-ms", INT, AT(ttft_ms), 1, 600000 },
+    { "telemetry", "otlp", TEXT, AT(otlp), 0, 0 },
+    { "telemetry", "service-name", TEXT, AT(service_name), 0, 0 },
     { "telemetry", "log-json", BOOL, AT(log_json), 0, 0 },
     { "telemetry", "log-requests", BOOL, AT(log_requests), 0, 0 },
 };

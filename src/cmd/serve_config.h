@@ -8,9 +8,10 @@ struct serve_options {
     struct opt_strings models, allowed_hosts;
     const json_t *model_list; /* the file's `models`, as it is: serve_models.c reads it */
     const char *listen, *state, *models_dir, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
+    const char *otlp, *service_name;
     const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
     int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s;
-    const char *speculate;
+    const char *speculate, *draft;
     int64_t itl_ms, ttft_ms;
     bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust;
 };
@@ -26,7 +27,7 @@ struct serve_options {
  *               matryoshka: true }
  *     trust: { dir: DIR, site: NAME, jurisdiction: DE }
  *     speed: { speculate: auto, target-itl-ms: 150, target-ttft-ms: 2000 }
- *     telemetry: { log-json: true, log-requests: false }
+ *     telemetry: { log-json: true, log-requests: false, otlp: "http://collector:4318", service-name: NAME }
  *
  * An unknown key, a wrong type or a value out of bounds is refused with its line. */
 enum err_code serve_config_read(const char *path, struct yaml_doc *doc, struct serve_options *o, struct err *e);

@@ -99,8 +99,8 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     if (c)
         return c;
     json_t *hello = NULL;
-    if (f.kind != FRAME_HELLO || fd_count != 1)
-        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor");
+    if (f.kind != FRAME_HELLO || fd_count < 1 || fd_count > 2)
+        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor or two");
     else if (!(hello = jsonx_parse(f.payload, f.length, e)))
         c = e->code;
     else
@@ -108,6 +108,7 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     g->measure = json_is_true(json_object_get(hello, "measure"));
     g->trust = json_incref(json_object_get(hello, "trust"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
+    g->options.draft_fd = fd_count > 1 ? fds[1] : -1;
     json_decref(hello);
     buf_release(&in);
     return c;
@@ -270,6 +271,8 @@ enum err_code engine_run(int socket, struct err *e)
         c = vault_new(g.trust, &g.vault, e);
     if (g.model_fd >= 0)
         close(g.model_fd);
+    if (g.options.draft_fd >= 0)
+        close(g.options.draft_fd);
     if (c)
         send_failure(&g, e);
     if (c || g.measure) {

@@ -156,7 +156,7 @@ static size_t send_with_tokens(struct job *j)
     return n;
 }
 
-/* What the front needs for the receipt of a sealed exchange: commitments, decision and counts, nothing of its content. */
+/* What the front needs for the receipt of a sealed exchange: commitments, decision, counts; nothing of its content. */
 static void ask_for_receipt(struct job *j)
 {
     struct buf b = { 0 };
@@ -451,6 +451,18 @@ void engine_job_credit(struct job_table *t, uint64_t id, uint32_t attempt, uint3
     set_paused(j, j->credit <= 0);
 }
 
+static void observe_end(const struct job *j, int64_t now)
+{
+    struct metric *m = j->table->metric;
+    engine_metric_observe(m, METRIC_E2E, (double)(now - j->received_ns) / 1e9);
+    engine_metric_observe(m, METRIC_PROMPT, j->usage.prompt_tokens);
+    engine_metric_observe(m, METRIC_OUTPUT, j->usage.completion_tokens);
+    if (!j->first_ns || !j->started_ns)
+        return;
+    engine_metric_observe(m, METRIC_PREFILL, (double)(j->first_ns - j->started_ns) / 1e9);
+    engine_metric_observe(m, METRIC_DECODE, (double)(now - j->first_ns) / 1e9);
+}
+
 void engine_job_flush_all(struct job_table *t)
 {
     for (struct job **at = &t->jobs; *at;) {
@@ -473,7 +485,7 @@ void engine_job_flush_all(struct job_table *t)
         }
         send_end(j);
         if (!j->cancelled)
-            engine_metric_observe(t->metric, METRIC_E2E, (double)(clock_mono_ns() - j->received_ns) / 1e9);
+            observe_end(j, clock_mono_ns());
         *at = j->next;
         t->count--;
         free_job(j);

@@ -56,12 +56,14 @@ struct relay {
     int used;                 /* data frames since credit was last given */
     int status;
     int64_t started_ns;
+    struct recent_line *line; /* where people can see it; may be NULL */
     struct bill bill;
     struct buf lines;         /* header lines of the rate limits */
     bool ending;              /* the engine is done; the reply ends when bill and receipt are on disk */
     struct draft draft;       /* of its receipt */
     struct buf tail, usage;   /* of a stream: the event that ends it; what it took, for who asked */
     const char *finish;       /* for the receipt */
+    struct trace trace;
     bool sealed;              /* only the engine can read it */
     struct receipt_ask *ask;  /* its receipt is being made */
 };
@@ -80,6 +82,7 @@ static void relay_free(struct relay *r)
         link_call_close(r->link, &r->call);
         models_released(f->models, r->link);
     }
+    recent_close(r->line, r->status ? r->status : r->x ? 200 : 499);
     account_abandon(f->accounts, &r->bill); /* unless it was settled */
     if (r->repeat >= 0)
         repeat_end(f->repeats, r->repeat, !r->bill.settled ? REPEAT_NOT_BOOKED :
@@ -99,6 +102,7 @@ static void relay_free(struct relay *r)
     f->relay_count--;
     double seconds = (double)(clock_mono_ns() - r->started_ns) / 1e9;
     metrics_seconds(f, seconds);
+    trace_send(f->telemetry, &r->trace, r->route->path);
     mem_free(r);
 }
 
@@ -189,7 +193,9 @@ static void booked(void *arg, int64_t cost_micros)
 static void take_end(struct relay *r, const struct frame *f)
 {
     json_t *end = jsonx_parse(f->payload, f->length, NULL);
+    recent_figures(r->line, end);
     draft_usage(&r->draft, json_object_get(end, "usage"));
+    trace_end_frame(&r->trace, end);
     const char *finish = json_string_value(json_object_get(end, "finish"));
     r->finish = finish && !strcmp(finish, "length") ? "length" : finish && !strcmp(finish, "failed") ? "error" : "stop";
     bool billed = account_settle(r->front->accounts, &r->bill, end, "stop", booked, r);
@@ -204,6 +210,10 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
     struct http_exchange *x = r->x;
     struct front *f = r->front;
     http_exchange_set_user(x, NULL);
+    recent_close(r->line, e->status);
+    r->line = NULL;
+    r->trace.status = r->begun ? r->status : e->status;
+    snprintf(r->trace.error, sizeof r->trace.error, "%s", e->code ? e->code : e->type ? e->type : "error");
     if (!r->begun) {
         char retry[40] = "";
         if (retry_s > 0)
@@ -271,7 +281,8 @@ static bool is_ours(const char *name)
 /* Replies whose parts are made to be read as they come. */
 static bool is_stream(const char *type)
 {
-    return type && (!strncmp(type, "text/event-stream", 17) || !strcmp(type, "message/ohttp-chunked-res") || !strncmp(type, "application/x-ndjson", 20));
+    return type && (!strncmp(type, "text/event-stream", 17) || !strcmp(type, "message/ohttp-chunked-res") ||
+                    !strncmp(type, "application/x-ndjson", 20));
 }
 
 static bool take_head(struct relay *r, const struct frame *f)
@@ -297,7 +308,7 @@ static bool take_head(struct relay *r, const struct frame *f)
     buf_append(&r->lines, lines.data, lines.len);
     buf_release(&lines);
     buf_puts(&r->type, type ? type : "application/json");
-    r->reply.status = r->status = (int)status;
+    r->reply.status = r->status = r->trace.status = (int)status;
     r->held = true;
     if (is_stream(type)) {
         draft_headers(&r->draft, SPAN(""), &r->lines);
@@ -417,6 +428,7 @@ static void take_usage(struct relay *r, const struct frame *f)
     draft_usage(&r->draft, usage);
     if (r->sealed) /* should the client leave early, its receipt says what the engine decided */
         draft_from_engine(&r->draft, json_object_get(usage, "receipt"));
+    recent_figures(r->line, usage);
     bool fits = account_usage(r->front->accounts, &r->bill, usage, &answer);
     json_decref(usage);
     if (fits)
@@ -543,7 +555,8 @@ static void send_request(struct relay *r, const struct envelope *env, int64_t al
     const char *tenant = tenant_of(r);
     json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I}", "method", h->method.p, h->method.n, "path",
                              h->path.p, h->path.n, "tenant", tenant, "created",
-                             (json_int_t)(r->draft.log ? r->draft.r.started : clock_wall_s()), "response_id", r->response_id, "deadline_ms",
+                             (json_int_t)(r->draft.log ? r->draft.r.started : clock_wall_s()), "response_id",
+                             r->response_id, "deadline_ms",
                              (json_int_t)deadline_ms(h), "priority", (json_int_t)env->priority);
     if (r->sealed)
         json_object_set_new(head, "sealed", json_string(sealed_how(h)));
@@ -590,6 +603,7 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     struct accounts *a = r->front->accounts;
     const struct ledger_key *key = accounts_key(a, keys_shown(http_request_head(r->x)));
     char id[REPEAT_ID_SIZE];
+    recent_tenant(r->line, tenant_of(r));
     if (!name_request(r, key, id))
         return false;
     int64_t choices = env->choices > 1 ? env->choices : 1, most = env->max_tokens > 0 ? env->max_tokens : 0;
@@ -608,6 +622,7 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
 static void model_ready(void *arg)
 {
     struct relay *r = arg;
+    r->trace.ready_mono_ns = clock_mono_ns();
     if (!link_call_open(r->link, &r->call)) {
         struct error busy = { .status = 503, .code = "engine_unavailable",
                               .message = "the engine cannot take this request now; try again in a moment" };
@@ -651,6 +666,7 @@ static struct relay *begin(struct front *f, struct http_exchange *x, const struc
     f->relay_count++;
     r->bill.ticket = r->repeat = -1;
     make_response_id(route->id_prefix, r->response_id, sizeof r->response_id);
+    r->line = recent_open(f->recents, r->response_id, route->path, link_model_id(link));
     draft_begin(&r->draft, f->trust, r->response_id, http_request_body(x));
     r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
     http_exchange_set_user(x, r);
@@ -666,6 +682,15 @@ static void refuse_unknown(struct front *f, struct http_exchange *x, const char 
                                              .type = "invalid_request_error", .param = "model",
                                              .code = "model_not_found" }, NULL);
     buf_release(&sentence);
+}
+
+static void begin_trace(struct relay *r)
+{
+    trace_begin(r->front->telemetry, &r->trace, http_request_head(r->x));
+    snprintf(r->trace.model, sizeof r->trace.model, "%.127s", link_model_id(r->link));
+    snprintf(r->trace.response_id, sizeof r->trace.response_id, "%s", r->response_id);
+    r->trace.max_tokens = r->env.max_tokens;
+    r->trace.stream = r->env.stream;
 }
 
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *route)
@@ -685,6 +710,7 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
     }
     struct relay *r = begin(f, x, route, link);
     r->env = env;
+    begin_trace(r);
     if (models_want(f->models, link, &r->wait))
         model_ready(r);
 }
@@ -701,7 +727,8 @@ void answer_sealed(struct front *f, struct http_exchange *x, const struct route 
         front_reply_error(f, x, &(struct error){ .status = 400, .message = "TW-Max-Tokens is a number" }, NULL);
         return;
     }
-    if (!link || link_state(link) != LINK_READY) { /* the key died with its engine, or never was: the client asks for the offer and seals again */
+    /* The key died with its engine, or never was: the client asks for the offer and seals again. */
+    if (!link || link_state(link) != LINK_READY) {
         front_reply_error(f, x, &(struct error){ .status = 503, .code = "sealed_key_gone",
                           .message = "no engine here has the key this was sealed to; ask /v1/evidence again" },
                           "Retry-After: 1\r\n");
@@ -711,6 +738,7 @@ void answer_sealed(struct front *f, struct http_exchange *x, const struct route 
     struct relay *r = begin(f, x, route, link);
     r->sealed = r->draft.r.sealed = true;
     r->env = env;
+    begin_trace(r);
     if (models_want(f->models, link, &r->wait))
         model_ready(r);
 }
@@ -729,6 +757,8 @@ void relay_gone(struct http_exchange *x, void *front)
     if (r->call.id && link_state(r->link) == LINK_READY)
         link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
     f->metrics.cancelled++;
+    r->trace.status = 499;
+    snprintf(r->trace.error, sizeof r->trace.error, "client_left");
     front_note(f, x, 499);
     account_settle(f->accounts, &r->bill, NULL, "cancelled", NULL, NULL);
     draft_file(&r->draft, "aborted", NULL, NULL);

@@ -19,6 +19,8 @@ static const struct route routes[] = {
     { "/icon.svg", M_GET, answer_console, NULL, DIALECT_OPENAI, true },
     { "/metrics", M_GET, answer_metrics, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/stats", M_GET, answer_stats, NULL, DIALECT_OPENAI, false },
+    { "/tokenworks/requests", M_GET, answer_requests, NULL, DIALECT_OPENAI, false },
+    { "/tokenworks/tco", M_POST, answer_tco, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/admin/*", M_GET | M_POST, answer_admin, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/models/*", M_POST, answer_load, NULL, DIALECT_OPENAI, false },
     { "/v1/models", M_GET, answer_models, NULL, DIALECT_OPENAI, false },

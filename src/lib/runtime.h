@@ -39,6 +39,7 @@ struct runtime {
     struct vocab *vocab;
     struct grammar_trie *trie; /* the vocabulary's bytes, for structured output */
     struct template *chat;   /* NULL: the file has none */
+    struct calls_form *form; /* how it writes tool calls and thoughts; NULL without a template */
     struct sched *sched;
     struct api_model api;
     char *id;
