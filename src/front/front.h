@@ -41,7 +41,7 @@ struct front_options {
     enum accounts_mode ledger;
     const char *trust_dir;          /* the site's folder; NULL: no evidence is kept */
     const char *trust_site, *trust_jurisdiction; /* trustlog.h; may be NULL */
-    bool trust_best_effort;
+    bool trust_best_effort, air_gapped;
     int64_t drain_ms;
     bool log_requests;
     /* What happened to an engine, for the narration; may be NULL. loading is 0..1. */
