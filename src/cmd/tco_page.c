@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <string.h>
 
-static const struct figure {
+static const struct setting {
     const char *name;
     size_t at;
     double least, most;

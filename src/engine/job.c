@@ -25,6 +25,8 @@ struct job {
     bool asked, noted;       /* for the receipt; it came */
     struct choice *choices;  /* [count] */
     int count, open;         /* open: choices not finished */
+    int added;               /* choices the scheduler has seen; texts to be pooled come a few at a time */
+    struct sched_spec ask;   /* what all choices have in common */
     struct api_usage usage;
     struct buf out, tokens;  /* tokens: ids, u32 each, of a stream's bytes not yet sent */
     bool head_sent, begun, cancelled, credited;
@@ -252,13 +254,21 @@ static void on_finish(void *user, enum infer_finish why)
     if (j->cancelled)
         return;
     api_choice_finish(j->api, (int)(c - j->choices), why, &j->out);
-    if (j->open)
+    if (j->open || j->added < j->count)
         return;
     measure(j);
     api_job_end(j->api, &j->usage, &j->out);
 }
 
-static const struct sched_events events = { .token = on_token, .finish = on_finish, .start = on_start };
+static void on_vector(void *user, const float *v, int n)
+{
+    struct choice *c = user;
+    if (!c->job->cancelled)
+        api_choice_vector(c->job->api, (int)(c - c->job->choices), v, n);
+}
+
+static const struct sched_events events = { .token = on_token, .finish = on_finish, .start = on_start,
+                                            .vector = on_vector };
 
 /* ---- life */
 
@@ -289,10 +299,38 @@ static void cancel_choices(struct job *j)
             sched_cancel(j->table->sched, j->choices[i].seq);
 }
 
+enum { TEXTS_AT_ONCE = 64 }; /* a request of two thousand texts leaves place for others in the queue */
+
+/* Adds texts to be pooled while few of them are under way; false with a sentence when the queue is full. */
+static bool add_texts(struct job *j, struct err *e)
+{
+    while (j->added < j->count && j->open < TEXTS_AT_ONCE) {
+        struct sched_pooling pooling;
+        struct sched_spec spec = j->ask;
+        pooling.how = api_choice_pooling(j->api, j->added, &pooling.second);
+        spec.prompt = api_job_prompt(j->api, j->added)->v;
+        spec.prompt_count = (int)api_job_prompt(j->api, j->added)->count;
+        spec.pooling = &pooling;
+        spec.user = &j->choices[j->added];
+        j->choices[j->added].job = j;
+        if (sched_add(j->table->sched, &spec, &j->choices[j->added].seq, e))
+            return false;
+        j->added++;
+        j->open++;
+    }
+    return true;
+}
+
 /* Adds every choice; false with a sentence when the queue is full (the ones added are taken back). */
 static bool add_choices(struct job *j, const struct message *m, struct err *e)
 {
     const struct infer_params *params = api_job_params(j->api);
+    j->ask = (struct sched_spec){ .params = params, .space = m->space, .priority = m->priority, .events = &events };
+    if (api_job_pools(j->api)) {
+        for (int i = 0; i < j->count; i++)
+            j->usage.prompt_tokens += (int)api_job_prompt(j->api, i)->count;
+        return add_texts(j, e);
+    }
     for (int i = 0; i < j->count; i++) {
         const struct vocab_ids *prompt = api_job_prompt(j->api, i);
         bool same = i && prompt == api_job_prompt(j->api, i - 1);
@@ -301,20 +339,16 @@ static bool add_choices(struct job *j, const struct message *m, struct err *e)
             leader--;
         if (!same)
             j->usage.prompt_tokens += (int)prompt->count;
-        struct sched_spec spec = {
-            .prompt = prompt->v,
-            .prompt_count = (int)prompt->count,
-            .params = params,
-            .seed = params->seed + (uint64_t)i,
-            .space = m->space,
-            .priority = m->priority,
-            .after = leader < i ? j->choices[leader].seq : NULL,
-            .events = &events,
-            .user = &j->choices[i],
-        };
+        struct sched_spec spec = j->ask;
+        spec.prompt = prompt->v;
+        spec.prompt_count = (int)prompt->count;
+        spec.seed = params->seed + (uint64_t)i;
+        spec.after = leader < i ? j->choices[leader].seq : NULL;
+        spec.user = &j->choices[i];
         j->choices[i].job = j;
         if (sched_add(j->table->sched, &spec, &j->choices[i].seq, e))
             return false;
+        j->added++;
         j->open++;
     }
     return true;
@@ -417,13 +451,27 @@ void engine_job_credit(struct job_table *t, uint64_t id, uint32_t attempt, uint3
     set_paused(j, j->credit <= 0);
 }
 
+static void observe_end(const struct job *j, int64_t now)
+{
+    struct metric *m = j->table->metric;
+    engine_metric_observe(m, METRIC_E2E, (double)(now - j->received_ns) / 1e9);
+    engine_metric_observe(m, METRIC_PROMPT, j->usage.prompt_tokens);
+    engine_metric_observe(m, METRIC_OUTPUT, j->usage.completion_tokens);
+    if (!j->first_ns || !j->started_ns)
+        return;
+    engine_metric_observe(m, METRIC_PREFILL, (double)(j->first_ns - j->started_ns) / 1e9);
+    engine_metric_observe(m, METRIC_DECODE, (double)(now - j->first_ns) / 1e9);
+}
+
 void engine_job_flush_all(struct job_table *t)
 {
     for (struct job **at = &t->jobs; *at;) {
         struct job *j = *at;
         if (!j->cancelled)
             send_out(j);
-        if (j->open) {
+        if (!j->cancelled && j->added < j->count)
+            add_texts(j, NULL); /* what finds no place now comes next time */
+        if (j->open || (j->added < j->count && !j->cancelled)) {
             if (j->credited && j->credit <= 0)
                 set_paused(j, true);
             at = &j->next;
@@ -437,7 +485,7 @@ void engine_job_flush_all(struct job_table *t)
         }
         send_end(j);
         if (!j->cancelled)
-            engine_metric_observe(t->metric, METRIC_E2E, (double)(clock_mono_ns() - j->received_ns) / 1e9);
+            observe_end(j, clock_mono_ns());
         *at = j->next;
         t->count--;
         free_job(j);

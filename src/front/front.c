@@ -139,7 +139,7 @@ struct front *front_new(const struct front_options *o, struct err *e)
     f->recents = recents_new();
     f->repeats = repeats_new();
     bool booked = f->accounts || o->ledger == ACCOUNTS_OFF;
-    bool kept = booked && f->loop && !open_trust(f, e);
+    bool kept = booked && f->loop && !open_trust(f, e) && !telemetry_open(&o->telemetry, &f->telemetry, e);
     f->server = kept ? http_server_new(f->loop, &o->http, &handler, f, e) : NULL;
     if (!f->server) {
         front_free(f);
@@ -182,6 +182,7 @@ void front_free(struct front *f)
     f->trust = NULL;
     introductions_free(f->introductions);
     models_free(f->models);
+    telemetry_close(f->telemetry);
     loop_timer_free(f->drain_timer);
     repeats_free(f->repeats);
     recents_free(f->recents);

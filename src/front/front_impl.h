@@ -11,6 +11,7 @@
 #include "front/receipts.h"
 #include "front/recent.h"
 #include "front/repeat.h"
+#include "front/telemetry.h"
 
 struct front;
 struct relay;
@@ -26,7 +27,7 @@ struct route {
     bool open;                  /* asks for no key */
 };
 
-enum { METRIC_ROUTES_MAX = 32, METRIC_STATUS_FIRST = 100, METRIC_STATUS_END = 600, METRIC_BUCKETS = 12 };
+enum { METRIC_ROUTES_MAX = 64, METRIC_STATUS_FIRST = 100, METRIC_STATUS_END = 600, METRIC_BUCKETS = 12 };
 
 struct metrics {
     int64_t requests[METRIC_ROUTES_MAX][METRIC_STATUS_END - METRIC_STATUS_FIRST]; /* by route index, status */
@@ -48,6 +49,7 @@ struct front {
     struct recents *recents;              /* requests to look at */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct models *models;
+    struct telemetry *telemetry;          /* NULL: none */
     struct relay *relays;                 /* in flight */
     int relay_count;
     bool draining;

@@ -63,6 +63,7 @@ struct relay {
     struct draft draft;       /* of its receipt */
     struct buf tail, usage;   /* of a stream: the event that ends it; what it took, for who asked */
     const char *finish;       /* for the receipt */
+    struct trace trace;
     bool sealed;              /* only the engine can read it */
     struct receipt_ask *ask;  /* its receipt is being made */
 };
@@ -101,6 +102,7 @@ static void relay_free(struct relay *r)
     f->relay_count--;
     double seconds = (double)(clock_mono_ns() - r->started_ns) / 1e9;
     metrics_seconds(f, seconds);
+    trace_send(f->telemetry, &r->trace, r->route->path);
     mem_free(r);
 }
 
@@ -193,6 +195,7 @@ static void take_end(struct relay *r, const struct frame *f)
     json_t *end = jsonx_parse(f->payload, f->length, NULL);
     recent_figures(r->line, end);
     draft_usage(&r->draft, json_object_get(end, "usage"));
+    trace_end_frame(&r->trace, end);
     const char *finish = json_string_value(json_object_get(end, "finish"));
     r->finish = finish && !strcmp(finish, "length") ? "length" : finish && !strcmp(finish, "failed") ? "error" : "stop";
     bool billed = account_settle(r->front->accounts, &r->bill, end, "stop", booked, r);
@@ -209,6 +212,8 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
     http_exchange_set_user(x, NULL);
     recent_close(r->line, e->status);
     r->line = NULL;
+    r->trace.status = r->begun ? r->status : e->status;
+    snprintf(r->trace.error, sizeof r->trace.error, "%s", e->code ? e->code : e->type ? e->type : "error");
     if (!r->begun) {
         char retry[40] = "";
         if (retry_s > 0)
@@ -303,7 +308,7 @@ static bool take_head(struct relay *r, const struct frame *f)
     buf_append(&r->lines, lines.data, lines.len);
     buf_release(&lines);
     buf_puts(&r->type, type ? type : "application/json");
-    r->reply.status = r->status = (int)status;
+    r->reply.status = r->status = r->trace.status = (int)status;
     r->held = true;
     if (is_stream(type)) {
         draft_headers(&r->draft, SPAN(""), &r->lines);
@@ -617,6 +622,7 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
 static void model_ready(void *arg)
 {
     struct relay *r = arg;
+    r->trace.ready_mono_ns = clock_mono_ns();
     if (!link_call_open(r->link, &r->call)) {
         struct error busy = { .status = 503, .code = "engine_unavailable",
                               .message = "the engine cannot take this request now; try again in a moment" };
@@ -678,6 +684,15 @@ static void refuse_unknown(struct front *f, struct http_exchange *x, const char 
     buf_release(&sentence);
 }
 
+static void begin_trace(struct relay *r)
+{
+    trace_begin(r->front->telemetry, &r->trace, http_request_head(r->x));
+    snprintf(r->trace.model, sizeof r->trace.model, "%.127s", link_model_id(r->link));
+    snprintf(r->trace.response_id, sizeof r->trace.response_id, "%s", r->response_id);
+    r->trace.max_tokens = r->env.max_tokens;
+    r->trace.stream = r->env.stream;
+}
+
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *route)
 {
     struct http_slice body = http_request_body(x);
@@ -695,6 +710,7 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
     }
     struct relay *r = begin(f, x, route, link);
     r->env = env;
+    begin_trace(r);
     if (models_want(f->models, link, &r->wait))
         model_ready(r);
 }
@@ -722,6 +738,7 @@ void answer_sealed(struct front *f, struct http_exchange *x, const struct route 
     struct relay *r = begin(f, x, route, link);
     r->sealed = r->draft.r.sealed = true;
     r->env = env;
+    begin_trace(r);
     if (models_want(f->models, link, &r->wait))
         model_ready(r);
 }
@@ -740,6 +757,8 @@ void relay_gone(struct http_exchange *x, void *front)
     if (r->call.id && link_state(r->link) == LINK_READY)
         link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
     f->metrics.cancelled++;
+    r->trace.status = 499;
+    snprintf(r->trace.error, sizeof r->trace.error, "client_left");
     front_note(f, x, 499);
     account_settle(f->accounts, &r->bill, NULL, "cancelled", NULL, NULL);
     draft_file(&r->draft, "aborted", NULL, NULL);
