@@ -15,7 +15,7 @@ struct serve_options {
     int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s;
     const char *speculate, *draft;
     int64_t itl_ms, ttft_ms;
-    bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust;
+    bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust, air_gapped;
 };
 
 /* Reads the file into *doc (the strings of *o then point into it: release it last) and lays its settings over *o:

@@ -26,6 +26,7 @@ struct engine {
     char id[256];
     struct runtime_options options;
     int64_t body_max;
+    bool air_gapped;
     const char *sandbox_mode; /* "enforce", "best-effort" or "off" */
     struct runtime *runtime;
     struct sandbox_report sandbox;
@@ -61,6 +62,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
     c = c ? c : jsonx_get_bool(o, "matryoshka", &r->matryoshka, e);
     c = c ? c : jsonx_get_string(o, "sandbox", &sandbox, e);
+    c = c ? c : jsonx_get_bool(o, "air_gapped", &g->air_gapped, e);
     if (c)
         return c;
     if (isa && !kern_isa_by_name(isa, &r->isa))
@@ -243,7 +245,7 @@ static enum err_code lock_in(struct engine *g, struct err *e)
 {
     if (!strcmp(g->sandbox_mode, "off"))
         return ERR_OK;
-    struct sandbox_profile profile = { .name = "engine", .threads = true };
+    struct sandbox_profile profile = { .name = "engine", .threads = true, .air_gapped = g->air_gapped };
     profile.best_effort = !strcmp(g->sandbox_mode, "best-effort");
     return sandbox_enter(&profile, &g->sandbox, e);
 }

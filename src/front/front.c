@@ -121,6 +121,7 @@ static enum err_code open_trust(struct front *f, struct err *e)
     const struct front_options *o = &f->options;
     const struct trustlog_options t = { .dir = o->trust_dir, .place = o->trust_site, .loop = f->loop,
                                         .jurisdiction = o->trust_jurisdiction, .best_effort = o->trust_best_effort,
+                                        .air_gapped = o->air_gapped,
                                         .failed = evidence_failed, .arg = f };
     f->introductions = introductions_new();
     return o->trust_dir ? trustlog_open(&t, &f->trust, e) : ERR_OK;
