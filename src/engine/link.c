@@ -112,11 +112,12 @@ static bool within_allowance(const struct link *l, const struct api_job *job, in
 static struct message *make_job(struct link *l, const struct partial *p, const json_t *head, const char *body,
                                 size_t body_len)
 {
-    struct api_request r = { .body = body, .body_len = body_len, .path = "", .response_id = "" };
+    struct api_request r = { .body = body, .body_len = body_len, .path = "", .response_id = "", .store = l->o.store };
     const char *tenant = "";
     int64_t priority = 0, allowance = INT64_MAX;
     struct err e = { 0 };
-    if (jsonx_get_string(head, "path", &r.path, &e) || jsonx_get_string(head, "response_id", &r.response_id, &e) ||
+    if (jsonx_get_string(head, "method", &r.method, &e) || jsonx_get_string(head, "path", &r.path, &e) ||
+        jsonx_get_string(head, "response_id", &r.response_id, &e) ||
         jsonx_get_int(head, "created", 0, INT64_MAX, &r.created, &e) ||
         jsonx_get_string(head, "tenant", &tenant, &e) ||
         jsonx_get_int(head, "priority", -1000, 1000, &priority, &e) ||
@@ -124,6 +125,7 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
         refuse(l, p, 400, "invalid_request_error", e.text);
         return NULL;
     }
+    r.space = tenant_space(l, tenant);
     rng_system(&r.seed, sizeof r.seed);
     r.seed >>= 1; /* so that it survives JSON's signed integers when it is reported and sent again */
     struct api_error error = { 0 };
@@ -135,7 +137,7 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     }
     struct message *m = MEM_NEW(struct message);
     *m = (struct message){ .kind = MESSAGE_JOB, .id = p->id, .attempt = p->attempt, .job = job,
-                           .space = tenant_space(l, tenant), .priority = (int)priority };
+                           .space = r.space, .priority = (int)priority };
     return m;
 }
 
