@@ -1,6 +1,7 @@
 /* engine -- see engine.h. The calling thread becomes the step thread. */
 #include "engine/engine.h"
 
+#include "api/store.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -216,9 +217,10 @@ static void serve(struct engine *g)
 {
     struct metric metric = { 0 };
     struct sched *sched = g->runtime->sched;
-    struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .body_max = (size_t)g->body_max,
-                                                           .model = &g->runtime->api ,
-                                                           .vault = g->vault });
+    struct api_store *store = api_store_new();
+    struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .store = store,
+                                                                  .body_max = (size_t)g->body_max,
+                                                                  .model = &g->runtime->api, .vault = g->vault });
     struct job_table *jobs = engine_job_table_new(sched, link, &metric);
     int64_t stats_ns = 0;
     int rows = 0;
@@ -239,6 +241,7 @@ static void serve(struct engine *g)
     }
     engine_job_table_free(jobs);
     engine_link_stop(link);
+    api_store_free(store);
 }
 
 static enum err_code lock_in(struct engine *g, struct err *e)
