@@ -8,6 +8,7 @@
 #include "front/introduce.h"
 #include "front/link.h"
 #include "front/models.h"
+#include "front/notify.h"
 #include "front/receipts.h"
 #include "front/repeat.h"
 #include "front/telemetry.h"
@@ -47,6 +48,8 @@ struct front {
     struct waiting *waiting;              /* replies that wait for their receipt */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct models *models;
+    struct notify *notify;
+    struct loop_timer *alive_timer;
     struct telemetry *telemetry;          /* NULL: none */
     struct relay *relays;                 /* in flight */
     int relay_count;
@@ -73,6 +76,7 @@ void front_note(struct front *f, const struct http_exchange *x, int status);    
 struct link *front_find_model(struct front *f, const char *name);     /* models_find */
 
 /* answers.c, admin.c, metrics.c, console.c, relay.c: the `answer` functions of the table */
+bool answer_ready(const struct front *f);  /* every engine that is to be there is */
 void answer_health(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_models(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_model(struct front *f, struct http_exchange *x, const struct route *r);
