@@ -301,7 +301,7 @@ enum err_code proxy_site_ask(struct proxy_site *p, const char *method, const cha
     const char *host = strstr(p->url, "://");
     bool again = true;
     enum err_code c = ERR_OK;
-    for (int i = 0; again && i < TRIES; i++) { /* an engine that started anew has a new key, and a moment later a note */
+    for (int i = 0; again && i < TRIES; i++) { /* a new engine has a new key, and a moment later a note */
         const struct client_request q = { .method = method, .authority = host ? host + 3 : p->url, .path = path,
                                           .data_class = p->data_class, .body = body,
                                           .key = p->has_key ? &p->key : NULL, .now_s = clock_wall_s() };

@@ -7,6 +7,7 @@
 #include "cmd/cmd.h"
 #include "cmd/serve_config.h"
 #include "cmd/serve_models.h"
+#include "cmd/tco_page.h"
 #include "front/front.h"
 #include "net/tls.h"
 
@@ -31,9 +32,12 @@ static const struct opt rows[] = {
     { "batch", 'b', OPT_INT, "N", "tokens in one step at most", FIELD(batch), 1, 1 << 16 },
     { "speculate", 0, OPT_STRING, "MODE", "guess tokens, check them together: auto, off, N (auto)", FIELD(speculate),
       0, 0 },
+    { "draft", 0, OPT_STRING, "FILE|NAME", "a small model of the same vocabulary that guesses for --model", FIELD(draft),
+      0, 0 },
     { "target-itl-ms", 0, OPT_INT, "N", "longest time between tokens while prompts are read (150)", FIELD(itl_ms), 1,
       600000 },
     { "target-ttft-ms", 0, OPT_INT, "N", "time to the first token aimed at (the soonest)", FIELD(ttft_ms), 1, 600000 },
+    { "matryoshka", 0, OPT_FLAG, NULL, "embeddings may be cut to `dimensions`", FIELD(matryoshka), 0, 0 },
     { "isa", 0, OPT_STRING, "NAME", "highest rung of kernels: ref, avx2, avx512, amx", FIELD(isa), 0, 0 },
     { "max-body", 0, OPT_SIZE, "SIZE", "largest request body (32M)", FIELD(max_body), 0, 0 },
     { "connections", 0, OPT_INT, "N", "client connections at once (4096)", FIELD(connections), 1, 60000 },
@@ -56,6 +60,8 @@ static const struct opt rows[] = {
     { "no-trust", 0, OPT_FLAG, NULL, "keep no evidence although there is a site", FIELD(no_trust), 0, 0 },
     { "site", 0, OPT_STRING, "NAME", "what the policy calls this place (the site's own name)", FIELD(site), 0, 0 },
     { "jurisdiction", 0, OPT_STRING, "CC", "the country this is in, where no policy says", FIELD(jurisdiction), 0, 0 },
+    { "air-gapped", 0, OPT_FLAG, NULL, "prove that engine and keeper have no way out, or refuse to start",
+      FIELD(air_gapped), 0, 0 },
     { "engine", 0, OPT_STRING, "PROGRAM", "another program as the engine, for tests", FIELD(engine), 0, 0 },
     { 0 },
 };
@@ -226,7 +232,7 @@ int cmd_serve(int argc, char **argv)
                                .engine_argv = o.engine ? engine : NULL, .cors_origin = o.cors_origin,
                                .key_file = o.api_key_file, .plain_key = getenv("TOKENWORKS_API_KEY"),
                                .drain_ms = o.drain_s * 1000, .log_requests = o.log_requests, .narrate = narrate,
-                               .narrate_arg = &narrator };
+                               .narrate_arg = &narrator, .tco = tco_page };
     for (int i = 0; i < o.allowed_hosts.count; i++)
         f.allowed_hosts[f.allowed_host_count++] = o.allowed_hosts.v[i];
     f.http.address = address;
@@ -238,11 +244,19 @@ int cmd_serve(int argc, char **argv)
     f.trust_dir = trust;
     f.trust_site = o.site;
     f.trust_jurisdiction = o.jurisdiction;
+    f.air_gapped = o.air_gapped;
     f.trust_best_effort = strcmp(o.sandbox, "enforce") != 0;
     f.ledger = o.no_ledger ? ACCOUNTS_OFF : o.ledger ? ACCOUNTS_ON : ACCOUNTS_AUTO;
+    f.oidc = o.oidc;
     enum err_code c = parse_listen(o.listen, address, sizeof address, &f.http.port, &e);
+    if (!c && o.book && strcmp(o.book, "auto") && strcmp(o.book, "always") && strcmp(o.book, "never"))
+        c = err_set(&e, ERR_INVALID, "ledger: book is auto, always or never");
+    else if (!c && o.book && f.ledger == ACCOUNTS_AUTO)
+        f.ledger = !strcmp(o.book, "always") ? ACCOUNTS_ON : !strcmp(o.book, "never") ? ACCOUNTS_OFF : f.ledger;
     if (!c && o.ledger && o.no_ledger)
         c = err_set(&e, ERR_INVALID, "--ledger and --no-ledger: one of them");
+    if (!c && o.air_gapped && strcmp(o.sandbox, "enforce"))
+        c = err_set(&e, ERR_INVALID, "--air-gapped needs the whole sandbox: leave --sandbox at enforce");
     if (!c)
         c = serve_models_find(&o, &config, &f, &models, &e);
     if (!c)

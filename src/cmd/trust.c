@@ -322,7 +322,8 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } subs[] = { { "init", run_init },     { "release", run_sign },          { "model", run_sign },
-             { "policy", run_sign },   { "revoke", run_sign },           { "client", trust_run_client },     { "log", trust_run_log },
+             { "policy", run_sign },   { "revoke", run_sign },           { "client", trust_run_client },
+             { "log", trust_run_log },
              { "receipts", trust_run_receipts }, { "bench", trust_run_bench } };
 
 int cmd_trust(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* trust_client -- tokenworks trust client: whose signatures the site takes. Makes a signing key, or enrols a given one. */
+/* trust_client -- tokenworks trust client: whose signatures the site takes. Makes or enrols keys. */
 #include "cmd/cmd.h"
 
 #include "base/file.h"

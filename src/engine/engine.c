@@ -26,6 +26,7 @@ struct engine {
     char id[256];
     struct runtime_options options;
     int64_t body_max;
+    bool air_gapped;
     const char *sandbox_mode; /* "enforce", "best-effort" or "off" */
     struct runtime *runtime;
     struct sandbox_report sandbox;
@@ -59,7 +60,9 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_int(o, "max_body", 1, BODY_BYTES_MAX, &g->body_max, e);
     c = c ? c : jsonx_get_string(o, "isa", &isa, e);
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
+    c = c ? c : jsonx_get_bool(o, "matryoshka", &r->matryoshka, e);
     c = c ? c : jsonx_get_string(o, "sandbox", &sandbox, e);
+    c = c ? c : jsonx_get_bool(o, "air_gapped", &g->air_gapped, e);
     if (c)
         return c;
     if (isa && !kern_isa_by_name(isa, &r->isa))
@@ -98,8 +101,8 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     if (c)
         return c;
     json_t *hello = NULL;
-    if (f.kind != FRAME_HELLO || fd_count != 1)
-        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor");
+    if (f.kind != FRAME_HELLO || fd_count < 1 || fd_count > 2)
+        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor or two");
     else if (!(hello = jsonx_parse(f.payload, f.length, e)))
         c = e->code;
     else
@@ -107,6 +110,7 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     g->measure = json_is_true(json_object_get(hello, "measure"));
     g->trust = json_incref(json_object_get(hello, "trust"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
+    g->options.draft_fd = fd_count > 1 ? fds[1] : -1;
     json_decref(hello);
     buf_release(&in);
     return c;
@@ -241,7 +245,7 @@ static enum err_code lock_in(struct engine *g, struct err *e)
 {
     if (!strcmp(g->sandbox_mode, "off"))
         return ERR_OK;
-    struct sandbox_profile profile = { .name = "engine", .threads = true };
+    struct sandbox_profile profile = { .name = "engine", .threads = true, .air_gapped = g->air_gapped };
     profile.best_effort = !strcmp(g->sandbox_mode, "best-effort");
     return sandbox_enter(&profile, &g->sandbox, e);
 }
@@ -251,6 +255,7 @@ enum err_code engine_run(int socket, struct err *e)
     struct engine g = { .socket = socket, .model_fd = -1, .options = runtime_defaults(), .body_max = 32 << 20 };
     g.options.progress = on_progress;
     g.options.progress_arg = &g;
+    g.options.encoders = true;
     enum err_code c = receive_hello(&g, e);
     if (!c) {
         g.options.isa = kern_isa_detect(g.options.isa); /* asks the system for AMX tiles: before the sandbox */
@@ -268,6 +273,8 @@ enum err_code engine_run(int socket, struct err *e)
         c = vault_new(g.trust, &g.vault, e);
     if (g.model_fd >= 0)
         close(g.model_fd);
+    if (g.options.draft_fd >= 0)
+        close(g.options.draft_fd);
     if (c)
         send_failure(&g, e);
     if (c || g.measure) {

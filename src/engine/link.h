@@ -24,7 +24,8 @@ struct message {
     struct api_error error;
     struct buf note;       /* MESSAGE_RECEIPT */
     uint64_t space;        /* prefix name space of the tenant */
-    int priority;
+    int priority, weight;  /* weight: the tenant's; 0: not stated */
+    int64_t deadline_ms;   /* from its arrival here; 0: none */
     uint32_t credit;       /* MESSAGE_CREDIT */
     int64_t received_ns;
 };

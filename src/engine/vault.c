@@ -51,7 +51,8 @@ static enum err_code read_clients(struct vault *v, const json_t *list, struct er
     v->clients = mem_new(n + 1, sizeof *v->clients);
     for (size_t i = 0; i < n; i++) {
         const json_t *pair = json_array_get(list, i);
-        const char *tenant = json_string_value(json_array_get(pair, 0)), *key = json_string_value(json_array_get(pair, 1));
+        const char *tenant = json_string_value(json_array_get(pair, 0));
+        const char *key = json_string_value(json_array_get(pair, 1));
         struct client_key *c = &v->clients[v->client_count++];
         if (!tenant || !key || key_public_parse(span_of(key), &c->key, e))
             return err_set(e, ERR_INVALID, "an enrolled key is malformed");

@@ -137,6 +137,7 @@ static enum err_code open_trust(struct front *f, struct err *e)
     const struct front_options *o = &f->options;
     const struct trustlog_options t = { .dir = o->trust_dir, .place = o->trust_site, .loop = f->loop,
                                         .jurisdiction = o->trust_jurisdiction, .best_effort = o->trust_best_effort,
+                                        .air_gapped = o->air_gapped,
                                         .failed = evidence_failed, .arg = f };
     f->introductions = introductions_new();
     return o->trust_dir ? trustlog_open(&t, &f->trust, e) : ERR_OK;
@@ -151,7 +152,10 @@ struct front *front_new(const struct front_options *o, struct err *e)
     f->notify = notify_open();
     f->keys = keys_load(o->key_file, o->plain_key, e);
     f->loop = f->keys ? loop_new(e) : NULL;
-    f->accounts = f->loop ? accounts_open(f->loop, o->ledger_dir, o->ledger, e) : NULL;
+    struct accounts_options accounts = { o->ledger_dir, o->trust_jurisdiction, o->ledger,
+                                         o->oidc.issuer ? &o->oidc : NULL };
+    f->accounts = f->loop ? accounts_open(f->loop, &accounts, e) : NULL;
+    f->recents = recents_new();
     f->repeats = repeats_new();
     bool booked = f->accounts || o->ledger == ACCOUNTS_OFF;
     bool kept = booked && f->loop && !open_trust(f, e) && !telemetry_open(&o->telemetry, &f->telemetry, e);
@@ -206,6 +210,7 @@ void front_free(struct front *f)
     loop_timer_free(f->alive_timer);
     loop_timer_free(f->drain_timer);
     repeats_free(f->repeats);
+    recents_free(f->recents);
     loop_free(f->loop);
     keys_free(f->keys);
     mem_free(f);

@@ -40,15 +40,18 @@ struct front_options {
     const char *plain_key;          /* NULL: none */
     const char *ledger_dir;         /* where ledger.db is or comes to be */
     enum accounts_mode ledger;
+    struct oidc_options oidc;       /* issuer NULL: none */
     const char *trust_dir;          /* the site's folder; NULL: no evidence is kept */
     const char *trust_site, *trust_jurisdiction; /* trustlog.h; may be NULL */
-    bool trust_best_effort;
+    bool trust_best_effort, air_gapped;
     struct telemetry_options telemetry;
     int64_t drain_ms;
     bool log_requests;
     /* What happened to an engine, for the narration; may be NULL. loading is 0..1. */
     void (*narrate)(void *arg, const char *model_id, double loading, bool ready);
     void *narrate_arg;
+    /* POST /tokenworks/tco, answered by what stands above: a new reference, or NULL and *e. NULL: no such route. */
+    json_t *(*tco)(const json_t *question, struct err *e);
 };
 
 struct front;

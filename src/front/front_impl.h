@@ -10,6 +10,7 @@
 #include "front/models.h"
 #include "front/notify.h"
 #include "front/receipts.h"
+#include "front/recent.h"
 #include "front/repeat.h"
 #include "front/telemetry.h"
 
@@ -27,7 +28,7 @@ struct route {
     bool open;                  /* asks for no key */
 };
 
-enum { METRIC_ROUTES_MAX = 32, METRIC_STATUS_FIRST = 100, METRIC_STATUS_END = 600, METRIC_BUCKETS = 12 };
+enum { METRIC_ROUTES_MAX = 64, METRIC_STATUS_FIRST = 100, METRIC_STATUS_END = 600, METRIC_BUCKETS = 12 };
 
 struct metrics {
     int64_t requests[METRIC_ROUTES_MAX][METRIC_STATUS_END - METRIC_STATUS_FIRST]; /* by route index, status */
@@ -46,6 +47,7 @@ struct front {
     struct introductions *introductions;  /* of engines, to it */
     struct asking *asking;                /* questions to it */
     struct waiting *waiting;              /* replies that wait for their receipt */
+    struct recents *recents;              /* requests to look at */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct models *models;
     struct notify *notify;
@@ -84,6 +86,8 @@ void answer_stats(struct front *f, struct http_exchange *x, const struct route *
 void answer_metrics(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_console(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_unknown(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_requests(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_tco(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_load(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_admin(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *r);

@@ -16,7 +16,7 @@ struct draft {
     struct trustlog *log;
     struct receipt r;
     char tenant[RECEIPT_NAME_MAX + 1];
-    uint8_t salt[COMMIT_SALT_BYTES]; /* goes to the client with the reply; of a sealed one it counts until it was opened */
+    uint8_t salt[COMMIT_SALT_BYTES]; /* goes to the client; of a sealed request it counts until that is opened */
     struct commit request, response;
     bool decided, by_engine;         /* by_engine: the commitments are the engine's, under the seal's own salts */
     bool filed;                      /* draft_file was called */

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "front/claim.h"
 #include "front/envelope.h"
 #include "front/front_impl.h"
 
@@ -56,6 +57,7 @@ struct relay {
     int used;                 /* data frames since credit was last given */
     int status;
     int64_t started_ns;
+    struct recent_line *line; /* where people can see it; may be NULL */
     struct bill bill;
     struct buf lines;         /* header lines of the rate limits */
     bool ending;              /* the engine is done; the reply ends when bill and receipt are on disk */
@@ -81,6 +83,7 @@ static void relay_free(struct relay *r)
         link_call_close(r->link, &r->call);
         models_released(f->models, r->link);
     }
+    recent_close(r->line, r->status ? r->status : r->x ? 200 : 499);
     account_abandon(f->accounts, &r->bill); /* unless it was settled */
     if (r->repeat >= 0)
         repeat_end(f->repeats, r->repeat, !r->bill.settled ? REPEAT_NOT_BOOKED :
@@ -191,6 +194,9 @@ static void booked(void *arg, int64_t cost_micros)
 static void take_end(struct relay *r, const struct frame *f)
 {
     json_t *end = jsonx_parse(f->payload, f->length, NULL);
+    recent_figures(r->line, end);
+    if (r->held && r->reply.status >= 500) /* an error instead of the answer: nothing of that was sent */
+        json_object_set_new(json_object_get(end, "usage"), "completion_tokens", json_integer(0));
     draft_usage(&r->draft, json_object_get(end, "usage"));
     trace_end_frame(&r->trace, end);
     const char *finish = json_string_value(json_object_get(end, "finish"));
@@ -207,6 +213,8 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
     struct http_exchange *x = r->x;
     struct front *f = r->front;
     http_exchange_set_user(x, NULL);
+    recent_close(r->line, e->status);
+    r->line = NULL;
     r->trace.status = r->begun ? r->status : e->status;
     snprintf(r->trace.error, sizeof r->trace.error, "%s", e->code ? e->code : e->type ? e->type : "error");
     if (!r->begun) {
@@ -276,7 +284,8 @@ static bool is_ours(const char *name)
 /* Replies whose parts are made to be read as they come. */
 static bool is_stream(const char *type)
 {
-    return type && (!strncmp(type, "text/event-stream", 17) || !strcmp(type, "message/ohttp-chunked-res") || !strncmp(type, "application/x-ndjson", 20));
+    return type && (!strncmp(type, "text/event-stream", 17) || !strcmp(type, "message/ohttp-chunked-res") ||
+                    !strncmp(type, "application/x-ndjson", 20));
 }
 
 static bool take_head(struct relay *r, const struct frame *f)
@@ -422,6 +431,7 @@ static void take_usage(struct relay *r, const struct frame *f)
     draft_usage(&r->draft, usage);
     if (r->sealed) /* should the client leave early, its receipt says what the engine decided */
         draft_from_engine(&r->draft, json_object_get(usage, "receipt"));
+    recent_figures(r->line, usage);
     bool fits = account_usage(r->front->accounts, &r->bill, usage, &answer);
     json_decref(usage);
     if (fits)
@@ -514,15 +524,6 @@ static void make_response_id(const char *prefix, char *out, size_t size)
     out[n] = '\0';
 }
 
-static int64_t deadline_ms(const struct http_head *h)
-{
-    const struct http_field *f = http_head_field(h, "tw-deadline-ms");
-    int64_t v = 0;
-    for (size_t i = 0; f && i < f->value.n && i < 9 && f->value.p[i] >= '0' && f->value.p[i] <= '9'; i++)
-        v = v * 10 + (f->value.p[i] - '0');
-    return v;
-}
-
 /* Whom the key names; "" when nobody. */
 static const char *tenant_of(const struct relay *r)
 {
@@ -541,15 +542,16 @@ static const char *sealed_how(const struct http_head *h)
     return type && http_slice_is(type->value, "message/ohttp-req") ? "whole" : NULL;
 }
 
-static void send_request(struct relay *r, const struct envelope *env, int64_t allowance)
+static void send_request(struct relay *r, const struct claim *claim, int64_t allowance)
 {
     const struct http_head *h = http_request_head(r->x);
     struct http_slice body = http_request_body(r->x);
     const char *tenant = tenant_of(r);
-    json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I}", "method", h->method.p, h->method.n, "path",
+    json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I, s:I}", "method", h->method.p, h->method.n, "path",
                              h->path.p, h->path.n, "tenant", tenant, "created",
-                             (json_int_t)(r->draft.log ? r->draft.r.started : clock_wall_s()), "response_id", r->response_id, "deadline_ms",
-                             (json_int_t)deadline_ms(h), "priority", (json_int_t)env->priority);
+                             (json_int_t)(r->draft.log ? r->draft.r.started : clock_wall_s()), "response_id",
+                             r->response_id, "deadline_ms", (json_int_t)claim->deadline_ms, "priority",
+                             (json_int_t)claim->priority, "weight", (json_int_t)claim->weight);
     if (r->sealed)
         json_object_set_new(head, "sealed", json_string(sealed_how(h)));
     if (allowance >= 0)
@@ -595,11 +597,13 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     struct accounts *a = r->front->accounts;
     const struct ledger_key *key = accounts_key(a, keys_shown(http_request_head(r->x)));
     char id[REPEAT_ID_SIZE];
+    recent_tenant(r->line, tenant_of(r));
     if (!name_request(r, key, id))
         return false;
-    int64_t choices = env->choices > 1 ? env->choices : 1, most = env->max_tokens > 0 ? env->max_tokens : 0;
-    struct ledger_ask ask = { .key = key, .model = link_model_id(r->link), .request_id = id,
-                              .output_tokens = choices * most }; /* both below 2^31 */
+    struct account_ask ask = { .key = key, .model = link_model_id(r->link), .request_id = id,
+                               .path = http_request_head(r->x)->path, .body_bytes = (int64_t)http_request_body(r->x).n,
+                               .choices = env->choices, .max_tokens = env->max_tokens,
+                               .ctx = json_integer_value(json_object_get(link_facts(r->link), "ctx")) };
     if (!account_admit(a, &r->bill, &ask, answer)) {
         refuse_account(r, answer);
         return false;
@@ -622,9 +626,17 @@ static void model_ready(void *arg)
     }
     struct ledger_answer answer;
     struct policy_decision why;
+    struct claim claim;
+    struct error refusal;
+    struct err e;
     const struct trustlog_model *model = introduce_model(r->front, r->link);
     struct http_exchange *x = r->x;
     struct front *f = r->front;
+    const struct ledger_key *key = accounts_key(f->accounts, keys_shown(http_request_head(x)));
+    if (!claim_read(http_request_head(x), &r->env, key, &claim, &refusal, &e)) {
+        fail(r, &refusal, 0);
+        return;
+    }
     r->draft.r.has_numerics = introduce_numerics(f, r->link, r->draft.r.numerics);
     if (r->sealed ? !draft_may_seal(&r->draft, model, tenant_of(r), &why)
                   : !draft_decide(&r->draft, model, http_request_head(x), tenant_of(r), &why)) {
@@ -635,7 +647,7 @@ static void model_ready(void *arg)
         return;
     }
     if (admit(r, &r->env, &answer)) {
-        send_request(r, &r->env, answer.allowance_tokens);
+        send_request(r, &claim, answer.allowance_tokens);
         http_request_forget_body(r->x);
     }
 }
@@ -657,6 +669,7 @@ static struct relay *begin(struct front *f, struct http_exchange *x, const struc
     f->relay_count++;
     r->bill.ticket = r->repeat = -1;
     make_response_id(route->id_prefix, r->response_id, sizeof r->response_id);
+    r->line = recent_open(f->recents, r->response_id, route->path, link_model_id(link));
     draft_begin(&r->draft, f->trust, r->response_id, http_request_body(x));
     r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
     http_exchange_set_user(x, r);
@@ -717,7 +730,8 @@ void answer_sealed(struct front *f, struct http_exchange *x, const struct route 
         front_reply_error(f, x, &(struct error){ .status = 400, .message = "TW-Max-Tokens is a number" }, NULL);
         return;
     }
-    if (!link || link_state(link) != LINK_READY) { /* the key died with its engine, or never was */
+    /* The key died with its engine, or never was: the client asks for the offer and seals again. */
+    if (!link || link_state(link) != LINK_READY) {
         front_reply_error(f, x, &(struct error){ .status = 503, .code = "sealed_key_gone",
                           .message = "no engine here has the key this was sealed to; ask /v1/evidence again" },
                           "Retry-After: 1\r\n");

@@ -23,6 +23,7 @@ struct trustlog_options {
     const char *place;        /* the site's name in the policy; NULL: the site's own */
     const char *jurisdiction; /* where no policy says; NULL: "ZZ", unknown */
     bool best_effort;         /* --sandbox=best-effort, for the keeper */
+    bool air_gapped;          /* --air-gapped, likewise */
     struct loop *loop;
     void (*failed)(void *arg, const char *why);
     void *arg;
@@ -39,7 +40,7 @@ const uint8_t *trustlog_build(const struct trustlog *t); /* SHA-256 of this prog
 /* What the policy says; without one everything is allowed by "builtin/no-policy". */
 void trustlog_decide(const struct trustlog *t, const struct policy_request *q, struct policy_decision *out);
 const char *trustlog_policy_note(const struct trustlog *t);       /* its note's hash; "-" none */
-json_t *trustlog_clients(const struct trustlog *t); /* enrolled and not revoked: [["tenant", "vkey"], ...]; a new reference */
+json_t *trustlog_clients(const struct trustlog *t); /* enrolled, not revoked: [["tenant", "vkey"], ...]; new */
 struct span trustlog_policy_text(const struct trustlog *t); /* empty: none */
 
 /* The model note that lists the file; ERR_NOT_FOUND: none, and receipts name no model. */

@@ -14,7 +14,7 @@
 
 #include <pthread.h>
 
-enum task_kind { TASK_RECEIPT, TASK_GET, TASK_PROOF, TASK_OFFER, TASK_NODE, TASK_COSIGNED };
+enum task_kind { TASK_RECEIPT, TASK_GET, TASK_PROOF, TASK_OFFER, TASK_NODE, TASK_COSIGNED, TASK_FAULT };
 
 struct task {
     struct task *next;        /* in the list of those done */
@@ -41,7 +41,7 @@ struct trustlog {
     struct loop *loop;
     void (*failed)(void *arg, const char *why);
     void *arg;
-    bool best_effort;
+    bool best_effort, air_gapped;
     struct site site;
     struct chain *chain;
     struct served_policy policy;       /* fixed once open: read by both threads */
@@ -65,12 +65,14 @@ struct trustlog {
     struct err fault;
     pthread_t thread;
     bool running;
+    struct cosigner *cosigner;         /* NULL: no witness */
     struct queue *in;
     pthread_mutex_t owner;             /* held by the thread while it works; the loop takes it to find a model */
     pthread_mutex_t lock;              /* guards the list of tasks done */
     struct task *first_done, *last_done;
 };
 
+void trustlog_rolled_back(struct trustlog *t, const struct err *why); /* any thread: somebody saw more than we have */
 enum err_code trustlog_thread_start(struct trustlog *t, struct err *e);
 void trustlog_thread_stop(struct trustlog *t); /* works off what waits, files the close note, tells who waits */
 void trustlog_push(struct trustlog *t, struct task *k);

@@ -3,7 +3,8 @@
 
 #include "base/mem.h"
 #include "gguf/gguf.h"
-#include "sched/draft.h"
+#include "sched/draft_model.h"
+#include "text/grammar_join.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -63,15 +64,16 @@ static void collect_end_tokens(struct runtime *r)
             r->end_tokens[r->end_count++] = id;
 }
 
-static struct grammar_trie *make_trie(const struct vocab *v)
+static struct grammar_trie *make_trie(const void *vocab)
 {
+    const struct vocab *v = vocab;
     size_t n = (size_t)vocab_size(v);
     struct grammar_token *tokens = mem_new(n, sizeof *tokens);
     size_t *at = mem_new(n + 1, sizeof *at);
     struct buf bytes = { 0 };
     for (size_t i = 0; i < n; i++) {
         at[i] = bytes.len;
-        vocab_token_bytes(v, (int)i, false, &bytes);
+        grammar_token_bytes(v, (int)i, &bytes);
     }
     at[n] = bytes.len;
     for (size_t i = 0; i < n; i++)
@@ -115,7 +117,7 @@ static enum err_code load_model(struct runtime *r, const struct gguf_file *f, co
     if (!c && model_facts(r->model)->vocab != vocab_size(r->vocab))
         c = err_set(e, ERR_CORRUPT, "the model has %d output rows and its tokenizer %d tokens",
                     model_facts(r->model)->vocab, vocab_size(r->vocab));
-    if (!c && !model_facts(r->model)->causal)
+    if (!c && !model_facts(r->model)->causal && !o->encoders)
         c = err_set(e, ERR_UNSUPPORTED, "'%s' is an encoder; it cannot generate text", model_facts(r->model)->arch);
     return c;
 }
@@ -172,7 +174,7 @@ static size_t draft_kv_bytes(const struct runtime *r, size_t kv_bytes)
 static enum err_code start_sched(struct runtime *r, const struct runtime_options *o, struct err *e)
 {
     collect_end_tokens(r);
-    r->trie = make_trie(r->vocab);
+    r->trie = grammar_trie_later(make_trie, r->vocab, (size_t)vocab_size(r->vocab));
     struct sched_options so = {
         .vocab = r->vocab,
         .trie = r->trie,
@@ -192,6 +194,18 @@ static enum err_code start_sched(struct runtime *r, const struct runtime_options
     };
     so.draft_kv_bytes = draft_kv_bytes(r, so.kv_bytes);
     return sched_new(r->model, r->pool, &so, &r->sched, e);
+}
+
+/* A file that says nothing: an encoder's mean, a decoder's last token. */
+static struct api_pooling pooling_of(const struct model *m, const struct runtime_options *o)
+{
+    const struct model_facts *f = model_facts(m);
+    struct api_pooling p = { .how = f->pooling, .dim = f->dim, .labels = f->labels, .encoder = !f->causal,
+                             .segments = f->has_segments, .matryoshka = o->matryoshka };
+    bool decoder_can = p.how == MODEL_POOL_MEAN || p.how == MODEL_POOL_LAST;
+    if (f->causal ? !decoder_can : p.how == MODEL_POOL_UNSAID)
+        p.how = f->causal ? MODEL_POOL_LAST : f->labels ? MODEL_POOL_RANK : MODEL_POOL_MEAN;
+    return p;
 }
 
 enum err_code runtime_open(int fd, const char *name, const struct runtime_options *o, struct runtime **out,
@@ -218,8 +232,28 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
         runtime_close(r);
         return c;
     }
-    r->api = (struct api_model){ .id = r->id, .vocab = r->vocab, .chat = r->chat, .ctx = sched_ctx(r->sched) };
+    r->api = (struct api_model){ .id = r->id, .vocab = r->vocab, .chat = r->chat, .ctx = sched_ctx(r->sched),
+                                 .trie = r->trie, .pooling = pooling_of(r->model, o) };
+    if (r->chat)
+        r->api.form = r->form = api_form_new(&r->api);
     *out = r;
+    return ERR_OK;
+}
+
+/* The guessing model's part of the plan: weights, work, and pages beside each of the model's (draft_kv_bytes). */
+static enum err_code add_draft_needs(const struct runtime_options *o, int ctx, struct model_needs *needs, struct err *e)
+{
+    struct gguf_file *f = NULL;
+    struct model_needs n;
+    struct model_load_options mo = { .kv_type = o->kv_type, .ctx = ctx };
+    enum err_code c = gguf_open_fd(o->draft_fd, "draft", &f, e);
+    c = c ? c : model_measure(f, &mo, DRAFT_CATCH_UP, DRAFT_STREAMS_MAX, &n, e);
+    gguf_close(f);
+    if (c)
+        return err_prefix(e, "the draft model");
+    needs->weight_bytes += n.weight_bytes;
+    needs->work_bytes += n.work_bytes;
+    needs->kv_page_bytes += n.kv_page_bytes < needs->kv_page_bytes / 4 ? n.kv_page_bytes : needs->kv_page_bytes / 4;
     return ERR_OK;
 }
 
@@ -234,14 +268,14 @@ enum err_code runtime_measure(int fd, const char *name, const struct runtime_opt
     struct gguf_str arch = { "", 0 };
     char key[GGUF_NAME_MAX];
     int64_t positions = o->ctx;
-    c = model_measure(f, &mo, o->batch_rows, o->running_max, needs, e);
+    c = model_measure(f, &mo, o->batch_rows, sched_logit_rows(o->running_max, o->draft_rows), needs, e);
     gguf_value_string(gguf_find(f, "general.architecture"), &arch);
     snprintf(key, sizeof key, "%.*s.context_length", (int)(arch.len < 64 ? arch.len : 64), arch.data);
     if (!positions)
         gguf_value_int(gguf_find(f, key), &positions);
     *ctx = positions > 0 && positions < INT32_MAX ? (int)positions : 1;
     gguf_close(f);
-    return c;
+    return c || o->draft_fd < 0 || !o->draft_rows ? c : add_draft_needs(o, *ctx, needs, e);
 }
 
 void runtime_close(struct runtime *r)
@@ -251,6 +285,7 @@ void runtime_close(struct runtime *r)
     sched_free(r->sched);
     model_free(r->model);
     model_free(r->draft);
+    calls_form_free(r->form);
     template_free(r->chat);
     grammar_trie_free(r->trie);
     vocab_free(r->vocab);

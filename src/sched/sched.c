@@ -158,8 +158,8 @@ enum err_code sched_add(struct sched *s, const struct sched_spec *spec, struct s
     q->user = spec->user;
     q->state = WAITING;
     q->arrived_ns = sched_now_ns(s);
-    if (spec->params->grammar)
-        q->form = form_new(&s->spelling, spec->params->grammar);
+    if (spec->params->grammar || spec->params->thought)
+        q->form = form_new(&s->spelling, spec->params->grammar, spec->params->thought);
     if (s->o.draft_rows)
         draft_init(&q->draft, q->seq.token_max);
     if (spec->pooling)

@@ -43,8 +43,32 @@ def write(name, text):
     return path(name)
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def witness_server(vkey, port):
+    w = subprocess.Popen([BINARY, "witness", "--log", vkey, "--listen", f"127.0.0.1:{port}", "serve"], stderr=subprocess.DEVNULL,
+                         env={**os.environ, "TOKENWORKS_HOME": path("w1")})
+    for _ in range(100):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    return w
+
+
 def setup():
-    tool("trust", "init", "--site", "berlin.example")
+    global witness
+    port = free_port()
+    vkey = subprocess.run([BINARY, "witness", "init", "--name", "witness.example/w1"], capture_output=True, text=True, check=True,
+                          env={**os.environ, "TOKENWORKS_HOME": path("w1")}).stdout.strip()
+    tool("trust", "init", "--site", "berlin.example", "--witness", f"{vkey} http://127.0.0.1:{port}")
+    log = re.search(r"^log (\S+)", open(path("trust/public/trust.policy")).read(), re.M).group(1)
+    witness = witness_server(log, port)
     tool("trust", "release", "--version", "0.1.0", BINARY)
     tool("trust", "model", "--name", "small", MODEL)
     tool("trust", "policy", write("policy.yaml", POLICY))
@@ -169,8 +193,12 @@ with tap.case("an aborted stream leaves a receipt"):
 with tap.case("receipt, proof, checkpoint and tiles are served, and nothing else"):
     auth = {"Authorization": "Bearer " + keys["clinic"]}
     assert s.get("/v1/receipts/" + first_id, headers=auth)[1] == first
-    status, proof, _ = s.get("/v1/receipts/" + first_id + ".tlog-proof", headers=auth)
-    assert status == 200 and proof.startswith(b"c2sp.org/tlog-proof@v1\n"), proof
+    for _ in range(100):  # until the witness has seen it
+        status, proof, _ = s.get("/v1/receipts/" + first_id + ".tlog-proof", headers=auth)
+        if status != 503:
+            break
+        time.sleep(0.1)
+    assert status == 200 and b"witness.example/w1" in proof and proof.startswith(b"c2sp.org/tlog-proof@v1\n"), proof
     checkpoint = s.get("/log/checkpoint")[1]
     size = int(checkpoint.split(b"\n")[1])
     tile = s.get("/log/tile/0/000.p/%d" % size)[1]
@@ -186,9 +214,7 @@ with tap.case("receipt, proof, checkpoint and tiles are served, and nothing else
 
 
 def proxy(key, *options):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     p = subprocess.Popen([BINARY, "proxy", "--url", s.url, "--policy", path("trust/public/trust.policy"), "--api-key", key,
                           "--listen", f"127.0.0.1:{port}", "--state", path("client"), *options], stderr=subprocess.PIPE, text=True)
     for _ in range(100):
@@ -226,6 +252,14 @@ with tap.case("an error inside stays inside, with a receipt"):
     status, text = through(port, {"messages": "?"})
     assert status == 400 and b"messages" in text, (status, text)
     assert len([n for n in os.listdir(path("client/proxy/receipts")) if n.endswith(".note")]) == 3
+
+with tap.case("the proxy fetches and checks the proofs"):
+    for _ in range(100):
+        if len([n for n in os.listdir(path("client/proxy/receipts")) if n.endswith(".tlog-proof")]) == 3:
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError(os.listdir(path("client/proxy/receipts")))
 
 with tap.case("the ledger books sealed requests by what the engine counted"):
     rows = json.loads(tool("usage", "--json"))
@@ -298,5 +332,7 @@ with tap.case("a policy that is not in the log is not served"):
     r = subprocess.run([BINARY, "serve", "--model", MODEL, "--listen", "127.0.0.1:0", "--site", "berlin"], capture_output=True,
                        text=True, timeout=60, env={**os.environ, **env})
     assert r.returncode == 1 and "not in the log" in r.stderr, r.stderr
+witness.terminate()
+witness.wait()
 shutil.rmtree(work, ignore_errors=True)
 tap.done()
