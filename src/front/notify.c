@@ -56,7 +56,8 @@ void notify_close(struct notify *n)
 /* A manager that does not read is none of our worries. */
 static void send_text(const struct notify *n, const char *text)
 {
-    if (n->fd >= 0 && sendto(n->fd, text, strlen(text), MSG_NOSIGNAL, (const struct sockaddr *)&n->address, n->length) < 0)
+    const struct sockaddr *to = (const struct sockaddr *)&n->address;
+    if (n->fd >= 0 && sendto(n->fd, text, strlen(text), MSG_NOSIGNAL, to, n->length) < 0)
         return;
 }
 
