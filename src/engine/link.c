@@ -126,7 +126,7 @@ static struct sealed *open_sealed(struct link *l, const struct partial *p, const
                                .message = "no sealed requests are taken here" };
     const struct sealed_envelope in = { .body = { r->body, r->body_len }, .chunked = !strcmp(how, "chunked"),
                                         .tenant = *tenant, .id = r->response_id, .now_s = clock_wall_s() };
-    struct sealed *s = l->o.vault ? vault_open(l->o.vault, &in, &error) : NULL;
+    struct sealed *s = l->o.vault ? engine_vault_open(l->o.vault, &in, &error) : NULL;
     if (!s) {
         engine_link_send_error(l, p->id, p->attempt, &error);
         return NULL;
