@@ -325,7 +325,8 @@ static bool add_texts(struct job *j, struct err *e)
 static bool add_choices(struct job *j, const struct message *m, struct err *e)
 {
     const struct infer_params *params = api_job_params(j->api);
-    j->ask = (struct sched_spec){ .params = params, .space = m->space, .priority = m->priority, .events = &events };
+    j->ask = (struct sched_spec){ .params = params, .space = m->space, .priority = m->priority, .events = &events,
+                                .adapter = api_job_adapter(j->api) };
     if (api_job_pools(j->api)) {
         for (int i = 0; i < j->count; i++)
             j->usage.prompt_tokens += (int)api_job_prompt(j->api, i)->count;
