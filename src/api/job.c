@@ -2,6 +2,7 @@
 #include "api/job.h"
 
 #include "api/translate.h"
+#include "api/vectors.h"
 #include "api/writer.h"
 #include "base/assert.h"
 #include "base/mem.h"
@@ -79,7 +80,8 @@ static void drop_prompts(struct api_job *j)
 {
     for (int i = 0; i < j->prompt_count; i++) {
         vocab_ids_release(&j->prompts[i]);
-        buf_release(&j->echo_text[i]);
+        if (j->echo_text)
+            buf_release(&j->echo_text[i]);
     }
     j->prompt_count = 0;
     j->stream = false;
@@ -88,6 +90,9 @@ static void drop_prompts(struct api_job *j)
 static bool read_body(struct api_job *j, const json_t *body, const struct api_request *r, struct api_error *error)
 {
     bool chat = j->dialect == API_CHAT;
+    if (j->model->pooling.encoder)
+        return api_refuse(error, 400, "model", "unsupported_model", "the model '%s' is an encoder: it makes embeddings "
+                          "and does not generate text", j->model->id);
     if (!api_fields_check(body, j->dialect, j->model, error) || !api_sampling_read(j, body, r, error) ||
         !api_structured_read(j, body, error))
         return false;
@@ -122,6 +127,8 @@ static void add_defaults(json_t *body, const json_t *defaults)
 static bool read_any(struct api_job *j, json_t *body, const struct api_request *r, struct api_error *error)
 {
     json_t *chat = NULL;
+    if (j->route->vectors)
+        return j->route->vectors(j, body, error);
     if (!j->route->translate) {
         add_defaults(body, j->model->defaults);
         return read_body(j, body, r, error);
@@ -170,6 +177,8 @@ struct api_job *api_job_parse(const struct api_model *m, const struct api_reques
     j->store = r->store;
     j->space = r->space;
     if (read_request(j, r, error)) {
+        if (j->grammar && m->trie)
+            grammar_trie_prepare(m->trie);
         if (j->ready.len)
             drop_prompts(j);
         return j;
@@ -190,6 +199,7 @@ void api_job_free(struct api_job *j)
         vocab_ids_release(&j->choices[i].ids);
         buf_release(&j->choices[i].stop_text);
     }
+    api_vectors_free(j);
     drop_prompts(j);
     mem_free(j->choices);
     mem_free(j->prompts);
@@ -235,7 +245,7 @@ bool api_job_stream(const struct api_job *j)
 
 int api_job_status(const struct api_job *j)
 {
-    return j->failed == INFER_RUNNING ? 200 : j->failed == INFER_CANCELLED ? 503 : 500;
+    return j->failed == INFER_RUNNING ? 200 : j->failed == INFER_CANCELLED ? 503 : j->failed == INFER_DEADLINE ? 504 : 500;
 }
 
 const char *api_job_content_type(const struct api_job *j)

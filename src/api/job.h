@@ -37,6 +37,8 @@ struct api_choice {
     struct reply *reply;      /* tells thoughts and calls apart; NULL: all is text */
     struct api_parts parts;   /* what was said; only when not streaming, or when the writer keeps it */
     int calls;                /* tool calls opened so far */
+    int thought_tokens;       /* of those drawn so far */
+    bool thinking;            /* the latest delta was a thought */
     struct vocab_ids ids;     /* every token drawn; only when the job keeps them */
     struct buf stop_text;     /* the stop string that ended it, or empty */
     size_t seen, seen_chars;  /* visible text so far, pending included */
@@ -51,6 +53,7 @@ struct api_choice {
 
 struct api_writer;
 struct api_route;
+struct api_vectors;
 struct api_job {
     enum api_dialect dialect;
     const struct api_writer *writer; /* what becomes of the answer */
@@ -77,6 +80,7 @@ struct api_job {
     uint64_t space;
     struct api_measure measured;
     bool keep_ids;
+    struct api_vectors *vectors;   /* texts that become vectors (vectors.h), or NULL */
     struct buf ready;              /* no choices: the whole answer, known when the request was read */
     struct { int sequence, opened; bool open; } blocks; /* of a stream: blocks.h */
     int drafts_accepted, drafts_rejected; /* guesses that were checked */

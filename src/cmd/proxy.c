@@ -189,7 +189,7 @@ static void on_drained(struct http_exchange *x, void *arg)
 {
 }
 
-static void on_error(int status, const char *sentence, struct buf *out, void *arg)
+static void on_error(const struct http_exchange *x, int status, const char *sentence, struct buf *out, void *arg)
 {
     buf_puts(out, "{\"error\":{\"type\":\"proxy_error\",\"message\":");
     jsonx_quote(sentence, strlen(sentence), out);
@@ -235,6 +235,9 @@ static enum err_code run(struct proxy *p, const char *listen, struct err *e)
     loop_on_signal(p->loop, SIGTERM, on_signal, p->loop);
     loop_on_signal(p->loop, SIGINT, on_signal, p->loop);
     log_line(LOG_INFO, "proxy", "http://%s:%d/v1 stands for %s", host, http_server_port(server), p->site.url);
+    pthread_t proofs;
+    if (!pthread_create(&proofs, NULL, proxy_proofs_main, &p->site))
+        pthread_detach(proofs);
     loop_run(p->loop);
     http_server_free(server);
     return ERR_OK; /* threads may still run: the process ends here, the loop stays theirs */

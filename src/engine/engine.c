@@ -1,6 +1,7 @@
 /* engine -- see engine.h. The calling thread becomes the step thread. */
 #include "engine/engine.h"
 
+#include "api/store.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -26,11 +27,13 @@ struct engine {
     char id[256];
     struct runtime_options options;
     int64_t body_max;
+    bool air_gapped;
     const char *sandbox_mode; /* "enforce", "best-effort" or "off" */
     struct runtime *runtime;
     struct sandbox_report sandbox;
     json_t *trust;            /* hello's trust object; NULL: no evidence is kept */
     struct identity *identity;
+    struct vault *vault;      /* opens sealed requests; the link's reader's while serving */
     int64_t progress_ns;
     json_t *defaults;         /* fields requests have unless they say otherwise, or NULL */
     bool measure;             /* the front only asks what the model would need */
@@ -58,7 +61,9 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_int(o, "max_body", 1, BODY_BYTES_MAX, &g->body_max, e);
     c = c ? c : jsonx_get_string(o, "isa", &isa, e);
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
+    c = c ? c : jsonx_get_bool(o, "matryoshka", &r->matryoshka, e);
     c = c ? c : jsonx_get_string(o, "sandbox", &sandbox, e);
+    c = c ? c : jsonx_get_bool(o, "air_gapped", &g->air_gapped, e);
     if (c)
         return c;
     if (isa && !kern_isa_by_name(isa, &r->isa))
@@ -97,8 +102,8 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     if (c)
         return c;
     json_t *hello = NULL;
-    if (f.kind != FRAME_HELLO || fd_count != 1)
-        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor");
+    if (f.kind != FRAME_HELLO || fd_count < 1 || fd_count > 2)
+        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor or two");
     else if (!(hello = jsonx_parse(f.payload, f.length, e)))
         c = e->code;
     else
@@ -106,6 +111,7 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     g->measure = json_is_true(json_object_get(hello, "measure"));
     g->trust = json_incref(json_object_get(hello, "trust"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
+    g->options.draft_fd = fd_count > 1 ? fds[1] : -1;
     json_decref(hello);
     buf_release(&in);
     return c;
@@ -143,7 +149,9 @@ static void send_ready(const struct engine *g)
         code_hex(hex, identity_numerics(g->identity), HASH_BYTES);
         buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"sandbox\":", hex);
         jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
-        buf_puts(&b, "}");
+        buf_puts(&b, ",\"ohttp\":\"");
+        vault_config(g->vault, &b);
+        buf_puts(&b, "\"}");
     }
     buf_puts(&b, "}");
     send_json(g, FRAME_HELLO, &b);
@@ -189,7 +197,9 @@ static bool handle(struct job_table *jobs, struct message *m)
         engine_job_cancel(jobs, m->id, m->attempt);
     else if (m->kind == MESSAGE_CREDIT)
         engine_job_credit(jobs, m->id, m->attempt, m->credit);
-    mem_free(m);
+    else if (m->kind == MESSAGE_RECEIPT)
+        engine_job_receipt(jobs, m->id, m->attempt, (struct span){ buf_str(&m->note), m->note.len });
+    engine_message_free(m);
     return open;
 }
 
@@ -207,8 +217,10 @@ static void serve(struct engine *g)
 {
     struct metric metric = { 0 };
     struct sched *sched = g->runtime->sched;
-    struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .body_max = (size_t)g->body_max,
-                                                           .model = &g->runtime->api });
+    struct api_store *store = api_store_new();
+    struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .store = store,
+                                                                  .body_max = (size_t)g->body_max,
+                                                                  .model = &g->runtime->api, .vault = g->vault });
     struct job_table *jobs = engine_job_table_new(sched, link, &metric);
     int64_t stats_ns = 0;
     int rows = 0;
@@ -229,13 +241,14 @@ static void serve(struct engine *g)
     }
     engine_job_table_free(jobs);
     engine_link_stop(link);
+    api_store_free(store);
 }
 
 static enum err_code lock_in(struct engine *g, struct err *e)
 {
     if (!strcmp(g->sandbox_mode, "off"))
         return ERR_OK;
-    struct sandbox_profile profile = { .name = "engine", .threads = true };
+    struct sandbox_profile profile = { .name = "engine", .threads = true, .air_gapped = g->air_gapped };
     profile.best_effort = !strcmp(g->sandbox_mode, "best-effort");
     return sandbox_enter(&profile, &g->sandbox, e);
 }
@@ -245,6 +258,7 @@ enum err_code engine_run(int socket, struct err *e)
     struct engine g = { .socket = socket, .model_fd = -1, .options = runtime_defaults(), .body_max = 32 << 20 };
     g.options.progress = on_progress;
     g.options.progress_arg = &g;
+    g.options.encoders = true;
     enum err_code c = receive_hello(&g, e);
     if (!c) {
         g.options.isa = kern_isa_detect(g.options.isa); /* asks the system for AMX tiles: before the sandbox */
@@ -258,8 +272,12 @@ enum err_code engine_run(int socket, struct err *e)
         c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
     if (!c && !g.measure)
         c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
+    if (!c)
+        c = vault_new(g.trust, &g.vault, e);
     if (g.model_fd >= 0)
         close(g.model_fd);
+    if (g.options.draft_fd >= 0)
+        close(g.options.draft_fd);
     if (c)
         send_failure(&g, e);
     if (c || g.measure) {
@@ -272,6 +290,7 @@ enum err_code engine_run(int socket, struct err *e)
     send_ready(&g);
     serve(&g);
     runtime_close(g.runtime);
+    vault_free(g.vault);
     json_decref(g.defaults);
     identity_free(g.identity);
     json_decref(g.trust);

@@ -8,7 +8,8 @@
 
 #include <stdint.h>
 
-enum metric_histogram { METRIC_TTFT, METRIC_ITL, METRIC_E2E, METRIC_QUEUE, METRIC_STEP_ROWS, METRIC_HISTOGRAMS };
+enum metric_histogram { METRIC_TTFT, METRIC_ITL, METRIC_E2E, METRIC_QUEUE, METRIC_PREFILL, METRIC_DECODE,
+                        METRIC_PROMPT, METRIC_OUTPUT, METRIC_STEP_ROWS, METRIC_HISTOGRAMS };
 enum { METRIC_BUCKETS = 16 };
 
 struct metric {
@@ -17,6 +18,7 @@ struct metric {
         double sum;
     } histograms[METRIC_HISTOGRAMS];
     int64_t requests, cancelled, rejected;
+    int64_t deadlines, deadlines_refused, deadlines_missed; /* taken, refused at once, passed all the same */
     int64_t last_ns, last_completion, last_prompt; /* for the rates */
     double decode_rate, prefill_rate;
 };

@@ -16,8 +16,8 @@
 
 static enum err_code start_keeper(struct trustlog *t, struct err *e)
 {
-    const char *argv[] = { "/proc/self/exe", "keeper", "--site", t->site.dir, "--boot", t->boot,
-                           t->best_effort ? "--best-effort" : NULL, NULL };
+    const char *how = t->air_gapped ? "--air-gapped" : t->best_effort ? "--best-effort" : NULL;
+    const char *argv[] = { "/proc/self/exe", "keeper", "--site", t->site.dir, "--boot", t->boot, how, NULL };
     int socket = -1;
     enum err_code c = spawn_engine(argv, &t->keeper_pid, &socket, e);
     if (!c) {
@@ -108,6 +108,8 @@ static enum err_code start(struct trustlog *t, const struct trustlog_options *o,
     if (!c)
         c = served_release(&t->site, t->log, t->chain, now, t->release, e);
     if (!c)
+        c = enrolled_read(&t->site, t->chain, &t->clients, e);
+    if (!c)
         c = find_place(t, o, e);
     if (!c)
         c = evidence_open(t->site.pub, t->boot, t->log, &t->evidence, e);
@@ -125,6 +127,7 @@ enum err_code trustlog_open(const struct trustlog_options *o, struct trustlog **
     t->failed = o->failed;
     t->arg = o->arg;
     t->best_effort = o->best_effort;
+    t->air_gapped = o->air_gapped;
     t->keeper_pid = -1;
     t->keeper.fd = -1;
     pthread_mutex_init(&t->lock, NULL);
@@ -155,6 +158,7 @@ void trustlog_close(struct trustlog *t)
     if (t->keeper_pid > 0)
         spawn_end(&t->keeper_pid, GRACE_MS, NULL, 0);
     served_policy_release(&t->policy);
+    enrolled_release(&t->clients);
     if (t->chain)
         chain_release(t->chain);
     mem_free(t->chain);
@@ -179,6 +183,19 @@ const char *trustlog_boot(const struct trustlog *t)
 const char *trustlog_public(const struct trustlog *t)
 {
     return t->site.pub;
+}
+
+const char *trustlog_policy_note(const struct trustlog *t)
+{
+    return t->policy.hash;
+}
+
+json_t *trustlog_clients(const struct trustlog *t)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < t->clients.count; i++)
+        json_array_append_new(list, json_pack("[s, s]", t->clients.of[i].tenant, t->clients.of[i].vkey));
+    return list;
 }
 
 const uint8_t *trustlog_build(const struct trustlog *t)

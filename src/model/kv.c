@@ -26,6 +26,8 @@ static bool type_ok(enum kern_type type, const struct model_dims *d)
 enum err_code kv_layout(struct model *m, enum kern_type type, struct err *e)
 {
     const struct model_dims *d = &m->d;
+    if (m->arch->encoder)
+        type = KERN_F32; /* kept for the time of a layer: no reason to round */
     if (!type_ok(type, d))
         return err_set(e, ERR_INVALID, "keys and values of %d and %d cannot be stored as %s: choose F16, BF16 or F32",
                        d->k_dim, d->v_dim, kern_type_info((int)type) ? kern_type_info((int)type)->name : "that");

@@ -23,7 +23,8 @@ void pace_begin(struct pace *p, const struct pace_goal *g, const struct steptime
     else if (g->prefill_rows < rows)
         p->rows = g->prefill_rows;
     /* Tokens in a millisecond as it is; a row for a guess must bring more than that. */
-    p->worth = m->c > 0 ? fmax(WORTH_LEAST, m->c * owed->batch / p->owed_ms) : WORTH_UNKNOWN;
+    p->rate = p->owed_ms > 0 ? owed->batch / p->owed_ms : 0;
+    p->worth = m->c > 0 ? fmax(WORTH_LEAST, m->c * p->rate) : WORTH_UNKNOWN;
 }
 
 bool pace_guess(struct pace *p, double chance)

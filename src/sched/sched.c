@@ -51,6 +51,8 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
     s->spelling = (struct form_tokens){ o->vocab, o->trie, model_facts(m)->vocab, o->end_tokens, o->end_count };
     s->goal = (struct pace_goal){ o->itl_ms, o->ttft_ms, o->prefill_rows };
     s->steptime = steptime_new();
+    if (o->draft_model && o->draft_rows)
+        s->draft_model = draft_model_new(o->draft_model, pool, o->draft_kv_bytes);
     s->order = order_new(o->running_max + o->waiting_max);
     s->scratch = mem_new((size_t)pool_threads(pool), sizeof *s->scratch);
     for (int i = 0; i < pool_threads(pool); i++)
@@ -73,6 +75,7 @@ void sched_finish(struct sched *s, struct sched_seq *q, enum infer_finish why)
     order_leave(s->order, &q->seat);
     q->events->finish(q->user, why);
     draft_release(&q->draft);
+    draft_reader_release(&q->reader);
     mem_free(q);
 }
 
@@ -98,6 +101,7 @@ void sched_free(struct sched *s)
     mem_free(s->state_rows);
     mem_free(s->segments);
     steptime_free(s->steptime);
+    draft_model_free(s->draft_model);
     order_free(s->order);
     mem_free(s);
 }
@@ -185,14 +189,10 @@ static bool is_end(const struct sched *s, int32_t id)
     return false;
 }
 
-/* The token due, then one for each guess that was right: the very tokens that steps of one row would draw, for a draw
- * is a function of (logits, text before it, seed, position) and right guesses are that text. */
-static void draw(const struct sched *s, struct drawing *d, struct sample_scratch *scratch)
+struct sample_input sched_sample(const struct sched *s, const struct sched_seq *q)
 {
-    struct sched_seq *q = d->q;
-    int vocab = model_facts(s->model)->vocab;
-    struct sample_input in = {
-        .vocab = vocab,
+    return (struct sample_input){
+        .vocab = model_facts(s->model)->vocab,
         .history = q->seq.tokens,
         .prompt_count = q->seq.prompt,
         .params = &q->params,
@@ -200,6 +200,15 @@ static void draw(const struct sched *s, struct drawing *d, struct sample_scratch
         .end_tokens = s->o.end_tokens,
         .end_count = s->o.end_count,
     };
+}
+
+/* The token due, then one for each guess that was right: the very tokens that steps of one row would draw, for a draw
+ * is a function of (logits, text before it, seed, position) and right guesses are that text. */
+static void draw(const struct sched *s, struct drawing *d, struct sample_scratch *scratch)
+{
+    struct sched_seq *q = d->q;
+    int vocab = model_facts(s->model)->vocab;
+    struct sample_input in = sched_sample(s, q);
     for (bool more = true; more;) {
         struct infer_token *t = &s->drawn[d->first + d->count];
         in.logits = s->logits + (size_t)(d->first + d->count) * (size_t)vocab;
@@ -343,7 +352,7 @@ int sched_step(struct sched *s)
     for (int i = 0; i < s->drawing_count; i++)
         deliver(s, &s->drawings[i]);
     int64_t took = sched_now_ns(s) - started;
-    steptime_learn(s->steptime, &s->load, (double)took / 1e6);
+    steptime_learn(s->steptime, &s->load, (double)(took - s->guess_ns) / 1e6);
     s->stats.steps++;
     s->stats.rows += s->rows;
     s->stats.step_ns += took;

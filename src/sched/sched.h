@@ -39,6 +39,8 @@ struct sched_options {
     double itl_ms, ttft_ms;           /* targets (pace.h); itl_ms 0: prefill_rows says it all */
     int draft_rows;                   /* guesses checked for a sequence in a step, at most (draft.h); 0: none */
     bool draft_always;                /* whether it pays or not */
+    const struct model *draft_model;  /* guesses as well; borrowed; NULL: none */
+    size_t draft_kv_bytes;            /* memory for its pages */
     const struct steptime_model *step_time; /* instead of what is learned; borrowed; NULL: learn */
 };
 
