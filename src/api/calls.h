@@ -43,6 +43,7 @@ struct calls_form {
     const char *think_key; /* of a message; "": a content part */
     char *skip[CALLS_SKIPS_MAX];    /* tags round the text that are no part of it */
     int skips;
+    bool glued;            /* skip[0] stands between a thought and what follows it */
 };
 
 /* Never NULL. bos and eos as the template's context has them. */

@@ -311,8 +311,12 @@ static void derive_calls(struct calls_probe *p, struct calls_form *f)
         json_decref(c);
         f->origin = "template";
         f->writes_results = shows(p, calling(p->ids, 1, false), result, "twResult");
-    } else if (!calls_known(buf_str(&prompt), f)) {
-        calls_generic(f);
+    } else {
+        if (!calls_known(buf_str(&prompt), f))
+            calls_generic(f);
+        json_t *result = json_pack("{s:s,s:s,s:s,s:s}", "role", "tool", "content", "twResult", "tool_call_id",
+                                   "functions.twFn1:0", "name", NAME[0]);
+        f->writes_results = shows(p, calls_probe_said(CALLS_TEXT, NULL), result, "twResult");
     }
     buf_release(&prompt);
 }

@@ -19,7 +19,7 @@ struct known {
 static const struct known forms[] = {
     { .sign = "<|channel|>commentary", .pre = "<|channel|>commentary to=functions.\1 <|constrain|>json<|message|>",
       .think_open = "<|channel|>analysis<|message|>", .think_close = "<|end|>",
-      .skip = { "<|channel|>final<|message|>", "<|channel|>commentary<|message|>", "<|start|>assistant", "<|end|>" } },
+      .skip = { "<|start|>assistant", "<|channel|>final<|message|>", "<|channel|>commentary<|message|>", "<|end|>" } },
     { .sign = "<|im_system|>tool_declare", .open = "<|tool_calls_section_begin|>",
       .pre = "<|tool_call_begin|>functions.\1:\3<|tool_call_argument_begin|>", .post = "<|tool_call_end|>",
       .close = "<|tool_calls_section_end|>", .ids = CALLS_ID_NAMED, .many = true },
@@ -58,6 +58,9 @@ static void fill(struct calls_form *f, const struct known *k)
         mem_free(f->think_close);
         f->think_open = copy(k->think_open);
         f->think_close = copy(k->think_close);
+        while (f->skips)
+            mem_free(f->skip[--f->skips]);
+        f->glued = true;
     }
     for (size_t i = 0; i < CALLS_SKIPS_MAX && k->skip[i] && f->skips < CALLS_SKIPS_MAX; i++)
         f->skip[f->skips++] = copy(k->skip[i]);

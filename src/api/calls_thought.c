@@ -42,6 +42,7 @@ static char *closing(struct calls_form *f, const char *between, const char *wrap
     const char *own = *wrap ? strstr(glue, wrap) : NULL;
     if (own)
         add_skip(f, glue, (size_t)(own - glue));
+    f->glued = f->skips > 0;
     mem_free(s);
     return close;
 }

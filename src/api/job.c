@@ -2,6 +2,7 @@
 #include "api/job.h"
 
 #include "api/translate.h"
+#include "api/vectors.h"
 #include "api/writer.h"
 #include "base/assert.h"
 #include "base/mem.h"
@@ -60,12 +61,27 @@ static void write_head(struct api_job *j)
     jsonx_quote(print, strlen(print), &j->head);
 }
 
+/* Where there may be calls or thoughts, each choice tells them apart. */
+static void begin_replies(struct api_job *j)
+{
+    struct api_tools *t = &j->tools;
+    if (!t->form || j->text_only || (!t->form->think_open && !t->list && !t->form->skips))
+        return;
+    for (int i = 0; i < api_job_choices(j); i++) {
+        struct reply_spec s = { .form = t->form, .tools = t->choice == API_CALL_NEVER ? NULL : t->allowed,
+                                .thoughts = t->form->think_open != NULL, .in_thought = t->in_thought,
+                                .live = true, .seed = j->id, .choice = i };
+        j->choices[i].reply = reply_new(&s);
+    }
+}
+
 /* The answer is known: nothing is to be generated. */
 static void drop_prompts(struct api_job *j)
 {
     for (int i = 0; i < j->prompt_count; i++) {
         vocab_ids_release(&j->prompts[i]);
-        buf_release(&j->echo_text[i]);
+        if (j->echo_text)
+            buf_release(&j->echo_text[i]);
     }
     j->prompt_count = 0;
     j->stream = false;
@@ -74,6 +90,9 @@ static void drop_prompts(struct api_job *j)
 static bool read_body(struct api_job *j, const json_t *body, const struct api_request *r, struct api_error *error)
 {
     bool chat = j->dialect == API_CHAT;
+    if (j->model->pooling.encoder)
+        return api_refuse(error, 400, "model", "unsupported_model", "the model '%s' is an encoder: it makes embeddings "
+                          "and does not generate text", j->model->id);
     if (!api_fields_check(body, j->dialect, j->model, error) || !api_sampling_read(j, body, r, error) ||
         !api_structured_read(j, body, error))
         return false;
@@ -88,6 +107,7 @@ static bool read_body(struct api_job *j, const json_t *body, const struct api_re
     if (!check_lengths(j, chat ? "messages" : "prompt", error))
         return false;
     j->choices = mem_new((size_t)api_job_choices(j), sizeof *j->choices);
+    begin_replies(j);
     write_head(j);
     return true;
 }
@@ -107,6 +127,8 @@ static void add_defaults(json_t *body, const json_t *defaults)
 static bool read_any(struct api_job *j, json_t *body, const struct api_request *r, struct api_error *error)
 {
     json_t *chat = NULL;
+    if (j->route->vectors)
+        return j->route->vectors(j, body, error);
     if (!j->route->translate) {
         add_defaults(body, j->model->defaults);
         return read_body(j, body, r, error);
@@ -170,16 +192,19 @@ void api_job_free(struct api_job *j)
     for (int i = 0; j->choices && i < api_job_choices(j); i++) {
         buf_release(&j->choices[i].pending);
         api_parts_release(&j->choices[i].parts);
+        reply_free(j->choices[i].reply);
         mem_free(j->choices[i].tokens);
         vocab_ids_release(&j->choices[i].ids);
         buf_release(&j->choices[i].stop_text);
     }
+    api_vectors_free(j);
     drop_prompts(j);
     mem_free(j->choices);
     mem_free(j->prompts);
     mem_free(j->echo_text);
     mem_free(j->params.bias);
     grammar_free(j->grammar);
+    api_tools_release(&j->tools);
     mem_free(j->id);
     stop_set_release(&j->stops);
     buf_release(&j->head);

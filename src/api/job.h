@@ -8,7 +8,9 @@
 #define API_JOB_H
 #include "api/api.h"
 #include "api/parts.h"
+#include "api/reply.h"
 #include "api/stop.h"
+#include "api/tools.h"
 
 /* The two forms of body that fields.c, sampling.c and their kin read; other dialects are rewritten as one of them.
  * Bits: the field table says where a field belongs. */
@@ -32,6 +34,7 @@ struct api_choice {
     struct vocab_stream stream;
     struct stop_state stop;
     struct buf pending;       /* visible text not yet released (I1) */
+    struct reply *reply;      /* tells thoughts and calls apart; NULL: all is text */
     struct api_parts parts;   /* what was said; only when not streaming, or when the writer keeps it */
     int calls;                /* tool calls opened so far */
     int thought_tokens;       /* of those drawn so far */
@@ -50,6 +53,7 @@ struct api_choice {
 
 struct api_writer;
 struct api_route;
+struct api_vectors;
 struct api_job {
     enum api_dialect dialect;
     const struct api_writer *writer; /* what becomes of the answer */
@@ -60,6 +64,7 @@ struct api_job {
     struct stop_set stops;
     struct grammar *grammar;       /* what the answer must look like, or NULL; params borrows it */
     bool stream, include_usage, echo, text_only;
+    struct api_tools tools;        /* chat: calls and thoughts */
     struct vocab_ids *prompts;     /* [prompt_count] */
     struct buf *echo_text;         /* [prompt_count]; empty without echo */
     int prompt_count, n;
@@ -75,8 +80,10 @@ struct api_job {
     uint64_t space;
     struct api_measure measured;
     bool keep_ids;
+    struct api_vectors *vectors;   /* texts that become vectors (vectors.h), or NULL */
     struct buf ready;              /* no choices: the whole answer, known when the request was read */
     struct { int sequence, opened; bool open; } blocks; /* of a stream: blocks.h */
+    int drafts_accepted, drafts_rejected; /* guesses that were checked */
     enum infer_finish failed;      /* INFER_RUNNING, or why the job as a whole failed */
     bool error_sent;
 };

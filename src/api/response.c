@@ -29,18 +29,37 @@ void api_choice_delta(struct api_job *j, int choice, const struct api_delta *d, 
     }
 }
 
+struct sink {
+    struct api_job *j;
+    int choice;
+    struct buf *out;
+};
+
+static void on_delta(void *user, const struct api_delta *d)
+{
+    const struct sink *s = user;
+    api_choice_delta(s->j, s->choice, d, s->out);
+}
+
 /* What the model said becomes deltas. The one seam where reasoning and calls are told from content; n may be 0 when
  * only logprobs wait. */
 static void say(struct api_job *j, int choice, const char *text, size_t n, struct buf *out)
 {
-    api_choice_delta(j, choice, &(struct api_delta){ .kind = API_TEXT, .text = text, .length = n }, out);
+    struct sink s = { j, choice, out };
+    if (j->choices[choice].reply)
+        reply_feed(j->choices[choice].reply, text, n, on_delta, &s);
+    else
+        on_delta(&s, &(struct api_delta){ .kind = API_TEXT, .text = text, .length = n });
 }
 
 /* The choice said its last: what the seam above held back goes out, and logprobs that wait for it. */
 static void say_rest(struct api_job *j, int choice, struct buf *out)
 {
+    struct sink s = { j, choice, out };
+    if (j->choices[choice].reply)
+        reply_finish(j->choices[choice].reply, on_delta, &s);
     if (j->choices[choice].token_ready > j->choices[choice].token_sent)
-        say(j, choice, "", 0, out);
+        on_delta(&s, &(struct api_delta){ .kind = API_TEXT, .text = "", .length = 0 });
 }
 
 /* ---- a choice's text */
@@ -103,7 +122,7 @@ bool api_choice_token(struct api_job *j, int choice, const struct infer_token *t
     if (vocab_is_end(j->model->vocab, t->id))
         return false; /* it ends the answer and is no part of it */
     size_t old = c->pending.len, start = c->seen, start_char = c->seen_chars;
-    vocab_stream_push(&c->stream, j->model->vocab, t->id, false, &c->pending);
+    vocab_stream_push(&c->stream, j->model->vocab, t->id, api_tools_shows(&j->tools, t->id), &c->pending);
     const char *fresh = buf_str(&c->pending) + old;
     size_t fresh_len = c->pending.len - old, used, match;
     c->seen += fresh_len;
@@ -142,6 +161,12 @@ void api_choice_finish(struct api_job *j, int choice, enum infer_finish why, str
     struct api_choice *c = &j->choices[choice];
     if (c->finish != INFER_RUNNING)
         return;
+    if (j->vectors) {
+        c->finish = why;
+        if (why != INFER_STOP && j->failed == INFER_RUNNING)
+            j->failed = why;
+        return;
+    }
     if (!c->stopped) { /* what was held back was no stop string after all */
         vocab_stream_finish(&c->stream, &c->pending);
         release(j, choice, c->pending.len, true, out);
@@ -158,6 +183,12 @@ void api_choice_finish(struct api_job *j, int choice, enum infer_finish why, str
 }
 
 /* ---- the whole answer */
+
+void api_job_guessed(struct api_job *j, int accepted, int rejected)
+{
+    j->drafts_accepted += accepted;
+    j->drafts_rejected += rejected;
+}
 
 void api_job_begin(struct api_job *j, struct buf *out)
 {

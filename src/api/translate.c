@@ -1,6 +1,7 @@
 /* translate -- see translate.h: the table of routes, and what the translators share. */
 #include "api/translate.h"
 
+#include "api/vectors.h"
 #include "api/writer.h"
 #include "base/mem.h"
 
@@ -23,6 +24,10 @@ static const struct api_route routes[] = {
       .translate = api_translate_messages, .names = api_names_messages },
     { .method = "POST", .path = "/v1/messages/count_tokens", .form = API_CHAT, .writer = &api_write_messages,
       .translate = api_translate_count, .count = api_count_tokens, .names = api_names_messages },
+    { .method = "POST", .path = "/v1/embeddings", .writer = &api_write_embeddings, .vectors = api_embeddings_read },
+    { .method = "POST", .path = "/v1/rerank", .writer = &api_write_rerank, .vectors = api_rerank_read },
+    { .method = "POST", .path = "/v2/rerank", .writer = &api_write_rerank, .vectors = api_rerank_read },
+    { .method = "POST", .path = "/rerank", .writer = &api_write_rerank, .vectors = api_rerank_read },
     { .method = "POST", .path = "/api/chat", .form = API_CHAT, .writer = &api_write_ollama_chat,
       .translate = api_translate_ollama_chat, .names = api_names_ollama },
     { .method = "POST", .path = "/api/generate", .form = API_CHAT, .writer = &api_write_ollama_generate,

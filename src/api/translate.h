@@ -24,6 +24,8 @@ struct api_route {
     void (*count)(struct api_job *j);
     /* No body: answers from the path, what follows the '*' of which is `rest`. Or NULL. */
     bool (*find)(struct api_job *j, const char *rest, struct api_error *error);
+    /* The answer is vectors: reads the whole body. Or NULL. */
+    bool (*vectors)(struct api_job *j, const json_t *body, struct api_error *error);
     const struct api_name *names; /* ends with a NULL; or NULL */
 };
 

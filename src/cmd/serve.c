@@ -7,12 +7,14 @@
 #include "cmd/cmd.h"
 #include "cmd/serve_config.h"
 #include "cmd/serve_models.h"
+#include "cmd/tco_page.h"
 #include "front/front.h"
 #include "net/tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define FIELD(name) OPT_FIELD(struct serve_options, name)
@@ -28,6 +30,14 @@ static const struct opt rows[] = {
     { "kv-memory", 0, OPT_SIZE, "SIZE", "memory for keys and values (from the memory plan)", FIELD(kv_memory), 0, 0 },
     { "kv-type", 0, OPT_STRING, "TYPE", "how keys and values are stored: f16, q8_0", FIELD(kv_type), 0, 0 },
     { "batch", 'b', OPT_INT, "N", "tokens in one step at most", FIELD(batch), 1, 1 << 16 },
+    { "speculate", 0, OPT_STRING, "MODE", "guess tokens, check them together: auto, off, N (auto)", FIELD(speculate),
+      0, 0 },
+    { "draft", 0, OPT_STRING, "FILE|NAME", "a small model of the same vocabulary that guesses for --model", FIELD(draft),
+      0, 0 },
+    { "target-itl-ms", 0, OPT_INT, "N", "longest time between tokens while prompts are read (150)", FIELD(itl_ms), 1,
+      600000 },
+    { "target-ttft-ms", 0, OPT_INT, "N", "time to the first token aimed at (the soonest)", FIELD(ttft_ms), 1, 600000 },
+    { "matryoshka", 0, OPT_FLAG, NULL, "embeddings may be cut to `dimensions`", FIELD(matryoshka), 0, 0 },
     { "isa", 0, OPT_STRING, "NAME", "highest rung of kernels: ref, avx2, avx512, amx", FIELD(isa), 0, 0 },
     { "max-body", 0, OPT_SIZE, "SIZE", "largest request body (32M)", FIELD(max_body), 0, 0 },
     { "connections", 0, OPT_INT, "N", "client connections at once (4096)", FIELD(connections), 1, 60000 },
@@ -43,12 +53,13 @@ static const struct opt rows[] = {
     { "tls-client-ca", 0, OPT_STRING, "FILE", "clients need a certificate it signed", FIELD(tls_client_ca), 0, 0 },
     { "log-json", 0, OPT_FLAG, NULL, "log lines as JSON objects", FIELD(log_json), 0, 0 },
     { "log-requests", 0, OPT_FLAG, NULL, "a log line per request; never its content", FIELD(log_requests), 0, 0 },
+    { "otlp", 0, OPT_STRING, "URL", "send a span per request to this collector; never its content", FIELD(otlp), 0, 0 },
     { "sandbox", 0, OPT_STRING, "MODE", "how the engine is confined: enforce, best-effort, off", FIELD(sandbox), 0, 0 },
     { "trust", 0, OPT_STRING, "DIR", "keep evidence in this site's folder (STATE/trust once `trust init` made it)",
       FIELD(trust), 0, 0 },
     { "no-trust", 0, OPT_FLAG, NULL, "keep no evidence although there is a site", FIELD(no_trust), 0, 0 },
     { "site", 0, OPT_STRING, "NAME", "what the policy calls this place (the site's own name)", FIELD(site), 0, 0 },
-    { "jurisdiction", 0, OPT_STRING, "CC", "the country this stands in, where no policy says", FIELD(jurisdiction), 0, 0 },
+    { "jurisdiction", 0, OPT_STRING, "CC", "the country this is in, where no policy says", FIELD(jurisdiction), 0, 0 },
     { "engine", 0, OPT_STRING, "PROGRAM", "another program as the engine, for tests", FIELD(engine), 0, 0 },
     { 0 },
 };
@@ -131,6 +142,18 @@ static char *find_trust(const struct serve_options *o, const char *state)
     return there ? buf_take(&dir) : NULL;
 }
 
+/* Options first, then the environment's usual names. */
+static void read_otel(const struct serve_options *o, struct telemetry_options *t)
+{
+    const char *off = getenv("OTEL_SDK_DISABLED"), *traces = getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    *t = (struct telemetry_options){ .endpoint = o->otlp, .service = o->service_name };
+    if (!t->endpoint && !(off && !strcasecmp(off, "true")))
+        t->endpoint = traces && *traces ? traces : getenv("OTEL_EXPORTER_OTLP_ENDPOINT");
+    t->headers = getenv("OTEL_EXPORTER_OTLP_HEADERS");
+    if (!t->service)
+        t->service = getenv("OTEL_SERVICE_NAME");
+}
+
 static enum err_code serve(const struct serve_options *o, struct front_options *f, struct err *e)
 {
     struct tls *tls = NULL;
@@ -143,8 +166,12 @@ static enum err_code serve(const struct serve_options *o, struct front_options *
             return e->code;
         f->http.tls = tls;
     }
+    read_otel(o, &f->telemetry);
     struct front *front = front_new(f, e);
-    unsetenv("TOKENWORKS_API_KEY"); /* its digest is known now; the engines, started later, must not inherit it */
+    /* They are known now; the engines, started later, must not inherit them. */
+    unsetenv("TOKENWORKS_API_KEY");
+    unsetenv("OTEL_EXPORTER_OTLP_HEADERS");
+    unsetenv("HF_TOKEN");
     enum err_code c = front ? ERR_OK : e->code;
     if (front) {
         bool v6 = strchr(f->http.address, ':') != NULL;
@@ -203,7 +230,7 @@ int cmd_serve(int argc, char **argv)
                                .engine_argv = o.engine ? engine : NULL, .cors_origin = o.cors_origin,
                                .key_file = o.api_key_file, .plain_key = getenv("TOKENWORKS_API_KEY"),
                                .drain_ms = o.drain_s * 1000, .log_requests = o.log_requests, .narrate = narrate,
-                               .narrate_arg = &narrator };
+                               .narrate_arg = &narrator, .tco = tco_page };
     for (int i = 0; i < o.allowed_hosts.count; i++)
         f.allowed_hosts[f.allowed_host_count++] = o.allowed_hosts.v[i];
     f.http.address = address;

@@ -35,14 +35,20 @@ static const struct setting settings[] = {
     { "limits", "connections", INT, AT(connections), 1, 60000 },
     { "limits", "drain-s", INT, AT(drain_s), 0, 86400 },
     { "limits", "load-wait-s", INT, AT(load_wait_s), 0, 86400 },
+    { "limits", "matryoshka", BOOL, AT(matryoshka), 0, 0 },
     { "limits", "isa", TEXT, AT(isa), 0, 0 },
     { "trust", "dir", TEXT, AT(trust), 0, 0 },
     { "trust", "site", TEXT, AT(site), 0, 0 },
     { "trust", "jurisdiction", TEXT, AT(jurisdiction), 0, 0 },
+    { "speed", "speculate", TEXT, AT(speculate), 0, 0 },
+    { "speed", "target-itl-ms", INT, AT(itl_ms), 1, 600000 },
+    { "speed", "target-ttft-ms", INT, AT(ttft_ms), 1, 600000 },
+    { "telemetry", "otlp", TEXT, AT(otlp), 0, 0 },
+    { "telemetry", "service-name", TEXT, AT(service_name), 0, 0 },
     { "telemetry", "log-json", BOOL, AT(log_json), 0, 0 },
     { "telemetry", "log-requests", BOOL, AT(log_requests), 0, 0 },
 };
-static const char *const sections[] = { "memory", "tls", "auth", "limits", "trust", "telemetry" };
+static const char *const sections[] = { "memory", "tls", "auth", "limits", "trust", "speed", "telemetry" };
 enum { KEYS_MAX = 16 };
 
 static enum err_code set_texts(const struct yaml_doc *d, int line, const char *key, const json_t *v,

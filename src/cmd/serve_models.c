@@ -4,13 +4,14 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "cmd/model_path.h"
+#include "cmd/serve_speed.h"
 
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct serve_models {
-    struct model_path found[FRONT_MODELS_MAX];
+    struct model_path found[FRONT_MODELS_MAX], drafts[FRONT_MODELS_MAX];
     json_t *options[FRONT_MODELS_MAX + 1]; /* by model; the last is the folder's */
     json_t *general;
 };
@@ -37,6 +38,8 @@ static json_t *general_options(const struct serve_options *o)
     set_int(v, "batch", o->batch);
     set_text(v, "kv_type", o->kv_type);
     set_text(v, "isa", o->isa);
+    if (o->matryoshka)
+        json_object_set_new(v, "matryoshka", json_true());
     set_text(v, "sandbox", o->sandbox);
     set_int(v, "max_body", o->max_body);
     json_object_set_new(v, "log_json", json_boolean(o->log_json));
@@ -138,7 +141,7 @@ static enum err_code take_defaults(const struct item *it)
 static enum err_code take_options(const struct item *it)
 {
     static const char *const known[] = { "file", "dir", "alias", "load", "pinned", "keep-alive-s", "ctx", "kv-memory",
-                                         "kv-type", "threads", "batch", "parallel", "defaults", NULL };
+                                         "kv-type", "threads", "batch", "parallel", "defaults", "draft", NULL };
     const json_t *kv_type = json_object_get(it->object, "kv-type");
     enum err_code c = yaml_refuse_unknown(it->doc, it->object, known, it->e);
     c = c ? c : take_number(it, "ctx", "ctx", 1, 1 << 24);
@@ -187,6 +190,17 @@ static enum err_code add(struct serve_models *m, const char *name, const struct 
     return clash(f, at, e);
 }
 
+/* The small model that guesses for model `at`. */
+static enum err_code set_draft(struct serve_models *m, int at, const char *name, const struct serve_options *o,
+                               struct err *e)
+{
+    enum err_code c = model_path_find(name, o->state, &m->drafts[at], e);
+    if (c)
+        return err_prefix(e, "the draft model");
+    json_object_set_new(m->options[at], "draft", json_string(m->drafts[at].path));
+    return ERR_OK;
+}
+
 static enum err_code add_folder(struct serve_models *m, const char *dir, struct front_options *f, struct err *e)
 {
     DIR *d = opendir(dir);
@@ -204,6 +218,7 @@ static enum err_code add_mapping(struct serve_models *m, const struct yaml_doc *
 {
     const char *file = json_string_value(json_object_get(v, "file"));
     const char *dir = json_string_value(json_object_get(v, "dir"));
+    const json_t *draft = json_object_get(v, "draft");
     struct front_model unused = { .id = "" };
     struct item it = { doc, v, &unused, NULL, e };
     if (!file == !dir || (dir && f->model_folder))
@@ -215,6 +230,10 @@ static enum err_code add_mapping(struct serve_models *m, const struct yaml_doc *
     if (file)
         it.model = &f->models[f->model_count - 1];
     c = take_options(&it);
+    if (!c && draft && (!json_is_string(draft) || !file))
+        c = refuse(&it, "draft", "must be the file or name of a model, beside 'file'");
+    if (!c && draft)
+        c = set_draft(m, f->model_count - 1, json_string_value(draft), o, e);
     return !c && file ? clash(f, f->model_count - 1, e) : c;
 }
 
@@ -249,6 +268,9 @@ enum err_code serve_models_find(const struct serve_options *o, const struct yaml
     struct serve_models *m = *out = MEM_NEW(struct serve_models);
     enum err_code c = ERR_OK;
     m->general = general_options(o);
+    c = serve_speed_options(o, m->general, e);
+    if (!c && o->draft && o->models.count > 1)
+        c = err_set(e, ERR_INVALID, "--draft guesses for one --model; with several, name it beside each in --config");
     for (int i = 0; i < o->models.count && !c; i++)
         c = add(m, o->models.v[i], o, f, e);
     if (!c)
@@ -257,6 +279,10 @@ enum err_code serve_models_find(const struct serve_options *o, const struct yaml
         c = add_folder(m, o->models_dir, f, e);
     if (!c && !f->model_count && !f->model_folder)
         c = add(m, "default", o, f, e);
+    if (!c && o->draft && !f->model_count)
+        c = err_set(e, ERR_INVALID, "--draft guesses for a --model, and none is given");
+    if (!c && o->draft)
+        c = set_draft(m, 0, o->draft, o, e);
     bool demand = f->model_folder != NULL;
     for (int i = 0; i < f->model_count; i++)
         demand = demand || f->models[i].on_demand;
@@ -268,8 +294,10 @@ void serve_models_free(struct serve_models *m)
 {
     if (!m)
         return;
-    for (int i = 0; i < FRONT_MODELS_MAX; i++)
+    for (int i = 0; i < FRONT_MODELS_MAX; i++) {
         model_path_release(&m->found[i]);
+        model_path_release(&m->drafts[i]);
+    }
     for (int i = 0; i <= FRONT_MODELS_MAX; i++)
         json_decref(m->options[i]);
     json_decref(m->general);

@@ -12,6 +12,7 @@
 #include "engine/link.h"
 #include "engine/metric.h"
 #include "lib/runtime.h"
+#include "sched/draft.h"
 #include "wire/frame.h"
 
 #include <string.h>
@@ -31,6 +32,7 @@ struct engine {
     struct sandbox_report sandbox;
     json_t *trust;            /* hello's trust object; NULL: no evidence is kept */
     struct identity *identity;
+    struct vault *vault;      /* opens sealed requests; the link's reader's while serving */
     int64_t progress_ns;
     json_t *defaults;         /* fields requests have unless they say otherwise, or NULL */
     bool measure;             /* the front only asks what the model would need */
@@ -44,6 +46,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     const char *id = "model", *isa = NULL, *kv_type = NULL, *sandbox = "enforce";
     struct runtime_options *r = &g->options;
     int64_t threads = 0, ctx = 0, kv = 0, batch = r->batch_rows, prefill = r->prefill_rows, running = r->running_max;
+    int64_t speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms;
     enum err_code c = jsonx_get_string(model, "id", &id, e);
     c = c ? c : jsonx_get_int(o, "threads", 0, POOL_THREADS_MAX, &threads, e);
     c = c ? c : jsonx_get_int(o, "ctx", 0, INT32_MAX, &ctx, e);
@@ -51,9 +54,13 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_int(o, "batch", 1, 65536, &batch, e);
     c = c ? c : jsonx_get_int(o, "prefill", 1, 65536, &prefill, e);
     c = c ? c : jsonx_get_int(o, "parallel", 1, 4096, &running, e);
+    c = c ? c : jsonx_get_int(o, "speculate", -1, DRAFT_MAX, &speculate, e);
+    c = c ? c : jsonx_get_int(o, "target_itl_ms", 1, 600000, &itl, e);
+    c = c ? c : jsonx_get_int(o, "target_ttft_ms", 1, 600000, &ttft, e);
     c = c ? c : jsonx_get_int(o, "max_body", 1, BODY_BYTES_MAX, &g->body_max, e);
     c = c ? c : jsonx_get_string(o, "isa", &isa, e);
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
+    c = c ? c : jsonx_get_bool(o, "matryoshka", &r->matryoshka, e);
     c = c ? c : jsonx_get_string(o, "sandbox", &sandbox, e);
     if (c)
         return c;
@@ -70,6 +77,10 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     r->batch_rows = (int)(batch > running ? batch : running);
     r->prefill_rows = (int)(prefill < batch ? prefill : batch);
     r->running_max = (int)running;
+    r->draft_rows = speculate < 0 ? r->draft_rows : (int)speculate;
+    r->draft_always = speculate > 0;
+    r->itl_ms = (int)itl;
+    r->ttft_ms = (int)ttft;
     static const char *const modes[] = { "enforce", "best-effort", "off" };
     for (size_t i = 0; i < MEM_COUNT(modes); i++)
         if (!strcmp(sandbox, modes[i]))
@@ -89,8 +100,8 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     if (c)
         return c;
     json_t *hello = NULL;
-    if (f.kind != FRAME_HELLO || fd_count != 1)
-        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor");
+    if (f.kind != FRAME_HELLO || fd_count < 1 || fd_count > 2)
+        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor or two");
     else if (!(hello = jsonx_parse(f.payload, f.length, e)))
         c = e->code;
     else
@@ -98,6 +109,7 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     g->measure = json_is_true(json_object_get(hello, "measure"));
     g->trust = json_incref(json_object_get(hello, "trust"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
+    g->options.draft_fd = fd_count > 1 ? fds[1] : -1;
     json_decref(hello);
     buf_release(&in);
     return c;
@@ -135,7 +147,9 @@ static void send_ready(const struct engine *g)
         code_hex(hex, identity_numerics(g->identity), HASH_BYTES);
         buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"sandbox\":", hex);
         jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
-        buf_puts(&b, "}");
+        buf_puts(&b, ",\"ohttp\":\"");
+        vault_config(g->vault, &b);
+        buf_puts(&b, "\"}");
     }
     buf_puts(&b, "}");
     send_json(g, FRAME_HELLO, &b);
@@ -181,7 +195,9 @@ static bool handle(struct job_table *jobs, struct message *m)
         engine_job_cancel(jobs, m->id, m->attempt);
     else if (m->kind == MESSAGE_CREDIT)
         engine_job_credit(jobs, m->id, m->attempt, m->credit);
-    mem_free(m);
+    else if (m->kind == MESSAGE_RECEIPT)
+        engine_job_receipt(jobs, m->id, m->attempt, (struct span){ buf_str(&m->note), m->note.len });
+    engine_message_free(m);
     return open;
 }
 
@@ -202,7 +218,7 @@ static void serve(struct engine *g)
     struct api_store *store = api_store_new();
     struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .store = store,
                                                            .body_max = (size_t)g->body_max,
-                                                           .model = &g->runtime->api });
+                                                           .model = &g->runtime->api, .vault = g->vault });
     struct job_table *jobs = engine_job_table_new(sched, link, &metric);
     int64_t stats_ns = 0;
     int rows = 0;
@@ -240,6 +256,7 @@ enum err_code engine_run(int socket, struct err *e)
     struct engine g = { .socket = socket, .model_fd = -1, .options = runtime_defaults(), .body_max = 32 << 20 };
     g.options.progress = on_progress;
     g.options.progress_arg = &g;
+    g.options.encoders = true;
     enum err_code c = receive_hello(&g, e);
     if (!c) {
         g.options.isa = kern_isa_detect(g.options.isa); /* asks the system for AMX tiles: before the sandbox */
@@ -253,8 +270,12 @@ enum err_code engine_run(int socket, struct err *e)
         c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
     if (!c && !g.measure)
         c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
+    if (!c)
+        c = vault_new(g.trust, &g.vault, e);
     if (g.model_fd >= 0)
         close(g.model_fd);
+    if (g.options.draft_fd >= 0)
+        close(g.options.draft_fd);
     if (c)
         send_failure(&g, e);
     if (c || g.measure) {
@@ -267,6 +288,7 @@ enum err_code engine_run(int socket, struct err *e)
     send_ready(&g);
     serve(&g);
     runtime_close(g.runtime);
+    vault_free(g.vault);
     json_decref(g.defaults);
     identity_free(g.identity);
     json_decref(g.trust);

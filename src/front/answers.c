@@ -99,3 +99,29 @@ void answer_stats(struct front *f, struct http_exchange *x, const struct route *
                          (json_int_t)(clock_wall_s() - f->started_s), "in_flight", f->relay_count, "draining",
                          f->draining, "models", models));
 }
+
+/* A user's key sees the requests of its own tenant. */
+void answer_requests(struct front *f, struct http_exchange *x, const struct route *r)
+{
+    const struct ledger_key *key = accounts_key(f->accounts, keys_shown(http_request_head(x)));
+    struct buf b = { 0 };
+    recents_json(f->recents, key && key->role == LEDGER_USER ? key->tenant : NULL, &b);
+    front_reply_json(f, x, 200, &b);
+    buf_release(&b);
+}
+
+void answer_tco(struct front *f, struct http_exchange *x, const struct route *r)
+{
+    struct http_slice body = http_request_body(x);
+    struct err e = { 0 };
+    if (!f->options.tco) {
+        answer_unknown(f, x, r);
+        return;
+    }
+    json_t *question = jsonx_parse(body.p, body.n, &e), *answer = question ? f->options.tco(question, &e) : NULL;
+    json_decref(question);
+    if (answer)
+        reply_json(f, x, 200, answer);
+    else
+        front_reply_error(f, x, &(struct error){ .status = 400, .message = e.text }, NULL);
+}

@@ -136,15 +136,17 @@ struct front *front_new(const struct front_options *o, struct err *e)
     f->keys = keys_load(o->key_file, o->plain_key, e);
     f->loop = f->keys ? loop_new(e) : NULL;
     f->accounts = f->loop ? accounts_open(f->loop, o->ledger_dir, o->ledger, e) : NULL;
+    f->recents = recents_new();
     f->repeats = repeats_new();
     bool booked = f->accounts || o->ledger == ACCOUNTS_OFF;
-    bool kept = booked && f->loop && !open_trust(f, e);
+    bool kept = booked && f->loop && !open_trust(f, e) && !telemetry_open(&o->telemetry, &f->telemetry, e);
     f->server = kept ? http_server_new(f->loop, &o->http, &handler, f, e) : NULL;
     if (!f->server) {
         front_free(f);
         return NULL;
     }
-    f->models = models_new(&(struct models_options){ f->loop, &f->options, link_changed, introduce_hello, f, hopeless });
+    f->models = models_new(&(struct models_options){ .loop = f->loop, .front = &f->options, .changed = link_changed,
+                                                     .hello = introduce_hello, .arg = f, .hopeless = hopeless });
     f->drain_timer = loop_timer_new(f->loop, drain_poll, f);
     raise_descriptor_limit(o->http.connections_max);
     warn_if_open(f);
@@ -180,8 +182,10 @@ void front_free(struct front *f)
     f->trust = NULL;
     introductions_free(f->introductions);
     models_free(f->models);
+    telemetry_close(f->telemetry);
     loop_timer_free(f->drain_timer);
     repeats_free(f->repeats);
+    recents_free(f->recents);
     loop_free(f->loop);
     keys_free(f->keys);
     mem_free(f);

@@ -8,6 +8,7 @@
 #define FRONT_FRONT_H
 #include "base/json.h"
 #include "front/account.h"
+#include "front/telemetry.h"
 #include "net/http_server.h"
 
 enum { FRONT_MODELS_MAX = 256, FRONT_ALIASES_MAX = 8, FRONT_HOSTS_MAX = 32 };
@@ -42,11 +43,14 @@ struct front_options {
     const char *trust_dir;          /* the site's folder; NULL: no evidence is kept */
     const char *trust_site, *trust_jurisdiction; /* trustlog.h; may be NULL */
     bool trust_best_effort;
+    struct telemetry_options telemetry;
     int64_t drain_ms;
     bool log_requests;
     /* What happened to an engine, for the narration; may be NULL. loading is 0..1. */
     void (*narrate)(void *arg, const char *model_id, double loading, bool ready);
     void *narrate_arg;
+    /* POST /tokenworks/tco, answered by what stands above: a new reference, or NULL and *e. NULL: no such route. */
+    json_t *(*tco)(const json_t *question, struct err *e);
 };
 
 struct front;

@@ -9,7 +9,9 @@
 #include "front/link.h"
 #include "front/models.h"
 #include "front/receipts.h"
+#include "front/recent.h"
 #include "front/repeat.h"
+#include "front/telemetry.h"
 
 struct front;
 struct relay;
@@ -44,8 +46,10 @@ struct front {
     struct introductions *introductions;  /* of engines, to it */
     struct asking *asking;                /* questions to it */
     struct waiting *waiting;              /* replies that wait for their receipt */
+    struct recents *recents;              /* requests to look at */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct models *models;
+    struct telemetry *telemetry;          /* NULL: none */
     struct relay *relays;                 /* in flight */
     int relay_count;
     bool draining;
@@ -79,6 +83,8 @@ void answer_stats(struct front *f, struct http_exchange *x, const struct route *
 void answer_metrics(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_console(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_unknown(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_requests(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_tco(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_load(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_admin(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *r);
@@ -89,6 +95,7 @@ void answer_show(struct front *f, struct http_exchange *x, const struct route *r
 void answer_version(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_pull(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_not_here(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_sealed(struct front *f, struct http_exchange *x, const struct route *r);
 
 /* evidence.c: /v1/evidence, /v1/receipts/{id}, /log/... */
 void answer_evidence(struct front *f, struct http_exchange *x, const struct route *r);

@@ -215,26 +215,37 @@ static void stream_closed(void *arg, const char *why)
 
 /* ---- starting */
 
+/* The model's file and, where the options name one, that of the small model which guesses for it. */
+static enum err_code open_files(const struct link *k, int fds[2], int *count, struct err *e)
+{
+    const char *paths[2] = { k->spec.model_path, json_string_value(json_object_get(k->spec.options, "draft")) };
+    for (*count = 0; *count < 2 && paths[*count]; ++*count) {
+        fds[*count] = open(paths[*count], O_RDONLY | O_CLOEXEC);
+        if (fds[*count] < 0)
+            return err_errno(e, "%s: cannot open the model", paths[*count]);
+    }
+    return ERR_OK;
+}
+
 static enum err_code greet(struct link *k, int socket, bool measure, struct err *e)
 {
-    int fd = open(k->spec.model_path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(e, "%s: cannot open the model", k->spec.model_path);
+    int fds[2] = { -1, -1 }, fd_count;
+    enum err_code c = open_files(k, fds, &fd_count, e);
     json_t *hello = json_pack("{s:s, s:s, s:{s:s, s:O*}}", "role", "front", "version", TW_VERSION, "model", "id",
                               k->spec.model_id, "options", k->spec.options);
     struct buf b = { 0 };
-    enum err_code c = ERR_OK;
     if (measure)
         json_object_set_new(hello, "measure", json_true());
-    else if (k->spec.hello)
+    else if (!c && k->spec.hello)
         c = k->spec.hello(k->arg, k, k->spec.model_path, hello, e);
     jsonx_dump(hello, &b);
     json_decref(hello);
     struct frame f = { .kind = FRAME_HELLO, .payload = buf_str(&b), .length = b.len };
     if (!c)
-        c = frame_send(socket, &f, &fd, 1, e);
+        c = frame_send(socket, &f, fds, fd_count, e);
     buf_release(&b);
-    close(fd);
+    while (fd_count > 0)
+        close(fds[--fd_count]);
     return c;
 }
 

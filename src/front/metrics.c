@@ -114,6 +114,33 @@ static void render_histogram(const char *name, const struct link *k, const json_
     buf_printf(out, "%.0f\n", total);
 }
 
+/* What the engine's figures mean; names that are not here have no HELP line. */
+static const char *help_of(const char *name)
+{
+    static const struct { const char *name, *help; } known[] = {
+        { "time_to_first_token_seconds", "From a request's arrival at the engine to its first token." },
+        { "inter_token_latency_seconds", "Between two tokens of an answer." },
+        { "e2e_request_latency_seconds", "From a request's arrival at the engine to its end." },
+        { "request_queue_time_seconds", "Waited for its turn." },
+        { "request_prefill_time_seconds", "From its turn to its first token." },
+        { "request_decode_time_seconds", "From its first token to its end." },
+        { "request_prompt_tokens", "Prompt tokens of a request." },
+        { "request_generation_tokens", "Tokens generated for a request." },
+        { "iteration_tokens_total", "Tokens computed in a step." },
+        { "kv_cache_usage_perc", "Share of the KV pages in use; 1 is all." },
+        { "prefix_cache_queries_total", "Prompt tokens looked for in the prefix cache." },
+        { "prefix_cache_hits_total", "Prompt tokens found in the prefix cache." },
+        { "num_requests_running", "Sequences in the step." },
+        { "num_requests_waiting", "Sequences that wait for their turn." },
+        { "prompt_tokens_total", "Prompt tokens of all requests." },
+        { "generation_tokens_total", "Tokens generated." },
+    };
+    for (size_t i = 0; i < MEM_COUNT(known); i++)
+        if (!strcmp(known[i].name, name))
+            return known[i].help;
+    return NULL;
+}
+
 static const json_t *stat(const struct front *f, int link, const char *section, const char *name)
 {
     return json_object_get(json_object_get(link_stats(models_link(f->models, link)), section), name);
@@ -126,7 +153,7 @@ static void render_name(const struct front *f, int first, const char *section, c
     for (int i = 0; i < first; i++)
         if (stat(f, i, section, name))
             return;
-    head(out, name, type, NULL);
+    head(out, name, type, help_of(name));
     for (int i = first; i < models_count(f->models); i++) {
         const json_t *v = stat(f, i, section, name);
         if (json_is_object(v)) {
@@ -146,6 +173,7 @@ void metrics_render(const struct front *f, struct buf *out)
     render_front(f, out);
     models_metrics(f->models, out);
     accounts_metrics(f->accounts, out);
+    telemetry_metrics(f->telemetry, out);
     for (size_t s = 0; s < MEM_COUNT(sections); s++)
         for (int i = 0; i < models_count(f->models); i++) {
             const char *name;

@@ -20,6 +20,8 @@ static const struct route routes[] = {
     { "/icon.svg", M_GET, answer_console, NULL, DIALECT_OPENAI, true },
     { "/metrics", M_GET, answer_metrics, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/stats", M_GET, answer_stats, NULL, DIALECT_OPENAI, false },
+    { "/tokenworks/requests", M_GET, answer_requests, NULL, DIALECT_OPENAI, false },
+    { "/tokenworks/tco", M_POST, answer_tco, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/admin/*", M_GET | M_POST, answer_admin, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/models/*", M_POST, answer_load, NULL, DIALECT_OPENAI, false },
     { "/v1/models", M_GET, answer_models, NULL, DIALECT_OPENAI, false },
@@ -27,6 +29,9 @@ static const struct route routes[] = {
     { "/v1/chat/completions", M_POST, answer_relay, "chatcmpl-", DIALECT_OPENAI, false },
     { "/v1/completions", M_POST, answer_relay, "cmpl-", DIALECT_OPENAI, false },
     { "/v1/embeddings", M_POST, answer_relay, "embd-", DIALECT_OPENAI, false },
+    { "/v1/rerank", M_POST, answer_relay, "rerank-", DIALECT_OPENAI, false },
+    { "/v2/rerank", M_POST, answer_relay, "rerank-", DIALECT_OPENAI, false },
+    { "/rerank", M_POST, answer_relay, "rerank-", DIALECT_OPENAI, false },
     { "/v1/responses", M_POST, answer_relay, "resp_", DIALECT_OPENAI, false },
     { "/v1/responses/input_tokens", M_POST, answer_relay, "resp_", DIALECT_OPENAI, false },
     { "/v1/responses/*", M_GET | M_DELETE, answer_response, "resp_", DIALECT_OPENAI, false },
@@ -46,6 +51,7 @@ static const struct route routes[] = {
     { "/api/delete", M_DELETE, answer_not_here, NULL, DIALECT_OLLAMA, false },
     { "/api/blobs/*", M_GET | M_POST, answer_not_here, NULL, DIALECT_OLLAMA, false },
     { "/api/*", M_GET | M_POST, answer_unknown, NULL, DIALECT_OLLAMA, false },
+    { "/v1/sealed", M_POST, answer_sealed, "sealed-", DIALECT_OPENAI, false },
     { "/v1/evidence", M_GET, answer_evidence, NULL, DIALECT_OPENAI, true },
     { "/v1/receipts/*", M_GET, answer_receipt, NULL, DIALECT_OPENAI, false },
     { "/log/*", M_GET, answer_log, NULL, DIALECT_OPENAI, true },
@@ -209,6 +215,16 @@ static bool is_json(const struct http_head *h)
            (type->value.n == n || strchr("; \t", type->value.p[n]));
 }
 
+/* What the body is, as the route wants it. */
+static bool content_ok(const struct route *r, const struct http_head *h)
+{
+    const struct http_field *type = http_head_field(h, "content-type");
+    if (r->answer != answer_sealed)
+        return is_json(h);
+    return type && (http_slice_is(type->value, "message/ohttp-req") ||
+                    http_slice_is(type->value, "message/ohttp-chunked-req"));
+}
+
 static void preflight(struct front *f, struct http_exchange *x)
 {
     static const char lines[] = "Access-Control-Allow-Methods: GET, POST, DELETE\r\nAccess-Control-Max-Age: 600\r\n"
@@ -265,11 +281,13 @@ void routes_head(struct http_exchange *x, void *front)
         answer_unknown(f, x, r);
     else if (!(method & r->methods))
         refuse(f, x, 405, "this route does not take that method", NULL, allow_line(r->methods));
-    else if (f->draining && r->answer == answer_relay)
+    else if (f->draining && (r->answer == answer_relay || r->answer == answer_sealed))
         refuse(f, x, 503, "the server is shutting down; try another or again later", "shutting_down",
                "Retry-After: 5\r\n");
-    else if (method == M_POST && !is_json(h))
-        refuse(f, x, 415, "the body must be application/json, and Content-Type must say so", NULL, NULL);
+    else if (method == M_POST && !content_ok(r, h))
+        refuse(f, x, 415, r->answer == answer_sealed
+                              ? "a sealed request is message/ohttp-chunked-req, and Content-Type must say so"
+                              : "the body must be application/json, and Content-Type must say so", NULL, NULL);
 }
 
 void routes_request(struct http_exchange *x, void *front)

@@ -64,7 +64,9 @@ static bool measured(struct models *m, struct entry *e)
 
 static void put_gib(char *out, size_t size, int64_t bytes)
 {
-    if (bytes < (int64_t)100 << 20)
+    if (bytes < 1 << 20)
+        snprintf(out, size, "%lld bytes", (long long)bytes);
+    else if (bytes < (int64_t)100 << 20)
         snprintf(out, size, "%.1f MiB", (double)bytes / (1 << 20));
     else
         snprintf(out, size, "%.2f GiB", (double)bytes / (1 << 30));

@@ -159,6 +159,8 @@ static void on_finish(void *user, enum infer_finish why)
 {
     struct run_choice *c = user;
     struct run *r = c->run;
+    struct sched_drafts drafts = sched_seq_drafts(c->seq);
+    api_job_guessed(r->job, drafts.accepted, drafts.rejected);
     c->seq = NULL;
     r->open--;
     r->why = why;
