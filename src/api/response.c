@@ -147,8 +147,9 @@ static void fail(struct api_job *j, enum infer_finish why, struct buf *out)
     if (j->error_sent)
         return;
     struct api_error e;
-    bool cancelled = j->failed == INFER_CANCELLED;
-    api_refuse(&e, api_job_status(j), "", cancelled ? "cancelled" : "generation_failed", "%s", cancelled ?
+    bool cancelled = j->failed == INFER_CANCELLED, late = j->failed == INFER_DEADLINE;
+    api_refuse(&e, api_job_status(j), "", late ? "deadline_exceeded" : cancelled ? "cancelled" :
+               "generation_failed", "%s", late ? "the deadline passed before the answer was complete" : cancelled ?
                "the request was cancelled before its answer was complete" :
                "the engine failed while it generated the answer; send the request again");
     j->writer->error(j, &e, out);

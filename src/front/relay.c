@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "front/claim.h"
 #include "front/envelope.h"
 #include "front/front_impl.h"
 
@@ -195,6 +196,8 @@ static void take_end(struct relay *r, const struct frame *f)
 {
     json_t *end = jsonx_parse(f->payload, f->length, NULL);
     recent_figures(r->line, end);
+    if (r->held && r->reply.status >= 500) /* an error instead of the answer: nothing of that was sent */
+        json_object_set_new(json_object_get(end, "usage"), "completion_tokens", json_integer(0));
     draft_usage(&r->draft, json_object_get(end, "usage"));
     trace_end_frame(&r->trace, end);
     const char *finish = json_string_value(json_object_get(end, "finish"));
@@ -526,15 +529,6 @@ static void make_response_id(const char *prefix, const char *model, char *out, s
         response_mark(model, out + n);
 }
 
-static int64_t deadline_ms(const struct http_head *h)
-{
-    const struct http_field *f = http_head_field(h, "tw-deadline-ms");
-    int64_t v = 0;
-    for (size_t i = 0; f && i < f->value.n && i < 9 && f->value.p[i] >= '0' && f->value.p[i] <= '9'; i++)
-        v = v * 10 + (f->value.p[i] - '0');
-    return v;
-}
-
 /* Whom the key names; "" when nobody. */
 static const char *tenant_of(const struct relay *r)
 {
@@ -553,16 +547,16 @@ static const char *sealed_how(const struct http_head *h)
     return type && http_slice_is(type->value, "message/ohttp-req") ? "whole" : NULL;
 }
 
-static void send_request(struct relay *r, const struct envelope *env, int64_t allowance)
+static void send_request(struct relay *r, const struct claim *claim, int64_t allowance)
 {
     const struct http_head *h = http_request_head(r->x);
     struct http_slice body = http_request_body(r->x);
     const char *tenant = tenant_of(r);
-    json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I}", "method", h->method.p, h->method.n, "path",
+    json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I, s:I}", "method", h->method.p, h->method.n, "path",
                              h->path.p, h->path.n, "tenant", tenant, "created",
                              (json_int_t)(r->draft.log ? r->draft.r.started : clock_wall_s()), "response_id",
-                             r->response_id, "deadline_ms",
-                             (json_int_t)deadline_ms(h), "priority", (json_int_t)env->priority);
+                             r->response_id, "deadline_ms", (json_int_t)claim->deadline_ms, "priority",
+                             (json_int_t)claim->priority, "weight", (json_int_t)claim->weight);
     if (r->sealed)
         json_object_set_new(head, "sealed", json_string(sealed_how(h)));
     if (allowance >= 0)
@@ -611,9 +605,10 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     recent_tenant(r->line, tenant_of(r));
     if (!name_request(r, key, id))
         return false;
-    int64_t choices = env->choices > 1 ? env->choices : 1, most = env->max_tokens > 0 ? env->max_tokens : 0;
-    struct ledger_ask ask = { .key = key, .model = link_model_id(r->link), .request_id = id,
-                              .output_tokens = choices * most }; /* both below 2^31 */
+    struct account_ask ask = { .key = key, .model = link_model_id(r->link), .request_id = id,
+                               .path = http_request_head(r->x)->path, .body_bytes = (int64_t)http_request_body(r->x).n,
+                               .choices = env->choices, .max_tokens = env->max_tokens,
+                               .ctx = json_integer_value(json_object_get(link_facts(r->link), "ctx")) };
     if (!account_admit(a, &r->bill, &ask, answer)) {
         refuse_account(r, answer);
         return false;
@@ -636,9 +631,17 @@ static void model_ready(void *arg)
     }
     struct ledger_answer answer;
     struct policy_decision why;
+    struct claim claim;
+    struct error refusal;
+    struct err e;
     const struct trustlog_model *model = introduce_model(r->front, r->link);
     struct http_exchange *x = r->x;
     struct front *f = r->front;
+    const struct ledger_key *key = accounts_key(f->accounts, keys_shown(http_request_head(x)));
+    if (!claim_read(http_request_head(x), &r->env, key, &claim, &refusal, &e)) {
+        fail(r, &refusal, 0);
+        return;
+    }
     r->draft.r.has_numerics = introduce_numerics(f, r->link, r->draft.r.numerics);
     if (r->sealed ? !draft_may_seal(&r->draft, model, tenant_of(r), &why)
                   : !draft_decide(&r->draft, model, http_request_head(x), tenant_of(r), &why)) {
@@ -649,7 +652,7 @@ static void model_ready(void *arg)
         return;
     }
     if (admit(r, &r->env, &answer)) {
-        send_request(r, &r->env, answer.allowance_tokens);
+        send_request(r, &claim, answer.allowance_tokens);
         http_request_forget_body(r->x);
     }
 }
