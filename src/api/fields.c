@@ -59,6 +59,8 @@ static const struct api_field fields[] = {
     { "presence_penalty", BOTH, READ, NULL },
     { "repetition_penalty", BOTH, READ, NULL },
     { "n", BOTH, READ, NULL },
+    { "priority", BOTH, READ, NULL }, /* the front has read both; sampling.c checks them */
+    { "deadline_ms", BOTH, READ, NULL },
     { "best_of", API_COMPLETION, READ, NULL },
     { "echo", API_COMPLETION, READ, NULL },
     { "chat_template_kwargs", API_CHAT, READ, NULL },

@@ -179,6 +179,8 @@ struct api_job *api_job_parse(const struct api_model *m, const struct api_reques
     j->store = r->store;
     j->space = r->space;
     if (read_request(j, r, error)) {
+        if (j->grammar && m->trie)
+            grammar_trie_prepare(m->trie);
         if (j->ready.len)
             drop_prompts(j);
         return j;
@@ -245,7 +247,7 @@ bool api_job_stream(const struct api_job *j)
 
 int api_job_status(const struct api_job *j)
 {
-    return j->failed == INFER_RUNNING ? 200 : j->failed == INFER_CANCELLED ? 503 : 500;
+    return j->failed == INFER_RUNNING ? 200 : j->failed == INFER_CANCELLED ? 503 : j->failed == INFER_DEADLINE ? 504 : 500;
 }
 
 const char *api_job_content_type(const struct api_job *j)

@@ -74,14 +74,15 @@ static void hopeless(void *arg, const char *why)
     loop_stop(f->loop);
 }
 
-static void error_json(int status, const char *sentence, struct buf *out, void *front)
+static void error_json(const struct http_exchange *x, int status, const char *sentence, struct buf *out, void *front)
 {
     struct front *f = front;
     int other = 0;
     while (route_name(other + 1))
         other++;
     metrics_count(f, other, status);
-    error_body(DIALECT_OPENAI, &(struct error){ .status = status, .message = sentence }, out);
+    enum dialect d = x ? route_of(x)->dialect : DIALECT_OPENAI;
+    error_body(d, &(struct error){ .status = status, .message = sentence }, out);
 }
 
 /* A descriptor per connection, and some of our own; the usual soft limit is 1024. */
@@ -121,6 +122,7 @@ static enum err_code open_trust(struct front *f, struct err *e)
     const struct front_options *o = &f->options;
     const struct trustlog_options t = { .dir = o->trust_dir, .place = o->trust_site, .loop = f->loop,
                                         .jurisdiction = o->trust_jurisdiction, .best_effort = o->trust_best_effort,
+                                        .air_gapped = o->air_gapped,
                                         .failed = evidence_failed, .arg = f };
     f->introductions = introductions_new();
     return o->trust_dir ? trustlog_open(&t, &f->trust, e) : ERR_OK;
@@ -134,7 +136,9 @@ struct front *front_new(const struct front_options *o, struct err *e)
     f->started_s = clock_wall_s();
     f->keys = keys_load(o->key_file, o->plain_key, e);
     f->loop = f->keys ? loop_new(e) : NULL;
-    f->accounts = f->loop ? accounts_open(f->loop, o->ledger_dir, o->ledger, e) : NULL;
+    struct accounts_options accounts = { o->ledger_dir, o->trust_jurisdiction, o->ledger,
+                                         o->oidc.issuer ? &o->oidc : NULL };
+    f->accounts = f->loop ? accounts_open(f->loop, &accounts, e) : NULL;
     f->recents = recents_new();
     f->repeats = repeats_new();
     bool booked = f->accounts || o->ledger == ACCOUNTS_OFF;

@@ -64,8 +64,9 @@ static void collect_end_tokens(struct runtime *r)
             r->end_tokens[r->end_count++] = id;
 }
 
-static struct grammar_trie *make_trie(const struct vocab *v)
+static struct grammar_trie *make_trie(const void *vocab)
 {
+    const struct vocab *v = vocab;
     size_t n = (size_t)vocab_size(v);
     struct grammar_token *tokens = mem_new(n, sizeof *tokens);
     size_t *at = mem_new(n + 1, sizeof *at);
@@ -173,7 +174,7 @@ static size_t draft_kv_bytes(const struct runtime *r, size_t kv_bytes)
 static enum err_code start_sched(struct runtime *r, const struct runtime_options *o, struct err *e)
 {
     collect_end_tokens(r);
-    r->trie = make_trie(r->vocab);
+    r->trie = grammar_trie_later(make_trie, r->vocab, (size_t)vocab_size(r->vocab));
     struct sched_options so = {
         .vocab = r->vocab,
         .trie = r->trie,
@@ -309,7 +310,7 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
         return c;
     }
     r->api = (struct api_model){ .id = r->id, .vocab = r->vocab, .chat = r->chat, .ctx = sched_ctx(r->sched),
-                                 .adapters = &r->adapters, .pooling = pooling_of(r->model, o) };
+                                 .trie = r->trie, .adapters = &r->adapters, .pooling = pooling_of(r->model, o) };
     if (r->chat)
         r->api.form = r->form = api_form_new(&r->api);
     *out = r;
