@@ -10,13 +10,16 @@
 #include "engine/job.h"
 #include "engine/link.h"
 #include "engine/metric.h"
+#include "engine/spill.h"
 #include "lib/runtime.h"
 #include "sched/draft.h"
 #include "wire/frame.h"
 
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
+enum { SPILL_PAGES = 4 }; /* saved in a turn of an idle engine */
 #define STATS_EVERY_NS ((int64_t)250000000)
 #define BODY_BYTES_MAX ((int64_t)1 << 30)
 
@@ -35,6 +38,9 @@ struct engine {
     struct vault *vault;      /* opens sealed requests; the link's reader's while serving */
     int64_t progress_ns;
     json_t *defaults;         /* fields requests have unless they say otherwise, or NULL */
+    struct spill *spill;      /* the step thread's; NULL: none */
+    json_t *spill_hello;
+    int spill_fd;
     bool measure;             /* the front only asks what the model would need */
 };
 
@@ -67,7 +73,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
         return c;
     if (isa && !kern_isa_by_name(isa, &r->isa))
         return err_set(e, ERR_INVALID, "--isa %.20s: choose ref, avx2, avx512 or amx", isa);
-    if (kv_type && !kern_type_by_name(kv_type, &r->kv_type))
+    if (kv_type && !model_kv_type_by_name(kv_type, &r->kv_type))
         return err_set(e, ERR_INVALID, "--kv-type %.20s: choose f16, bf16, q8_0 or f32", kv_type);
     g->defaults = json_incref(json_object_get(o, "defaults"));
     snprintf(g->id, sizeof g->id, "%s", id);
@@ -101,8 +107,8 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     if (c)
         return c;
     json_t *hello = NULL;
-    if (f.kind != FRAME_HELLO || fd_count < 1 || fd_count > 2)
-        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor or two");
+    if (f.kind != FRAME_HELLO || fd_count < 1 || fd_count > 3)
+        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one to three descriptors");
     else if (!(hello = jsonx_parse(f.payload, f.length, e)))
         c = e->code;
     else
@@ -110,8 +116,12 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     g->measure = json_is_true(json_object_get(hello, "measure"));
     g->trust = json_incref(json_object_get(hello, "trust"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
+    g->spill_hello = json_incref(json_object_get(hello, "spill"));
+    g->spill_fd = g->spill_hello && fd_count > 1 ? fds[--fd_count] : -1; /* the last one */
     g->options.draft_fd = fd_count > 1 ? fds[1] : -1;
     json_decref(hello);
+    if (in.data)
+        mem_wipe(in.data, in.cap); /* a storage key may be in it */
     buf_release(&in);
     return c;
 }
@@ -218,7 +228,9 @@ static void serve(struct engine *g)
     struct sched *sched = g->runtime->sched;
     struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .body_max = (size_t)g->body_max,
                                                            .model = &g->runtime->api ,
-                                                           .vault = g->vault });
+                                                           .vault = g->vault,
+                                                           .salt = g->spill ? spill_salt(g->spill) : 0 });
+    metric.spill = g->spill ? spill_stats(g->spill) : NULL;
     struct job_table *jobs = engine_job_table_new(sched, link, &metric);
     int64_t stats_ns = 0;
     int rows = 0;
@@ -231,6 +243,8 @@ static void serve(struct engine *g)
         if (rows)
             engine_metric_observe(&metric, METRIC_STEP_ROWS, rows);
         engine_job_flush_all(jobs);
+        if (!rows && g->spill)
+            kv_save_some(sched_kv(sched), SPILL_PAGES);
         int64_t now = clock_mono_ns();
         if (now - stats_ns >= STATS_EVERY_NS) {
             send_stats(link, &metric, sched, now);
@@ -239,6 +253,8 @@ static void serve(struct engine *g)
     }
     engine_job_table_free(jobs);
     engine_link_stop(link);
+    if (g->spill)
+        kv_save_some(sched_kv(sched), INT_MAX);
 }
 
 static enum err_code lock_in(struct engine *g, struct err *e)
@@ -250,9 +266,22 @@ static enum err_code lock_in(struct engine *g, struct err *e)
     return sandbox_enter(&profile, &g->sandbox, e);
 }
 
+/* An encoder has no pages. */
+static void open_spill(struct engine *g)
+{
+    struct kv_pool *kv = g->runtime->sched ? sched_kv(g->runtime->sched) : NULL;
+    if (kv && g->spill_fd >= 0)
+        g->spill = spill_new(g->spill_hello, g->spill_fd, g->model_fd);
+    if (g->spill)
+        spill_attach(g->spill, kv, model_kv_page_bytes(g->runtime->model), g->runtime->kern.name,
+                     kern_type_info((int)g->options.kv_type)->name);
+    json_decref(g->spill_hello);
+    g->spill_hello = NULL;
+}
+
 enum err_code engine_run(int socket, struct err *e)
 {
-    struct engine g = { .socket = socket, .model_fd = -1, .options = runtime_defaults(), .body_max = 32 << 20 };
+    struct engine g = { .socket = socket, .model_fd = -1, .spill_fd = -1, .options = runtime_defaults(), .body_max = 32 << 20 };
     g.options.progress = on_progress;
     g.options.progress_arg = &g;
     g.options.encoders = true;
@@ -269,6 +298,8 @@ enum err_code engine_run(int socket, struct err *e)
         c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
     if (!c && !g.measure)
         c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
+    if (!c && !g.measure)
+        open_spill(&g);
     if (!c)
         c = vault_new(g.trust, &g.vault, e);
     if (g.model_fd >= 0)
@@ -287,6 +318,7 @@ enum err_code engine_run(int socket, struct err *e)
     send_ready(&g);
     serve(&g);
     runtime_close(g.runtime);
+    spill_free(g.spill);
     vault_free(g.vault);
     json_decref(g.defaults);
     identity_free(g.identity);

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/queue.h"
 #include "base/rng.h"
+#include "infer/kv.h"
 #include "sched/order.h"
 
 #include <pthread.h>
@@ -93,12 +94,13 @@ static void refuse(struct link *l, const struct partial *p, int status, const ch
     engine_link_send_error(l, p->id, p->attempt, &e);
 }
 
-static uint64_t tenant_space(const struct link *l, const char *tenant)
+/* Of a sealed request one that no spill may keep. */
+static uint64_t tenant_space(const struct link *l, const char *tenant, bool sealed)
 {
     uint64_t h = l->salt;
     for (const unsigned char *c = (const unsigned char *)tenant; *c; c++)
         h = (h ^ *c) * 0x100000001b3u;
-    return h;
+    return sealed ? h | KV_SPACE_PRIVATE : h & ~KV_SPACE_PRIVATE;
 }
 
 /* The worst case of a job in tokens, against what the tenant has left. */
@@ -172,7 +174,7 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     }
     struct message *m = MEM_NEW(struct message);
     *m = (struct message){ .kind = MESSAGE_JOB, .id = p->id, .attempt = p->attempt, .job = job, .sealed = sealed,
-                           .error = error, .space = tenant_space(l, tenant), .priority = (int)priority,
+                           .error = error, .space = tenant_space(l, tenant, sealed != NULL), .priority = (int)priority,
                            .weight = (int)weight, .deadline_ms = deadline_ms };
     if (sealed)
         sealed_forget(sealed);
@@ -299,7 +301,9 @@ struct link *engine_link_start(const struct link_options *o)
     l->o = *o;
     l->inbox = queue_new(LINK_INBOX_MAX);
     l->outbox = queue_new(LINK_OUTBOX_MAX);
-    rng_system(&l->salt, sizeof l->salt);
+    l->salt = o->salt;
+    if (!l->salt)
+        rng_system(&l->salt, sizeof l->salt);
     pthread_create(&l->reader, NULL, reader_main, l);
     pthread_create(&l->writer, NULL, writer_main, l);
     return l;

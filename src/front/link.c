@@ -216,7 +216,7 @@ static void stream_closed(void *arg, const char *why)
 /* ---- starting */
 
 /* The model's file and, where the options name one, that of the small model which guesses for it. */
-static enum err_code open_files(const struct link *k, int fds[2], int *count, struct err *e)
+static enum err_code open_files(const struct link *k, int fds[3], int *count, struct err *e)
 {
     const char *paths[2] = { k->spec.model_path, json_string_value(json_object_get(k->spec.options, "draft")) };
     for (*count = 0; *count < 2 && paths[*count]; ++*count) {
@@ -229,7 +229,7 @@ static enum err_code open_files(const struct link *k, int fds[2], int *count, st
 
 static enum err_code greet(struct link *k, int socket, bool measure, struct err *e)
 {
-    int fds[2] = { -1, -1 }, fd_count;
+    int fds[3] = { -1, -1, -1 }, fd_count, spill = -1;
     enum err_code c = open_files(k, fds, &fd_count, e);
     json_t *hello = json_pack("{s:s, s:s, s:{s:s, s:O*}}", "role", "front", "version", TW_VERSION, "model", "id",
                               k->spec.model_id, "options", k->spec.options);
@@ -238,11 +238,17 @@ static enum err_code greet(struct link *k, int socket, bool measure, struct err 
         json_object_set_new(hello, "measure", json_true());
     else if (!c && k->spec.hello)
         c = k->spec.hello(k->arg, k, k->spec.model_path, hello, e);
+    if (!c && !measure)
+        c = spill_file_open(k->spec.spill, k->spec.model_id, hello, &spill, e);
+    if (spill >= 0)
+        fds[fd_count++] = spill;
     jsonx_dump(hello, &b);
     json_decref(hello);
     struct frame f = { .kind = FRAME_HELLO, .payload = buf_str(&b), .length = b.len };
     if (!c)
         c = frame_send(socket, &f, fds, fd_count, e);
+    if (b.data)
+        mem_wipe(b.data, b.len); /* a storage key may be in it */
     buf_release(&b);
     while (fd_count > 0)
         close(fds[--fd_count]);

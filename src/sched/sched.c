@@ -106,6 +106,11 @@ void sched_free(struct sched *s)
     mem_free(s);
 }
 
+struct kv_pool *sched_kv(struct sched *s)
+{
+    return s->kv;
+}
+
 int sched_ctx(const struct sched *s)
 {
     return s->ctx;
