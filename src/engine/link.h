@@ -38,6 +38,7 @@ struct link_options {
     const struct api_model *model; /* borrowed */
     uint64_t salt;                 /* of the prefix name spaces; 0: a random one */
     struct vault *vault;           /* borrowed; NULL: no sealed requests */
+    struct api_store *store;       /* borrowed: the conversations that may go on */
 };
 struct link *engine_link_start(const struct link_options *o);
 void engine_link_stop(struct link *l); /* after MESSAGE_CLOSED, or to end: closes the queues and joins */

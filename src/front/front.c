@@ -90,14 +90,15 @@ static void hopeless(void *arg, const char *why)
     loop_stop(f->loop);
 }
 
-static void error_json(int status, const char *sentence, struct buf *out, void *front)
+static void error_json(const struct http_exchange *x, int status, const char *sentence, struct buf *out, void *front)
 {
     struct front *f = front;
     int other = 0;
     while (route_name(other + 1))
         other++;
     metrics_count(f, other, status);
-    error_body(DIALECT_OPENAI, &(struct error){ .status = status, .message = sentence }, out);
+    enum dialect d = x ? route_of(x)->dialect : DIALECT_OPENAI;
+    error_body(d, &(struct error){ .status = status, .message = sentence }, out);
 }
 
 /* A descriptor per connection, and some of our own; the usual soft limit is 1024. */
