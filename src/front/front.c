@@ -18,7 +18,8 @@ static void drain_poll(void *arg)
 {
     struct front *f = arg;
     int64_t now = clock_mono_ns();
-    if ((!f->relay_count && !http_server_busy(f->server)) || now > f->drain_until_ns + DRAIN_FLUSH_MS * 1000000LL) {
+    bool busy = f->relay_count || batches_busy(f->batches) || http_server_busy(f->server);
+    if (!busy || now > f->drain_until_ns + DRAIN_FLUSH_MS * 1000000LL) {
         loop_stop(f->loop);
         return;
     }
@@ -37,6 +38,7 @@ static void asked_to_stop(void *arg)
         return;
     }
     f->draining = true;
+    batches_drain(f->batches);
     f->drain_until_ns = clock_mono_ns() + f->options.drain_ms * 1000000LL;
     log_line(LOG_INFO, "front", "shutting down: %d requests may finish within %lld s", f->relay_count,
              (long long)(f->options.drain_ms / 1000));
@@ -125,6 +127,18 @@ static enum err_code open_trust(struct front *f, struct err *e)
     return o->trust_dir ? trustlog_open(&t, &f->trust, e) : ERR_OK;
 }
 
+/* The key lies in the state folder, what it seals does not. */
+static bool open_batches(struct front *f, struct err *e)
+{
+    struct buf key = { 0 };
+    if (!f->options.batches_dir)
+        return true;
+    buf_printf(&key, "%s/batches.key", f->options.ledger_dir);
+    f->batches = batches_new(f, f->options.batches_dir, buf_str(&key), e);
+    buf_release(&key);
+    return f->batches != NULL;
+}
+
 struct front *front_new(const struct front_options *o, struct err *e)
 {
     static const struct http_handler handler = { routes_head, routes_request, relay_drained, relay_gone, error_json };
@@ -139,6 +153,7 @@ struct front *front_new(const struct front_options *o, struct err *e)
     f->repeats = repeats_new();
     bool booked = f->accounts || o->ledger == ACCOUNTS_OFF;
     bool kept = booked && f->loop && !open_trust(f, e);
+    kept = kept && open_batches(f, e);
     f->server = kept ? http_server_new(f->loop, &o->http, &handler, f, e) : NULL;
     if (!f->server) {
         front_free(f);
@@ -167,6 +182,7 @@ enum err_code front_run(struct front *f, struct err *e)
 {
     for (int i = 0; i < f->options.model_count && !f->result; i++)
         link_start(f->links[i]);
+    batches_start(f->batches);
     if (!f->result)
         loop_run(f->loop);
     if (f->result)
@@ -179,6 +195,7 @@ void front_free(struct front *f)
     if (!f)
         return;
     http_server_free(f->server);  /* open exchanges are cancelled, so no call is left on a link */
+    batches_free(f->batches);     /* lines under way are done again at the next start */
     accounts_close(f->accounts); /* what they used is on disk */
     f->accounts = NULL;
     trustlog_close(f->trust);    /* and so is every receipt: no relay is left */

@@ -2,6 +2,7 @@
 #ifndef FRONT_FRONT_IMPL_H
 #define FRONT_FRONT_IMPL_H
 #include "front/account.h"
+#include "front/batches.h"
 #include "front/error.h"
 #include "front/front.h"
 #include "front/keys.h"
@@ -13,7 +14,7 @@
 struct front;
 struct relay;
 
-enum method_bit { M_GET = 1, M_POST = 2 };
+enum method_bit { M_GET = 1, M_POST = 2, M_DELETE = 4 };
 
 struct route {
     const char *path;           /* ending in '*': everything that begins so */
@@ -24,7 +25,7 @@ struct route {
     bool open;                  /* asks for no key */
 };
 
-enum { METRIC_ROUTES_MAX = 32, METRIC_STATUS_FIRST = 100, METRIC_STATUS_END = 600, METRIC_BUCKETS = 12 };
+enum { METRIC_ROUTES_MAX = 64, METRIC_STATUS_FIRST = 100, METRIC_STATUS_END = 600, METRIC_BUCKETS = 12 };
 
 struct metrics {
     int64_t requests[METRIC_ROUTES_MAX][METRIC_STATUS_END - METRIC_STATUS_FIRST]; /* by route index, status */
@@ -43,6 +44,7 @@ struct front {
     struct introductions *introductions;  /* of engines, to it */
     struct asking *asking;                /* questions to it */
     struct waiting *waiting;              /* replies that wait for their receipt */
+    struct batches *batches;              /* NULL: off */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct link *links[FRONT_MODELS_MAX]; /* [options.model_count] */
     struct relay *relays;                 /* in flight */
@@ -67,6 +69,7 @@ void front_reply_begin(struct front *f, struct http_exchange *x, const struct ht
 void front_reply_bytes(struct front *f, struct http_exchange *x, const struct http_reply *r, const void *data,
                        size_t n);
 void front_note(struct front *f, const struct http_exchange *x, int status);          /* the request's log line */
+const char *front_tenant(const struct front *f, const struct http_head *h); /* whom the key names; "" when nobody */
 struct link *front_find_model(struct front *f, const char *name);     /* "" and "default": the first; NULL: unknown */
 
 /* answers.c, admin.c, metrics.c, console.c, relay.c: the `answer` functions of the table */

@@ -462,20 +462,11 @@ static void make_response_id(const char *prefix, char *out, size_t size)
     out[n] = '\0';
 }
 
-/* Whom the key names; "" when nobody. */
-static const char *tenant_of(const struct relay *r)
-{
-    const struct http_head *h = http_request_head(r->x);
-    const struct ledger_key *key = accounts_key(r->front->accounts, keys_shown(h));
-    const char *name = keys_count(r->front->keys) ? keys_check(r->front->keys, h) : NULL;
-    return key ? key->tenant : name ? name : "";
-}
-
 static void send_request(struct relay *r, const struct claim *claim, int64_t allowance)
 {
     const struct http_head *h = http_request_head(r->x);
     struct http_slice body = http_request_body(r->x);
-    const char *tenant = tenant_of(r);
+    const char *tenant = front_tenant(r->front, http_request_head(r->x));
     json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I, s:I}", "method", h->method.p, h->method.n, "path",
                              h->path.p, h->path.n, "tenant", tenant, "created",
                              (json_int_t)(r->draft.log ? r->draft.r.started : clock_wall_s()), "response_id",
@@ -588,7 +579,7 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
         return;
     }
     r->draft.r.has_numerics = introduce_numerics(f, link, r->draft.r.numerics);
-    if (!draft_decide(&r->draft, introduce_model(f, link), http_request_head(x), tenant_of(r), &why)) {
+    if (!draft_decide(&r->draft, introduce_model(f, link), http_request_head(x), front_tenant(r->front, http_request_head(r->x)), &why)) {
         struct draft draft = r->draft;
         http_exchange_set_user(x, NULL);
         relay_free(r);

@@ -22,6 +22,10 @@ static const struct route routes[] = {
     { "/tokenworks/admin/*", M_GET | M_POST, answer_admin, NULL, DIALECT_OPENAI, false },
     { "/v1/models", M_GET, answer_models, NULL, DIALECT_OPENAI, false },
     { "/v1/models/*", M_GET, answer_model, NULL, DIALECT_OPENAI, false },
+    { "/v1/files", M_GET | M_POST, answer_files, NULL, DIALECT_OPENAI, false },
+    { "/v1/files/*", M_GET | M_DELETE, answer_file, NULL, DIALECT_OPENAI, false },
+    { "/v1/batches", M_GET | M_POST, answer_batches, NULL, DIALECT_OPENAI, false },
+    { "/v1/batches/*", M_GET | M_POST, answer_batch, NULL, DIALECT_OPENAI, false },
     { "/v1/chat/completions", M_POST, answer_relay, "chatcmpl-", DIALECT_OPENAI, false },
     { "/v1/completions", M_POST, answer_relay, "cmpl-", DIALECT_OPENAI, false },
     { "/v1/embeddings", M_POST, answer_relay, "embd-", DIALECT_OPENAI, false },
@@ -55,6 +59,13 @@ const struct route *route_of(const struct http_exchange *x)
 const char *route_name(int index)
 {
     return (size_t)index < MEM_COUNT(routes) ? routes[index].path : NULL;
+}
+
+const char *front_tenant(const struct front *f, const struct http_head *h)
+{
+    const struct ledger_key *key = accounts_key(f->accounts, keys_shown(h));
+    const char *name = keys_count(f->keys) ? keys_check(f->keys, h) : NULL;
+    return key ? key->tenant : name ? name : "";
 }
 
 struct link *front_find_model(struct front *f, const char *name)
@@ -203,7 +214,7 @@ static unsigned method_bit(const struct http_head *h)
 {
     if (http_slice_is(h->method, "GET") || http_slice_is(h->method, "HEAD"))
         return M_GET;
-    return http_slice_is(h->method, "POST") ? M_POST : 0;
+    return http_slice_is(h->method, "POST") ? M_POST : http_slice_is(h->method, "DELETE") ? M_DELETE : 0;
 }
 
 /* Whether no key is needed, or the one shown is known: to the key file or to the ledger. */
@@ -236,7 +247,7 @@ void routes_head(struct http_exchange *x, void *front)
     else if (f->draining && r->answer == answer_relay)
         refuse(f, x, 503, "the server is shutting down; try another or again later", "shutting_down",
                "Retry-After: 5\r\n");
-    else if (method == M_POST && !is_json(h))
+    else if (method == M_POST && r->answer != answer_files && !is_json(h)) /* uploads are forms */
         refuse(f, x, 415, "the body must be application/json, and Content-Type must say so", NULL, NULL);
 }
 

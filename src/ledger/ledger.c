@@ -310,6 +310,11 @@ enum ledger_found ledger_key_lookup(const struct ledger *l, const char *text, si
     return ledger_key_hash(text, n, hash) ? book_find_key(l->book, hash, now_ms, out) : LEDGER_MALFORMED;
 }
 
+const struct ledger_key *ledger_key_by_id(const struct ledger *l, int64_t id, int64_t now_ms)
+{
+    return book_key_by_id(l->book, id, now_ms);
+}
+
 bool ledger_principal(const struct ledger *l, const char *tenant, const char *team, struct ledger_key *out)
 {
     return book_principal(l->book, tenant, team, out);
