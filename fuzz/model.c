@@ -14,7 +14,9 @@ static void take_a_step(const struct model *m, struct pool *pool)
     int32_t tokens[ROWS] = { 0, vocab - 1, vocab / 2 }, wanted[] = { 0 };
     int rows = model_ctx(m) < ROWS ? 1 : ROWS;
     struct model_run run = { rows, 0, pages };
-    struct model_batch b = { rows, tokens, &run, 1, wanted, 1 };
+    struct model_batch b = { .rows = rows, .tokens = tokens, .runs = &run, .run_count = 1, .logit_rows = wanted,
+                             .logit_count = model_facts(m)->causal, .state_rows = wanted,
+                             .state_count = !model_facts(m)->causal };
     struct model_work *w = model_work_new(m, pool, ROWS, 1);
     model_forward(m, w, &b);
     model_work_free(w);

@@ -11,28 +11,52 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "infer/params.h"
+#include "model/model.h"
 #include "text/template.h"
 #include "text/vocab.h"
 
 enum { API_PROMPTS_MAX = 128, API_CHOICES_MAX = 128, API_STOPS_MAX = 16, API_STOP_BYTES_MAX = 1024 };
+
+/* What becomes of texts that are to be vectors. */
+struct api_pooling {
+    enum model_pooling how;       /* unless a request says otherwise */
+    int dim;                      /* of a vector */
+    int labels;                   /* scores of a classification head; 0: the model has none */
+    bool encoder;                 /* sees texts whole and generates nothing */
+    bool segments;                /* tells the second of two texts from the first */
+    bool matryoshka;              /* the operator says that its vectors may be cut */
+};
 
 /* What the dialects need to know of the model that serves them; borrowed for the life of each job. */
 struct api_model {
     const char *id;               /* as shown to clients */
     const struct vocab *vocab;
     const struct template *chat;  /* NULL: the file has no chat template, chat requests are 400 */
+    const struct calls_form *form; /* how it writes calls and thoughts, from api_form_new; NULL: found for each request */
     int ctx;                      /* positions a sequence may have */
+    struct api_pooling pooling;
     int top_k_default;            /* and other defaults the file or configuration gives; 0 = ours */
+    const json_t *defaults;       /* fields a body has unless it says otherwise; NULL: none */
     const char *fingerprint;      /* system_fingerprint of responses; NULL: the id */
 };
 
+/* From the chat template, which the model must have; some ten renderings. Free with calls_form_free. */
+struct calls_form;
+struct calls_form *api_form_new(const struct api_model *m);
+void calls_form_free(struct calls_form *f);
+
+struct api_store; /* store.h: the conversations /v1/responses may go on with */
+
 struct api_request {
+    const char *method;           /* NULL: "POST" */
     const char *path;             /* "/v1/chat/completions" */
-    const char *body;             /* JSON */
+    const char *body;             /* JSON; nothing for GET and DELETE */
     size_t body_len;
     const char *response_id;      /* from the request record, so that a resumed response has the same bytes */
     int64_t created;              /* Unix seconds, likewise */
     uint64_t seed;                /* used when the client gave none */
+    struct api_store *store;      /* NULL: nothing is kept */
+    uint64_t space;               /* the tenant's name space in it */
     bool text_only;               /* the response is the answers' bare text as it comes, nothing round it (lib/) */
 };
 
@@ -54,7 +78,7 @@ struct api_job *api_job_parse(const struct api_model *m, const struct api_reques
 void api_job_free(struct api_job *j);
 void api_error_json(const struct api_error *e, struct buf *out); /* {"error":{...}} */
 
-int api_job_choices(const struct api_job *j);                   /* prompts x n */
+int api_job_choices(const struct api_job *j);                   /* prompts x n; 0: answered by begin and end alone */
 const struct vocab_ids *api_job_prompt(const struct api_job *j, int choice); /* borrowed */
 const struct infer_params *api_job_params(const struct api_job *j);          /* choice i samples with seed + i */
 bool api_job_stream(const struct api_job *j);
@@ -67,10 +91,26 @@ struct api_usage {
     int prompt_tokens, cached_tokens, completion_tokens;
 };
 
+/* What the runner knows of the run, for dialects that report it; told before begin and before end, or never. */
+struct api_measure {
+    int cached_tokens;
+    int64_t queue_ns, prefill_ns, decode_ns, total_ns;
+};
+void api_job_measured(struct api_job *j, const struct api_measure *m);
+/* Guesses of a choice's tokens that were checked, for the usage; told before its finish, or never. */
+void api_job_guessed(struct api_job *j, int accepted, int rejected);
+
 /* Response bytes. For a stream each call appends whole events; otherwise everything is appended by api_job_end. */
 void api_job_begin(struct api_job *j, struct buf *out);
 /* true: a stop string was completed: end the sequence with INFER_STOP (its text is cut before the string). */
 bool api_choice_token(struct api_job *j, int choice, const struct infer_token *t, struct buf *out);
 void api_choice_finish(struct api_job *j, int choice, enum infer_finish why, struct buf *out);
 void api_job_end(struct api_job *j, const struct api_usage *u, struct buf *out);
+
+/* Jobs whose answer is vectors: each choice is a text that is pooled, not gone on with. Each gets its vector before
+ * api_choice_finish. */
+bool api_job_pools(const struct api_job *j);
+/* second: where the second of two texts begins, or 0. */
+enum model_pooling api_choice_pooling(const struct api_job *j, int choice, int *second);
+void api_choice_vector(struct api_job *j, int choice, const float *v, int n);
 #endif

@@ -4,6 +4,8 @@
  * The client's JSON is never handed to the template as it came: what the template sees was built here. */
 #include "api/job.h"
 
+#include "api/calls_probe.h"
+
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -122,8 +124,71 @@ static bool take_calls(const json_t *message, size_t i, json_t *to, struct api_e
     return true;
 }
 
+/* A past thought under the name the template reads. */
+static void place_thought(const struct calls_form *f, json_t *to)
+{
+    json_t *thought = json_object_get(to, "reasoning_content");
+    thought = thought ? thought : json_object_get(to, "reasoning");
+    if (!thought || !f->think_key)
+        return;
+    json_incref(thought);
+    json_object_del(to, "reasoning");
+    json_object_set(to, "reasoning_content", thought);
+    if (*f->think_key)
+        json_object_set(to, f->think_key, thought);
+    else if (json_is_string(json_object_get(to, "content")))
+        json_object_set_new(to, "content", json_pack("[{s:s,s:O},{s:s,s:O}]", "type", "thinking", "thinking", thought,
+                                                     "type", "text", "text", json_object_get(to, "content")));
+    json_decref(thought);
+}
+
+/* Past calls, written into the text where the template leaves them out. */
+static void place_calls(const struct calls_form *f, json_t *to)
+{
+    const json_t *calls = json_object_get(to, "tool_calls"), *content = json_object_get(to, "content");
+    if (!calls || f->writes_calls)
+        return;
+    struct buf text = { 0 };
+    if (json_string_length(content)) {
+        buf_append(&text, json_string_value(content), json_string_length(content));
+        buf_putc(&text, '\n');
+    }
+    calls_write(f, calls, &text);
+    json_object_set_new(to, "content", json_stringn(buf_str(&text), text.len));
+    json_object_del(to, "tool_calls");
+    buf_release(&text);
+}
+
+/* A result as a user's words where the template has no place for it; those of one turn are one message. */
+static bool place_result(const struct calls_form *f, json_t *to, json_t *list, struct api_error *error)
+{
+    const json_t *content = json_object_get(to, "content");
+    if (f->writes_results || strcmp(json_string_value(json_object_get(to, "role")), "tool"))
+        return true;
+    size_t n = json_array_size(list);
+    json_t *before = n > 1 ? json_array_get(list, n - 2) : NULL;
+    const char *said = json_string_value(json_object_get(before, "content"));
+    static const char tag[] = "<tool_response>\n";
+    bool more = said && !strncmp(said, tag, sizeof tag - 1);
+    struct buf text = { 0 };
+    buf_puts(&text, more ? said : "");
+    buf_puts(&text, more ? "\n" : "");
+    buf_puts(&text, tag);
+    buf_append(&text, json_string_value(content), json_string_length(content));
+    buf_puts(&text, "\n</tool_response>");
+    json_t *m = more ? before : to;
+    json_object_clear(m);
+    json_object_set_new(m, "role", json_string("user"));
+    json_object_set_new(m, "content", json_stringn(buf_str(&text), text.len));
+    if (more)
+        json_array_remove(list, n - 1);
+    buf_release(&text);
+    return true;
+}
+
 /* What a message may carry besides role and content, and for which roles. */
-static bool take_extras(const json_t *message, size_t i, const char *role, json_t *to, struct api_error *error)
+static bool take_extras(const struct api_job *j, const json_t *message, size_t i, const char *role, json_t *to,
+                        struct api_error *error)
 {
     const char *key;
     json_t *v;
@@ -133,7 +198,7 @@ static bool take_extras(const json_t *message, size_t i, const char *role, json_
         if (!strcmp(key, "role") || !strcmp(key, "content") || empty)
             continue;
         bool text = !strcmp(key, "name") || (tool && !strcmp(key, "tool_call_id")) ||
-                    (assistant && !strcmp(key, "reasoning_content"));
+                    (assistant && (!strcmp(key, "reasoning_content") || !strcmp(key, "reasoning")));
         if (text && !json_is_string(v))
             return api_refuse(error, 400, at(i, key).path, "invalid_type", "'%.60s' must be a string", key);
         if (text)
@@ -142,7 +207,9 @@ static bool take_extras(const json_t *message, size_t i, const char *role, json_
             return api_refuse(error, 400, at(i, key).path, "unknown_parameter",
                               "'%.60s' in a message of role '%s' is not supported; leave it out", key, role);
     }
-    return !assistant || take_calls(message, i, to, error);
+    if (assistant)
+        place_thought(j->tools.form, to);
+    return !assistant || (take_calls(message, i, to, error) && (place_calls(j->tools.form, to), true));
 }
 
 static bool take_message(struct api_job *j, const json_t *message, size_t i, json_t *list, struct api_error *error)
@@ -160,7 +227,8 @@ static bool take_message(struct api_job *j, const json_t *message, size_t i, jso
     json_t *to = json_pack("{s:s}", "role", shown);
     json_array_append_new(list, to);
     bool calls = json_array_size(json_object_get(message, "tool_calls")) > 0;
-    return take_content(message, i, calls, to, error) && take_extras(message, i, role, to, error);
+    return take_content(message, i, calls, to, error) && take_extras(j, message, i, role, to, error) &&
+           place_result(j->tools.form, to, list, error);
 }
 
 static bool take_messages(struct api_job *j, const json_t *body, json_t *list, struct api_error *error)
@@ -179,48 +247,6 @@ static bool take_messages(struct api_job *j, const json_t *body, json_t *list, s
         if (!take_message(j, m, i, list, error))
             return false;
     return true;
-}
-
-/* A variable of the client's for the template. One the template never names would be ignored: refused, except where
- * ignoring it is what was asked for. */
-static bool take_variable(struct api_job *j, const char *param, const char *key, json_t *v, json_t *context,
-                          struct api_error *error)
-{
-    static const char *const ours[] = { "messages", "tools", "documents", "bos_token", "eos_token",
-                                        "add_generation_prompt" };
-    for (size_t i = 0; i < MEM_COUNT(ours); i++)
-        if (!strcmp(key, ours[i]))
-            return api_refuse(error, 400, param, "invalid_value", "'%s' may not set '%s'", param, key);
-    bool asks_nothing = (!strcmp(key, "enable_thinking") && json_is_false(v)) ||
-                        (!strcmp(key, "reasoning_effort") && json_is_string(v) &&
-                         !strcmp(json_string_value(v), "none")) || json_is_null(v);
-    if (!asks_nothing && !template_mentions(j->model->chat, key))
-        return api_refuse(error, 400, param, "unsupported_parameter", "the chat template of the model '%s' knows "
-                          "nothing of '%.60s'; leave it out", j->model->id, key);
-    json_object_set(context, key, v);
-    return true;
-}
-
-static bool take_variables(struct api_job *j, const json_t *body, json_t *context, struct api_error *error)
-{
-    json_t *kwargs = json_object_get(body, "chat_template_kwargs"), *v;
-    const char *key;
-    if (kwargs && !json_is_null(kwargs) && !json_is_object(kwargs))
-        return api_refuse(error, 400, "chat_template_kwargs", "invalid_type",
-                          "'chat_template_kwargs' must be an object");
-    if (json_is_object(kwargs))
-        json_object_foreach(kwargs, key, v)
-            if (!take_variable(j, "chat_template_kwargs", key, v, context, error))
-                return false;
-    v = json_object_get(body, "enable_thinking");
-    if (v && !json_is_null(v) && !json_is_boolean(v))
-        return api_refuse(error, 400, "enable_thinking", "invalid_type", "'enable_thinking' must be true or false");
-    if (v && !take_variable(j, "enable_thinking", "enable_thinking", v, context, error))
-        return false;
-    v = json_object_get(body, "reasoning_effort");
-    if (v && !json_is_null(v) && !json_is_string(v))
-        return api_refuse(error, 400, "reasoning_effort", "invalid_type", "'reasoning_effort' must be a string");
-    return !v || take_variable(j, "reasoning_effort", "reasoning_effort", v, context, error);
 }
 
 static void set_token(json_t *context, const char *key, const struct vocab *v, int id)
@@ -288,10 +314,49 @@ static bool render(struct api_job *j, const json_t *context, bool goes_on, struc
         err_prefix(&e, "the chat template refuses these messages");
         ok = api_refuse_err(error, "messages", &e);
     }
-    ok = ok && (!goes_on || cut_at_mark(&text, error)) &&
+    ok = ok && (!goes_on || cut_at_mark(&text, error)) && api_answer_begin(j, &text, error) &&
          api_prompt_encode(j, buf_str(&text), text.len, "messages", &j->prompts[0], error);
     buf_release(&text);
     return ok;
+}
+
+/* A template that shows no tools: the first message tells of them. as_user: the template knows no system's message. */
+static void instruct(const struct api_job *j, json_t *messages, bool as_user)
+{
+    const struct calls_form *f = j->tools.form;
+    struct buf text = { 0 };
+    calls_instruct(f, j->tools.list, &text);
+    const char *role = as_user ? "user" : "system";
+    json_t *first = json_array_get(messages, 0), *content = json_object_get(first, "content");
+    if (first && !strcmp(json_string_value(json_object_get(first, "role")), role) && json_is_string(content)) {
+        struct buf both = { 0 };
+        buf_append(&both, text.data, text.len);
+        buf_puts(&both, "\n\n");
+        buf_append(&both, json_string_value(content), json_string_length(content));
+        json_object_set_new(first, "content", json_stringn(buf_str(&both), both.len));
+        buf_release(&both);
+    } else {
+        json_array_insert_new(messages, 0, json_pack("{s:s,s:s}", "role", role, "content", buf_str(&text)));
+    }
+    buf_release(&text);
+}
+
+static void fill_context(struct api_job *j, json_t *context, json_t *messages, bool opens)
+{
+    const struct vocab *v = j->model->vocab;
+    json_object_set(context, "messages", messages);
+    json_object_set_new(context, "add_generation_prompt", json_boolean(opens));
+    calls_context(j->model->chat, context, j->tools.form->lists_tools ? j->tools.list : NULL, "", "");
+    set_token(context, "bos_token", v, vocab_bos(v));
+    set_token(context, "eos_token", v, vocab_eos(v));
+    if (template_mentions(j->model->chat, "date_string") && !template_mentions(j->model->chat, "strftime_now")) {
+        char day[32];
+        time_t t = (time_t)j->created;
+        struct tm tm;
+        strftime(day, sizeof day, "%d %b %Y", gmtime_r(&t, &tm) ? &tm : &(struct tm){ .tm_mday = 1 });
+        if (!json_object_get(context, "date_string"))
+            json_object_set_new(context, "date_string", json_string(day));
+    }
 }
 
 bool api_chat_read(struct api_job *j, const json_t *body, struct api_error *error)
@@ -300,27 +365,26 @@ bool api_chat_read(struct api_job *j, const json_t *body, struct api_error *erro
     j->prompt_count = 1;
     j->prompts = mem_new(1, sizeof *j->prompts);
     j->echo_text = mem_new(1, sizeof *j->echo_text);
-    json_t *messages = json_array(), *context = json_object();
-    bool ok = read_ending(body, &opens, &goes_on, error) && take_messages(j, body, messages, error) &&
-              take_variables(j, body, context, error) && (!goes_on || mark_last(messages, error));
+    json_t *messages = json_array(), *context = json_object(), *plain = NULL;
+    bool ok = api_tools_read(j, body, error) && read_ending(body, &opens, &goes_on, error) &&
+              take_messages(j, body, messages, error) && api_reasoning_read(j, body, context, error) &&
+              (!goes_on || mark_last(messages, error));
     if (ok) {
-        json_object_set(context, "messages", messages);
-        json_object_set_new(context, "tools", json_null());
-        json_object_set_new(context, "documents", json_null());
-        json_object_set_new(context, "add_generation_prompt", json_boolean(opens));
-        set_token(context, "bos_token", j->model->vocab, vocab_bos(j->model->vocab));
-        set_token(context, "eos_token", j->model->vocab, vocab_eos(j->model->vocab));
-        if (template_mentions(j->model->chat, "date_string") && !template_mentions(j->model->chat, "strftime_now")) {
-            char day[32];
-            time_t t = (time_t)j->created;
-            struct tm tm;
-            strftime(day, sizeof day, "%d %b %Y", gmtime_r(&t, &tm) ? &tm : &(struct tm){ .tm_mday = 1 });
-            if (!json_object_get(context, "date_string"))
-                json_object_set_new(context, "date_string", json_string(day));
+        bool tell = j->tools.list && !j->tools.form->lists_tools;
+        if (tell) {
+            plain = json_deep_copy(messages);
+            instruct(j, messages, false);
         }
+        fill_context(j, context, messages, opens);
         ok = render(j, context, goes_on, error);
+        if (!ok && tell) { /* some templates know no system's message */
+            instruct(j, plain, true);
+            json_object_set(context, "messages", plain);
+            ok = render(j, context, goes_on, error);
+        }
     }
     json_decref(messages);
     json_decref(context);
+    json_decref(plain);
     return ok;
 }

@@ -3,24 +3,17 @@
  * arrives moves its row from NOT_YET to READ and reads the field where it belongs.
  *
  * A null stands for an absent field everywhere, as OpenAI's own clients send it. */
-#include "api/job.h"
+#include "api/fields.h"
 
+#include <stdio.h>
 #include <string.h>
 
-enum use {
-    READ,    /* obeyed; sampling.c, chat.c or completion.c checks its value */
-    STRING,  /* accepted, cannot change tokens: only its type is checked */
-    OBJECT,
-    BOOLEAN,
-    NOT_YET, /* known to clients, not done here: refused unless harmless */
-};
-
-static bool is_false(const json_t *v)
+bool api_is_false(const json_t *v)
 {
     return json_is_false(v);
 }
 
-static bool is_empty(const json_t *v)
+bool api_is_empty(const json_t *v)
 {
     return (json_is_array(v) && !json_array_size(v)) || (json_is_object(v) && !json_object_size(v)) ||
            (json_is_string(v) && !json_string_length(v));
@@ -43,12 +36,7 @@ static bool is_text_modality(const json_t *v)
 
 enum { BOTH = API_CHAT | API_COMPLETION };
 
-static const struct field {
-    const char *name;
-    int dialects;
-    enum use use;
-    bool (*harmless)(const json_t *v);
-} fields[] = {
+static const struct api_field fields[] = {
     { "model", BOTH, STRING, NULL }, /* the front has routed by it */
     { "messages", API_CHAT, READ, NULL },
     { "prompt", API_COMPLETION, READ, NULL },
@@ -85,18 +73,20 @@ static const struct field {
     { "service_tier", BOTH, STRING, NULL },
     { "safety_identifier", BOTH, STRING, NULL },
     { "prompt_cache_key", BOTH, STRING, NULL },
-    { "parallel_tool_calls", API_CHAT, BOOLEAN, NULL },
-    { "store", BOTH, NOT_YET, is_false },
-    { "suffix", API_COMPLETION, NOT_YET, is_empty },
-    { "tools", API_CHAT, NOT_YET, is_empty },
-    { "tool_choice", API_CHAT, NOT_YET, is_no_tool },
+    { "tools", API_CHAT, READ, NULL },
+    { "tool_choice", API_CHAT, READ, NULL },
+    { "parallel_tool_calls", API_CHAT, READ, NULL },
+    { "reasoning", API_CHAT, READ, NULL },
+    { "thinking_budget", API_CHAT, READ, NULL },
+    { "store", BOTH, NOT_YET, api_is_false },
+    { "suffix", API_COMPLETION, NOT_YET, api_is_empty },
     { "response_format", BOTH, READ, NULL },
     { "guided_json", BOTH, READ, NULL },
     { "guided_regex", BOTH, READ, NULL },
     { "guided_choice", BOTH, READ, NULL },
     { "guided_grammar", BOTH, READ, NULL },
     { "modalities", API_CHAT, NOT_YET, is_text_modality },
-    { "functions", API_CHAT, NOT_YET, is_empty },
+    { "functions", API_CHAT, NOT_YET, api_is_empty },
     { "function_call", API_CHAT, NOT_YET, is_no_tool },
     { "audio", API_CHAT, NOT_YET, NULL },
     { "prediction", API_CHAT, NOT_YET, NULL },
@@ -105,30 +95,55 @@ static const struct field {
     { NULL, 0, READ, NULL },
 };
 
-static const struct field *find(const char *name, enum api_dialect dialect)
+static const struct api_field *find(const struct api_field *table, const char *name, int dialect)
 {
-    for (const struct field *f = fields; f->name; f++)
-        if ((f->dialects & (int)dialect) && !strcmp(f->name, name))
+    for (const struct api_field *f = table; f->name; f++)
+        if ((f->dialects & dialect) && !strcmp(f->name, name))
             return f;
     return NULL;
 }
 
-static bool check_value(const struct field *f, const json_t *v, struct api_error *error)
+static bool check_value(const struct api_field *f, const json_t *v, const char *path, struct api_error *error)
 {
     switch (f->use) {
     case STRING:
-        return json_is_string(v) || api_refuse(error, 400, f->name, "invalid_type", "'%s' must be a string", f->name);
+        return json_is_string(v) || api_refuse(error, 400, path, "invalid_type", "'%s' must be a string", path);
     case OBJECT:
-        return json_is_object(v) || api_refuse(error, 400, f->name, "invalid_type", "'%s' must be an object", f->name);
+        return json_is_object(v) || api_refuse(error, 400, path, "invalid_type", "'%s' must be an object", path);
     case BOOLEAN:
         return json_is_boolean(v) ||
-               api_refuse(error, 400, f->name, "invalid_type", "'%s' must be true or false", f->name);
+               api_refuse(error, 400, path, "invalid_type", "'%s' must be true or false", path);
     case NOT_YET:
         return (f->harmless && f->harmless(v)) ||
-               api_refuse(error, 400, f->name, "unsupported_parameter",
-                          "'%s' with this value is not supported yet; leave it out", f->name);
+               api_refuse(error, 400, path, "unsupported_parameter",
+                          "'%s' with this value is not supported yet; leave it out", path);
     case READ:
+    case ANY:
         break;
+    }
+    return true;
+}
+
+bool api_fields_of(const json_t *obj, const struct api_field *table, int dialect, const char *prefix,
+                   struct api_error *error)
+{
+    const char *name;
+    json_t *v;
+    if (!json_is_object(obj))
+        return api_refuse(error, 400, prefix, "invalid_type", *prefix ? "'%.60s' must be an object" :
+                          "the request body must be a JSON object%s", prefix);
+    if (json_object_size(obj) > API_BODY_FIELDS_MAX)
+        return api_refuse(error, 400, prefix, "invalid_value", "the request body has more than %d fields",
+                          API_BODY_FIELDS_MAX);
+    json_object_foreach((json_t *)obj, name, v) {
+        char path[sizeof error->param];
+        snprintf(path, sizeof path, "%s%s%.60s", prefix, *prefix ? "." : "", name);
+        const struct api_field *f = find(table, name, dialect);
+        if (!f)
+            return api_refuse(error, 400, path, "unknown_parameter", "unknown parameter '%s': the server does "
+                              "not know this field for this route; leave it out", path);
+        if (!json_is_null(v) && !check_value(f, v, path, error))
+            return false;
     }
     return true;
 }
@@ -136,21 +151,8 @@ static bool check_value(const struct field *f, const json_t *v, struct api_error
 bool api_fields_check(const json_t *body, enum api_dialect dialect, const struct api_model *m,
                       struct api_error *error)
 {
-    if (!json_is_object(body))
-        return api_refuse(error, 400, "", "invalid_type", "the request body must be a JSON object");
-    if (json_object_size(body) > API_BODY_FIELDS_MAX)
-        return api_refuse(error, 400, "", "invalid_value", "the request body has more than %d fields",
-                          API_BODY_FIELDS_MAX);
-    const char *name;
-    json_t *v;
-    json_object_foreach((json_t *)body, name, v) {
-        const struct field *f = find(name, dialect);
-        if (!f)
-            return api_refuse(error, 400, name, "unknown_parameter", "unknown parameter '%.100s': the server does "
-                              "not know this field for this route; leave it out", name);
-        if (!json_is_null(v) && !check_value(f, v, error))
-            return false;
-    }
+    if (!api_fields_of(body, fields, (int)dialect, "", error))
+        return false;
     if (dialect == API_CHAT && !m->chat)
         return api_refuse(error, 400, "messages", "no_chat_template",
                           "the model '%s' has no chat template; send its prompt to /v1/completions", m->id);

@@ -1,6 +1,8 @@
 /* job -- from request bytes to a job: which dialect, which fields, which prompts; and what the caller may ask. */
 #include "api/job.h"
 
+#include "api/translate.h"
+#include "api/vectors.h"
 #include "api/writer.h"
 #include "base/assert.h"
 #include "base/mem.h"
@@ -59,49 +61,128 @@ static void write_head(struct api_job *j)
     jsonx_quote(print, strlen(print), &j->head);
 }
 
+/* Where there may be calls or thoughts, each choice tells them apart. */
+static void begin_replies(struct api_job *j)
+{
+    struct api_tools *t = &j->tools;
+    if (!t->form || j->text_only || (!t->form->think_open && !t->list && !t->form->skips))
+        return;
+    for (int i = 0; i < api_job_choices(j); i++) {
+        struct reply_spec s = { .form = t->form, .tools = t->choice == API_CALL_NEVER ? NULL : t->allowed,
+                                .thoughts = t->form->think_open != NULL, .in_thought = t->in_thought,
+                                .live = true, .seed = j->id, .choice = i };
+        j->choices[i].reply = reply_new(&s);
+    }
+}
+
+/* The answer is known: nothing is to be generated. */
+static void drop_prompts(struct api_job *j)
+{
+    for (int i = 0; i < j->prompt_count; i++) {
+        vocab_ids_release(&j->prompts[i]);
+        if (j->echo_text)
+            buf_release(&j->echo_text[i]);
+    }
+    j->prompt_count = 0;
+    j->stream = false;
+}
+
 static bool read_body(struct api_job *j, const json_t *body, const struct api_request *r, struct api_error *error)
 {
     bool chat = j->dialect == API_CHAT;
+    if (j->model->pooling.encoder)
+        return api_refuse(error, 400, "model", "unsupported_model", "the model '%s' is an encoder: it makes embeddings "
+                          "and does not generate text", j->model->id);
     if (!api_fields_check(body, j->dialect, j->model, error) || !api_sampling_read(j, body, r, error) ||
         !api_structured_read(j, body, error))
         return false;
     if (chat ? !api_chat_read(j, body, error) : !api_completion_read(j, body, error))
         return false;
+    if (j->route->after && !j->route->after(j, error))
+        return false;
+    if (j->route->count) {
+        j->route->count(j);
+        return true;
+    }
     if (!check_lengths(j, chat ? "messages" : "prompt", error))
         return false;
     j->choices = mem_new((size_t)api_job_choices(j), sizeof *j->choices);
+    begin_replies(j);
     write_head(j);
     return true;
 }
 
+/* The operator's defaults for this model, where the body is silent. */
+static void add_defaults(json_t *body, const json_t *defaults)
+{
+    const char *key;
+    json_t *value;
+    bool long_name = json_object_get(body, "max_completion_tokens") != NULL;
+    json_object_foreach((json_t *)(uintptr_t)defaults, key, value)
+        if (!json_object_get(body, key) && !(long_name && !strcmp(key, "max_tokens")))
+            json_object_set(body, key, value);
+}
+
+/* The body as its route has it, or as what the route makes of it. */
+static bool read_any(struct api_job *j, json_t *body, const struct api_request *r, struct api_error *error)
+{
+    json_t *chat = NULL;
+    if (j->route->vectors)
+        return j->route->vectors(j, body, error);
+    if (!j->route->translate) {
+        add_defaults(body, j->model->defaults);
+        return read_body(j, body, r, error);
+    }
+    j->ask = json_incref(body);
+    if (!j->route->translate(j, body, &chat, error))
+        return false;
+    if (chat)
+        add_defaults(chat, j->model->defaults);
+    bool ok = !chat || read_body(j, chat, r, error);
+    if (!ok)
+        api_rename(j, error);
+    json_decref(chat);
+    return ok;
+}
+
+static bool read_request(struct api_job *j, const struct api_request *r, struct api_error *error)
+{
+    struct err e;
+    if (j->route->find)
+        return j->route->find(j, r->path + strlen(j->route->path) - 1, error);
+    json_t *body = jsonx_parse(r->body, r->body_len, &e);
+    if (!body)
+        return api_refuse(error, 400, "", "invalid_json", "the request body is not valid: %s", e.text);
+    bool ok = read_any(j, body, r, error);
+    json_decref(body);
+    return ok;
+}
+
 struct api_job *api_job_parse(const struct api_model *m, const struct api_request *r, struct api_error *error)
 {
-    enum api_dialect dialect = !strcmp(r->path, "/v1/chat/completions") ? API_CHAT :
-                               !strcmp(r->path, "/v1/completions") ? API_COMPLETION : 0;
-    if (!dialect) {
-        api_refuse(error, 404, "", "unknown_url", "no such route: POST %.100s", r->path);
-        return NULL;
-    }
-    struct err e;
-    json_t *body = jsonx_parse(r->body, r->body_len, &e);
-    if (!body) {
-        api_refuse(error, 400, "", "invalid_json", "the request body is not valid: %s", e.text);
+    const char *method = r->method ? r->method : "POST";
+    const struct api_route *route = api_route_find(method, r->path);
+    if (!route) {
+        api_refuse(error, 404, "", "unknown_url", "no such route: %.20s %.100s", method, r->path);
         return NULL;
     }
     struct api_job *j = MEM_NEW(struct api_job);
-    j->dialect = dialect;
+    j->route = route;
+    j->dialect = route->form;
     j->model = m;
     j->id = mem_strdup(r->response_id);
     j->created = r->created;
     j->text_only = r->text_only;
-    j->writer = r->text_only ? &api_write_text : dialect == API_CHAT ? &api_write_chat : &api_write_completion;
-    bool ok = read_body(j, body, r, error);
-    json_decref(body);
-    if (!ok) {
-        api_job_free(j);
-        return NULL;
+    j->writer = r->text_only ? &api_write_text : route->writer;
+    j->store = r->store;
+    j->space = r->space;
+    if (read_request(j, r, error)) {
+        if (j->ready.len)
+            drop_prompts(j);
+        return j;
     }
-    return j;
+    api_job_free(j);
+    return NULL;
 }
 
 void api_job_free(struct api_job *j)
@@ -111,20 +192,26 @@ void api_job_free(struct api_job *j)
     for (int i = 0; j->choices && i < api_job_choices(j); i++) {
         buf_release(&j->choices[i].pending);
         api_parts_release(&j->choices[i].parts);
+        reply_free(j->choices[i].reply);
         mem_free(j->choices[i].tokens);
+        vocab_ids_release(&j->choices[i].ids);
+        buf_release(&j->choices[i].stop_text);
     }
-    for (int i = 0; i < j->prompt_count; i++) {
-        vocab_ids_release(&j->prompts[i]);
-        buf_release(&j->echo_text[i]);
-    }
+    api_vectors_free(j);
+    drop_prompts(j);
     mem_free(j->choices);
     mem_free(j->prompts);
     mem_free(j->echo_text);
     mem_free(j->params.bias);
     grammar_free(j->grammar);
+    api_tools_release(&j->tools);
     mem_free(j->id);
     stop_set_release(&j->stops);
     buf_release(&j->head);
+    buf_release(&j->ready);
+    json_decref(j->ask);
+    json_decref(j->origins);
+    json_decref(j->conversation);
     mem_free(j);
 }
 
@@ -142,6 +229,11 @@ const struct vocab_ids *api_job_prompt(const struct api_job *j, int choice)
 const struct infer_params *api_job_params(const struct api_job *j)
 {
     return &j->params;
+}
+
+void api_job_measured(struct api_job *j, const struct api_measure *m)
+{
+    j->measured = *m;
 }
 
 bool api_job_stream(const struct api_job *j)

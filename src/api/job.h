@@ -8,9 +8,13 @@
 #define API_JOB_H
 #include "api/api.h"
 #include "api/parts.h"
+#include "api/reply.h"
 #include "api/stop.h"
+#include "api/tools.h"
 
-enum api_dialect { API_CHAT = 1, API_COMPLETION = 2 }; /* bits: the field table says where a field belongs */
+/* The two forms of body that fields.c, sampling.c and their kin read; other dialects are rewritten as one of them.
+ * Bits: the field table says where a field belongs. */
+enum api_dialect { API_CHAT = 1, API_COMPLETION = 2 };
 
 enum {
     API_BODY_FIELDS_MAX = 256,
@@ -30,8 +34,11 @@ struct api_choice {
     struct vocab_stream stream;
     struct stop_state stop;
     struct buf pending;       /* visible text not yet released (I1) */
+    struct reply *reply;      /* tells thoughts and calls apart; NULL: all is text */
     struct api_parts parts;   /* what was said; only when not streaming, or when the writer keeps it */
     int calls;                /* tool calls opened so far */
+    struct vocab_ids ids;     /* every token drawn; only when the job keeps them */
+    struct buf stop_text;     /* the stop string that ended it, or empty */
     size_t seen, seen_chars;  /* visible text so far, pending included */
     size_t released;          /* bytes of it released */
     struct api_token *tokens; /* [token_count], owned; filled when logprobs are asked for */
@@ -43,6 +50,8 @@ struct api_choice {
 };
 
 struct api_writer;
+struct api_route;
+struct api_vectors;
 struct api_job {
     enum api_dialect dialect;
     const struct api_writer *writer; /* what becomes of the answer */
@@ -53,12 +62,26 @@ struct api_job {
     struct stop_set stops;
     struct grammar *grammar;       /* what the answer must look like, or NULL; params borrows it */
     bool stream, include_usage, echo, text_only;
+    struct api_tools tools;        /* chat: calls and thoughts */
     struct vocab_ids *prompts;     /* [prompt_count] */
     struct buf *echo_text;         /* [prompt_count]; empty without echo */
     int prompt_count, n;
     struct api_choice *choices;    /* [prompt_count * n] */
     struct buf head;               /* "id":... up to "system_fingerprint":"...", the part all objects share */
     const char *object;            /* of a stream's chunks or of the whole response */
+    /* of the dialects that are rewritten: translate.h */
+    const struct api_route *route; /* whose request this is */
+    json_t *ask;                   /* the client's own body, for what its answer repeats; or NULL */
+    json_t *origins;               /* where in the client's body each message came from; or NULL */
+    json_t *conversation;          /* the messages so far, to be stored with the answer; or NULL */
+    struct api_store *store;       /* borrowed; NULL: nothing is kept */
+    uint64_t space;
+    struct api_measure measured;
+    bool keep_ids;
+    struct api_vectors *vectors;   /* texts that become vectors (vectors.h), or NULL */
+    struct buf ready;              /* no choices: the whole answer, known when the request was read */
+    struct { int sequence, opened; bool open; } blocks; /* of a stream: blocks.h */
+    int drafts_accepted, drafts_rejected; /* guesses that were checked */
     enum infer_finish failed;      /* INFER_RUNNING, or why the job as a whole failed */
     bool error_sent;
 };
@@ -85,4 +108,6 @@ bool api_prompt_encode(struct api_job *j, const char *text, size_t n, const char
 
 /* logprobs.c: the "logprobs" value for tokens [first, end) of a choice; `null` when not asked for. */
 void api_logprobs_write(const struct api_job *j, const struct api_choice *c, int first, int end, struct buf *out);
+/* The list of token objects alone, as the chat form has it. */
+void api_logprobs_list(const struct api_job *j, const struct api_choice *c, int first, int end, struct buf *out);
 #endif

@@ -34,10 +34,10 @@ static void put_token(const struct api_job *j, int id, float logprob, struct buf
     buf_putc(out, ']');
 }
 
-static void chat_form(const struct api_job *j, const struct api_choice *c, int first, int end, struct buf *out)
+void api_logprobs_list(const struct api_job *j, const struct api_choice *c, int first, int end, struct buf *out)
 {
     struct buf scratch = { 0 };
-    buf_puts(out, "{\"content\":[");
+    buf_putc(out, '[');
     for (int i = first; i < end; i++) {
         const struct infer_token *t = &c->tokens[i].token;
         if (i > first)
@@ -52,8 +52,15 @@ static void chat_form(const struct api_job *j, const struct api_choice *c, int f
         }
         buf_puts(out, "]}");
     }
-    buf_puts(out, "],\"refusal\":null}");
+    buf_putc(out, ']');
     buf_release(&scratch);
+}
+
+static void chat_form(const struct api_job *j, const struct api_choice *c, int first, int end, struct buf *out)
+{
+    buf_puts(out, "{\"content\":");
+    api_logprobs_list(j, c, first, end, out);
+    buf_puts(out, ",\"refusal\":null}");
 }
 
 static bool is_utf8(const char *s, size_t n)

@@ -28,18 +28,37 @@ void api_choice_delta(struct api_job *j, int choice, const struct api_delta *d, 
     }
 }
 
+struct sink {
+    struct api_job *j;
+    int choice;
+    struct buf *out;
+};
+
+static void on_delta(void *user, const struct api_delta *d)
+{
+    const struct sink *s = user;
+    api_choice_delta(s->j, s->choice, d, s->out);
+}
+
 /* What the model said becomes deltas. The one seam where reasoning and calls are told from content; n may be 0 when
  * only logprobs wait. */
 static void say(struct api_job *j, int choice, const char *text, size_t n, struct buf *out)
 {
-    api_choice_delta(j, choice, &(struct api_delta){ .kind = API_TEXT, .text = text, .length = n }, out);
+    struct sink s = { j, choice, out };
+    if (j->choices[choice].reply)
+        reply_feed(j->choices[choice].reply, text, n, on_delta, &s);
+    else
+        on_delta(&s, &(struct api_delta){ .kind = API_TEXT, .text = text, .length = n });
 }
 
 /* The choice said its last: what the seam above held back goes out, and logprobs that wait for it. */
 static void say_rest(struct api_job *j, int choice, struct buf *out)
 {
+    struct sink s = { j, choice, out };
+    if (j->choices[choice].reply)
+        reply_finish(j->choices[choice].reply, on_delta, &s);
     if (j->choices[choice].token_ready > j->choices[choice].token_sent)
-        say(j, choice, "", 0, out);
+        on_delta(&s, &(struct api_delta){ .kind = API_TEXT, .text = "", .length = 0 });
 }
 
 /* ---- a choice's text */
@@ -97,10 +116,12 @@ bool api_choice_token(struct api_job *j, int choice, const struct infer_token *t
     if (c->stopped || c->finish != INFER_RUNNING)
         return c->stopped;
     c->generated++;
+    if (j->keep_ids)
+        vocab_ids_push(&c->ids, t->id);
     if (vocab_is_end(j->model->vocab, t->id))
         return false; /* it ends the answer and is no part of it */
     size_t old = c->pending.len, start = c->seen, start_char = c->seen_chars;
-    vocab_stream_push(&c->stream, j->model->vocab, t->id, false, &c->pending);
+    vocab_stream_push(&c->stream, j->model->vocab, t->id, api_tools_shows(&j->tools, t->id), &c->pending);
     const char *fresh = buf_str(&c->pending) + old;
     size_t fresh_len = c->pending.len - old, used, match;
     c->seen += fresh_len;
@@ -108,6 +129,7 @@ bool api_choice_token(struct api_job *j, int choice, const struct infer_token *t
     if (j->params.top_logprobs >= 0)
         remember_token(c, t, start, start_char);
     if (c->generated > j->params.min_tokens && stop_feed(&j->stops, &c->stop, fresh, fresh_len, &used, &match)) {
+        buf_append(&c->stop_text, buf_str(&c->pending) + old + used - match, match);
         cut(j, choice, old + used - match, out);
         return true;
     }
@@ -138,6 +160,12 @@ void api_choice_finish(struct api_job *j, int choice, enum infer_finish why, str
     struct api_choice *c = &j->choices[choice];
     if (c->finish != INFER_RUNNING)
         return;
+    if (j->vectors) {
+        c->finish = why;
+        if (why != INFER_STOP && j->failed == INFER_RUNNING)
+            j->failed = why;
+        return;
+    }
     if (!c->stopped) { /* what was held back was no stop string after all */
         vocab_stream_finish(&c->stream, &c->pending);
         release(j, choice, c->pending.len, true, out);
@@ -155,9 +183,15 @@ void api_choice_finish(struct api_job *j, int choice, enum infer_finish why, str
 
 /* ---- the whole answer */
 
+void api_job_guessed(struct api_job *j, int accepted, int rejected)
+{
+    j->drafts_accepted += accepted;
+    j->drafts_rejected += rejected;
+}
+
 void api_job_begin(struct api_job *j, struct buf *out)
 {
-    if (flows(j))
+    if (flows(j) && !j->ready.len)
         j->writer->begin(j, out);
 }
 
@@ -166,7 +200,9 @@ void api_job_end(struct api_job *j, const struct api_usage *u, struct buf *out)
     for (int i = 0; i < api_job_choices(j); i++)
         if (j->choices[i].finish == INFER_RUNNING && j->failed == INFER_RUNNING)
             j->failed = INFER_CANCELLED;
-    if (j->failed != INFER_RUNNING)
+    if (j->ready.len)
+        buf_append(out, j->ready.data, j->ready.len);
+    else if (j->failed != INFER_RUNNING)
         fail(j, j->failed, out); /* nothing that says "done" after it: the answer is not done */
     else if (flows(j))
         j->writer->end(j, u, out);

@@ -2,11 +2,15 @@
  * several objects share was written once (job.head). */
 #include "api/writer.h"
 
-static void put_usage(const struct api_usage *u, struct buf *out)
+static void put_usage(const struct api_job *j, const struct api_usage *u, struct buf *out)
 {
     buf_printf(out, ",\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,\"total_tokens\":%d,"
-               "\"prompt_tokens_details\":{\"cached_tokens\":%d}}", u->prompt_tokens, u->completion_tokens,
+               "\"prompt_tokens_details\":{\"cached_tokens\":%d}", u->prompt_tokens, u->completion_tokens,
                u->prompt_tokens + u->completion_tokens, u->cached_tokens);
+    if (j->drafts_accepted + j->drafts_rejected)
+        buf_printf(out, ",\"completion_tokens_details\":{\"accepted_prediction_tokens\":%d,"
+                   "\"rejected_prediction_tokens\":%d}", j->drafts_accepted, j->drafts_rejected);
+    buf_putc(out, '}');
 }
 
 static void put_seed(const struct api_job *j, struct buf *out)
@@ -54,7 +58,7 @@ void openai_end(struct api_job *j, const struct api_usage *u, struct buf *out)
     if (j->include_usage) {
         openai_event_open(j, out);
         buf_putc(out, ']');
-        put_usage(u, out);
+        put_usage(j, u, out);
         put_seed(j, out);
         buf_puts(out, "}\n\n");
     }
@@ -71,7 +75,7 @@ void openai_whole(struct api_job *j, const struct api_usage *u, struct buf *out,
         put_choice(j, i, out);
     }
     buf_putc(out, ']');
-    put_usage(u, out);
+    put_usage(j, u, out);
     put_seed(j, out);
     buf_putc(out, '}');
 }

@@ -21,10 +21,13 @@ struct api_writer {
     void (*error)(struct api_job *j, const struct api_error *e, struct buf *out); /* a body, or the last event */
 };
 
-extern const struct api_writer api_write_chat, api_write_completion, api_write_text;
+extern const struct api_writer api_write_chat, api_write_completion, api_write_messages, api_write_ollama_chat,
+    api_write_ollama_generate, api_write_text;
 
 /* response.c: a delta of a choice on its way to the writer, or to the choice's parts. reply.c calls it. */
 void api_choice_delta(struct api_job *j, int choice, const struct api_delta *d, struct buf *out);
+
+void ollama_put_loaded(const struct api_job *j, struct buf *out); /* write_ollama.c: the model is there */
 
 /* write_openai.c: what the two older OpenAI dialects share. */
 void openai_event_open(const struct api_job *j, struct buf *out);                 /* up to "choices":[ */

@@ -7,9 +7,9 @@
  *     a word looks at `sleepers` afterwards. Both are seq_cst, so one of them sees the other.
  *
  * Waiting. A barrier is a microsecond away when every thread has a processor, and milliseconds when the one waited for
- * has lost its own: then spinning burns the time slice that the other needs, and sched_yield gives it to a stranger for
- * a whole slice. So a thread spins only for as long as that lately paid, then sleeps on a futex: a sleeper that is woken
- * comes back at once, before those that were busy all the while. */
+ * has lost its own: then spinning burns the time slice that the other needs, and sched_yield gives it to a stranger
+ * for a whole slice. So a thread spins only for as long as that lately paid, then sleeps on a futex: a sleeper that is
+ * woken comes back at once, before those that were busy all the while. */
 #include "base/pool.h"
 
 #include "base/assert.h"

@@ -1,7 +1,7 @@
 /* bench -- tokenworks bench: prefill, decode and batched decode of a model, against the machine's own limits.
  *
  * Tests are named as the peers' benches name them: pp512 (prefill of 512 tokens), tg128 (128 tokens decoded),
- * tg64@b32 (64 tokens for each of 32 sequences in one batch), tg32@d4096 (32 tokens after 4,096 of context).
+ * tg64@b32 (64 tokens for each of 32 sequences in one batch, after 128 of prompt), tg32@d4096 (32 tokens after 4,096 of context).
  * Tokens are pseudo-random: speed does not depend on the text. */
 #include "cmd/cmd.h"
 
@@ -17,12 +17,13 @@
 #include "infer/kv.h"
 #include "infer/seq.h"
 #include "model/model.h"
+#include "sched/steptime.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { REPEATS_MAX = 100, PREFILL_CHUNK = 512, RESULTS_MAX = 160 };
+enum { REPEATS_MAX = 100, PREFILL_CHUNK = 512, BATCH_PROMPT = 128, RESULTS_MAX = 160 };
 
 struct bench_options {
     const char *model, *state, *isa, *kv_type;
@@ -80,6 +81,7 @@ struct bench {
     struct probe before, after;
     struct result results[RESULTS_MAX];
     int result_count;
+    struct steptime *steptime; /* of every pass that was made */
 };
 
 /* ---- one forward pass of n rows for each of b sequences */
@@ -124,6 +126,7 @@ static void lanes_release(struct bench *t, struct lanes *l)
 static bool forward(struct bench *t, struct lanes *l, int first, int end, int rows, bool logits)
 {
     struct model_batch batch = { .tokens = l->tokens, .runs = l->runs, .logit_rows = l->logit_rows };
+    struct steptime_load load = { .prefill = 0 };
     for (int i = first; i < end; i++) {
         struct seq *s = &l->seqs[i];
         if (!seq_reserve(s, s->computed + rows))
@@ -131,10 +134,14 @@ static bool forward(struct bench *t, struct lanes *l, int first, int end, int ro
         memcpy(l->tokens + batch.rows, s->tokens + s->computed, (size_t)rows * sizeof *l->tokens);
         l->runs[batch.run_count++] = (struct model_run){ .rows = rows, .pos_first = s->computed, .pages = s->page_at };
         batch.rows += rows;
+        *(rows > 1 ? &load.prefill : &load.batch) += rows;
+        *(rows > 1 ? &load.sum_pc : &load.context) += rows * (s->computed + (rows > 1 ? rows / 2.0 : 1));
         if (logits)
             l->logit_rows[batch.logit_count++] = batch.rows - 1;
     }
+    int64_t start = clock_mono_ns();
     model_forward(t->model, t->work, &batch);
+    steptime_learn(t->steptime, &load, (double)(clock_mono_ns() - start) / 1e6);
     for (int i = first; i < end; i++)
         seq_computed(&l->seqs[i], l->seqs[i].computed + rows);
     return true;
@@ -173,12 +180,19 @@ static void name_test(const struct test *q, char *out, size_t n)
         snprintf(out + at, n - (size_t)at, "@d%d", q->depth);
 }
 
+/* Tokens of context when the timed part begins: streams side by side have read a prompt each. */
+static int depth_of(const struct test *q)
+{
+    return q->batch > 1 && !q->depth ? BATCH_PROMPT : q->depth;
+}
+
 /* Seconds for one run of the test's timed part, or < 0 when the KV memory does not hold it. */
 static double run_once(struct bench *t, const struct test *q)
 {
     struct lanes l;
-    lanes_init(t, &l, q->batch, q->depth + q->prompt + q->decode + 1);
-    bool ok = q->depth == 0 || prefill(t, &l, q->depth);
+    int depth = depth_of(q);
+    lanes_init(t, &l, q->batch, depth + q->prompt + q->decode + 1);
+    bool ok = depth == 0 || prefill(t, &l, depth);
     if (ok && q->decode) /* the first step after a prefill pays for cold caches: not counted */
         ok = forward(t, &l, 0, l.b, 1, true);
     int64_t start = clock_mono_ns();
@@ -208,7 +222,7 @@ static void run_test(struct bench *t, const struct test *q)
     qsort(r->rate, (size_t)r->repeats, sizeof *r->rate, ascending);
     const struct model_facts *f = model_facts(t->model);
     double kv_token = (double)model_kv_page_bytes(t->model) / KERN_PAGE_TOKENS;
-    double context = q->depth + (q->prompt + q->decode) / 2.0;
+    double context = depth_of(q) + (q->prompt + q->decode) / 2.0;
     double rows = q->prompt ? (q->prompt < PREFILL_CHUNK ? q->prompt : PREFILL_CHUNK) : q->batch;
     r->bytes_per_token = (double)f->weight_bytes / rows + (q->prompt ? kv_token : kv_token * context);
     r->flops_per_token = 2.0 * (double)f->params;
@@ -232,7 +246,7 @@ static void run_all(struct bench *t)
 
 static double median(const struct result *r)
 {
-    return r->repeats ? r->rate[r->repeats / 2] : 0;
+    return r->repeats ? (r->rate[(r->repeats - 1) / 2] + r->rate[r->repeats / 2]) / 2 : 0;
 }
 
 static void print_text(const struct bench *t)
@@ -257,6 +271,9 @@ static void print_text(const struct bench *t)
         printf("%-16s %12.2f %24s %10.2f %10.2f %10.1f\n", r->name, median(r), spread, r->bytes_per_token / 1e6,
                r->bytes_per_token * median(r) / 1e9, r->flops_per_token * median(r) / 1e9);
     }
+    const struct steptime_model *m = steptime_fit(t->steptime);
+    printf("a step takes %.3g + %.3g prefill + %.3g batch + %.3g context + %.3g sum_pc ms\n", m->a, m->b, m->c, m->d,
+           m->e);
 }
 
 static void print_json(const struct bench *t)
@@ -270,9 +287,12 @@ static void print_json(const struct bench *t)
                 "repeats", r->repeats, "bytes_per_token", r->bytes_per_token,
                 "gb_per_s", r->bytes_per_token * median(r) / 1e9, "tflops", r->flops_per_token * median(r) / 1e12));
     }
-    json_t *all = json_pack("{s:s, s:I, s:s, s:i, s:o*, s:o}", "model", t->id, "file_bytes", (json_int_t)t->file_bytes,
+    const struct steptime_model *m = steptime_fit(t->steptime);
+    json_t *step = json_pack("{s:f, s:f, s:f, s:f, s:f}", "a", m->a, "b", m->b, "c", m->c, "d", m->d, "e", m->e);
+    json_t *all = json_pack("{s:s, s:I, s:s, s:i, s:o*, s:o, s:o}", "model", t->id, "file_bytes", (json_int_t)t->file_bytes,
                             "isa", t->kern.name, "threads", pool_threads(t->pool),
-                            "probe", t->o.no_probe ? NULL : probe_json(&t->before, &t->after), "results", results);
+                            "probe", t->o.no_probe ? NULL : probe_json(&t->before, &t->after), "results", results,
+                            "step", step);
     struct buf b = { 0 };
     jsonx_dump(all, &b);
     puts(buf_str(&b));
@@ -296,7 +316,7 @@ static int64_t kv_tokens_needed(const struct bench_options *o)
     for (int i = 0; i < o->decodes.count; i++)
         for (int b = 0; b < o->batches.count; b++)
             for (int d = 0; d < o->depths.count; d++) {
-                int64_t n = (o->decodes.v[i] + o->depths.v[d] + 2 * KERN_PAGE_TOKENS) * o->batches.v[b];
+                int64_t n = (o->decodes.v[i] + o->depths.v[d] + BATCH_PROMPT + 2 * KERN_PAGE_TOKENS) * o->batches.v[b];
                 most = n > most ? n : most;
             }
     return most + 2 * KERN_PAGE_TOKENS;
@@ -347,6 +367,7 @@ static enum err_code run_kernels(struct bench *t, struct err *e)
 int cmd_bench(int argc, char **argv)
 {
     struct bench *t = MEM_NEW(struct bench);
+    t->steptime = steptime_new();
     t->o = (struct bench_options){ .model = "default", .repeats = 5,
                                    .prompts = { 1, { 512 } }, .decodes = { 1, { 128 } },
                                    .batches = { 1, { 1 } }, .depths = { 1, { 0 } } };
@@ -370,6 +391,7 @@ int cmd_bench(int argc, char **argv)
                 print_text(t);
         }
     }
+    steptime_free(t->steptime);
     kv_pool_free(t->kv);
     model_work_free(t->work);
     model_free(t->model);

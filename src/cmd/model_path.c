@@ -4,11 +4,13 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "cmd/hub.h"
 
 #include <dirent.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 enum { ENTRIES_MAX = 100000 };
@@ -61,6 +63,35 @@ static char *find_by_name(const char *name, const char *folder)
     return path;
 }
 
+/* The model that `pull` got as `name` (hf:OWNER/REPO, hf:OWNER/REPO:PATH or :TYPE; a short name): beside each file it
+ * left a .source. NULL: none. */
+static char *find_pulled(const char *name, const char *folder)
+{
+    struct hub_name want;
+    DIR *d = hub_name_parse(name, &want, NULL) ? NULL : opendir(folder);
+    struct dirent *entry;
+    char *best = NULL;
+    for (int i = 0; d && !best && i < ENTRIES_MAX && (entry = readdir(d)); i++) {
+        size_t n = strlen(entry->d_name);
+        struct hub_name have;
+        struct buf text = { 0 }, path = { 0 };
+        if (n <= 12 || strcmp(entry->d_name + n - 12, ".gguf.source"))
+            continue;
+        buf_printf(&path, "%s/%s", folder, entry->d_name);
+        bool read = !file_read(buf_str(&path), 4096, &text, NULL) && text.len;
+        if (read)
+            text.data[strcspn(text.data, "\n")] = '\0';
+        if (read && !hub_name_parse(text.data, &have, NULL) && !strcasecmp(have.owner, want.owner) &&
+            !strcasecmp(have.repo, want.repo) && (!want.file[0] || strcasestr(have.file, want.file)))
+            best = mem_strndup(buf_str(&path), path.len - strlen(".source"));
+        buf_release(&text);
+        buf_release(&path);
+    }
+    if (d)
+        closedir(d);
+    return best;
+}
+
 static char *id_of(const char *path)
 {
     char real[PATH_MAX];
@@ -72,7 +103,7 @@ static char *id_of(const char *path)
 enum err_code model_path_find(const char *name, const char *state, struct model_path *out, struct err *e)
 {
     char *path = NULL;
-    if (strchr(name, '/') || ends_gguf(name)) {
+    if (!hub_is_name(name) && (strchr(name, '/') || ends_gguf(name))) {
         if (access(name, R_OK))
             return err_errno(e, "%s: cannot read the model", name);
         path = mem_strdup(name);
@@ -82,6 +113,10 @@ enum err_code model_path_find(const char *name, const char *state, struct model_
         buf_printf(&folder, "%s/models", dir);
         path = find_by_name(name, buf_str(&folder));
         if (!path)
+            path = find_pulled(name, buf_str(&folder));
+        if (!path && hub_is_name(name))
+            err_set(e, ERR_NOT_FOUND, "%s is not here yet: tokenworks pull %s", name, name);
+        else if (!path)
             err_set(e, ERR_NOT_FOUND, "no model '%s' in %s; name a .gguf file, or let `make run` fetch the default one",
                     name, buf_str(&folder));
         buf_release(&folder);

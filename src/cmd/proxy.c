@@ -235,6 +235,9 @@ static enum err_code run(struct proxy *p, const char *listen, struct err *e)
     loop_on_signal(p->loop, SIGTERM, on_signal, p->loop);
     loop_on_signal(p->loop, SIGINT, on_signal, p->loop);
     log_line(LOG_INFO, "proxy", "http://%s:%d/v1 stands for %s", host, http_server_port(server), p->site.url);
+    pthread_t proofs;
+    if (!pthread_create(&proofs, NULL, proxy_proofs_main, &p->site))
+        pthread_detach(proofs);
     loop_run(p->loop);
     http_server_free(server);
     return ERR_OK; /* threads may still run: the process ends here, the loop stays theirs */

@@ -5,11 +5,13 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/json.h"
 #include "net/client.h"
 #include "trust/bhttp.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum { OFFER_MS = 30000, STALL_MS = 600000, RECEIPT_LINE_MAX = 16384 };
 static const char MARK[] = ": tw-receipt ";
@@ -61,6 +63,8 @@ static enum err_code accept_offer(struct proxy_site *p, struct http_client *http
     const struct http_client_request r = { .url = buf_str(&url), .bearer = p->api_key, .total_ms = OFFER_MS,
                                            .reply_max = OFFER_BYTES_MAX };
     enum err_code c = http_client_run(http, &r, &reply, e);
+    if (!c && reply.status == 503)
+        c = err_set(e, ERR_BUSY, "the site shows nothing now: %.200s", buf_str(&reply.body));
     if (!c && reply.status != 200)
         c = err_set(e, ERR_IO, "%s answered %d", buf_str(&url), reply.status);
     if (!c)
@@ -91,6 +95,8 @@ struct exchange {
     struct buf content;             /* all of it, the receipt's line left out */
     struct buf receipt;             /* base64 */
     struct bhttp_reader reader;
+    int64_t max_tokens;             /* said outside the seal, for admission */
+    bool again;                     /* refused before anything ran, by a node that has gone on: seal again */
     struct err *e;
     enum err_code code;
 };
@@ -213,16 +219,20 @@ static enum err_code send_sealed(struct proxy_site *p, struct http_client *http,
 {
     struct buf url = { 0 };
     struct http_client_reply reply = { 0 };
+    char max_tokens[64];
+    snprintf(max_tokens, sizeof max_tokens, "TW-Max-Tokens: %lld", (long long)t->max_tokens);
     buf_printf(&url, "%s/v1/sealed", p->url);
     const struct http_client_request r = { .url = buf_str(&url), .bearer = p->api_key, .body = sealed->data,
                                            .body_len = sealed->len, .stall_ms = STALL_MS, .on_data = on_data, .arg = t,
-                                           .headers = { "Content-Type: message/ohttp-chunked-req" } };
+                                           .headers = { "Content-Type: message/ohttp-chunked-req", max_tokens } };
     struct err why = { 0 };
     enum err_code c = http_client_run(http, &r, &reply, &why);
     if (t->code)
         c = t->code; /* its sentence is in e already */
     else if (c)
         err_set(e, c, "%s", why.text);
+    else if (reply.status == 503 && !t->streaming)
+        t->again = true, c = err_set(e, ERR_BUSY, "the site cannot take a sealed request now");
     else if (reply.status != 200)
         c = err_set(e, ERR_IO, "the site answered %d to a sealed request", reply.status);
     http_client_reply_release(&reply);
@@ -230,38 +240,74 @@ static enum err_code send_sealed(struct proxy_site *p, struct http_client *http,
     return c;
 }
 
-enum err_code proxy_site_ask(struct proxy_site *p, const char *method, const char *path, struct span body,
-                             const struct proxy_sink *sink, struct err *e)
+static void exchange_release(struct exchange *t)
 {
-    struct http_client *http = http_client_new();
-    struct client_session *s = MEM_NEW(struct client_session);
-    struct exchange *t = MEM_NEW(struct exchange);
-    struct buf sealed = { 0 };
-    const char *host = strstr(p->url, "://");
-    const struct client_request q = { .method = method, .authority = host ? host + 3 : p->url, .path = path,
-                                      .data_class = p->data_class, .body = body, .key = p->has_key ? &p->key : NULL,
-                                      .now_s = clock_wall_s() };
-    t->sink = sink;
-    t->e = e;
-    buf_init(&t->content, PROXY_REPLY_MAX);
-    pthread_mutex_lock(&p->lock);
-    enum err_code c = accept_offer(p, http, s, e);
-    pthread_mutex_unlock(&p->lock);
-    if (!c)
-        c = client_seal(s, &q, &t->x, &sealed, e);
-    if (!c)
-        c = send_sealed(p, http, &sealed, t, e);
-    if (!c)
-        c = finish(p, t, s, body, e);
-    struct buf *const all[] = { &sealed, &t->nonce, &t->plain, &t->fresh, &t->content, &t->receipt };
+    struct buf *const all[] = { &t->nonce, &t->plain, &t->fresh, &t->content, &t->receipt };
     for (size_t i = 0; i < MEM_COUNT(all); i++)
         buf_release(all[i]);
     bhttp_reader_release(&t->reader);
     ohttp_stream_release(&t->stream);
     ohttp_wipe(&t->x);
+}
+
+/* What the request may take at most, as its body says; 0: it does not. */
+static int64_t max_tokens_of(struct span body)
+{
+    static const char *const keys[] = { "max_tokens", "max_completion_tokens", "max_output_tokens" };
+    json_t *v = jsonx_parse(body.data, body.len, NULL);
+    int64_t n = 0;
+    for (size_t i = 0; i < MEM_COUNT(keys); i++)
+        jsonx_get_int(v, keys[i], 0, INT32_MAX, &n, NULL);
+    json_decref(v);
+    return n;
+}
+
+/* Once: asks for the offer, seals to what it names, sends, checks. *again: nothing ran, it may be tried anew. */
+static enum err_code ask_once(struct proxy_site *p, const struct client_request *q, const struct proxy_sink *sink,
+                              bool *again, struct err *e)
+{
+    struct http_client *http = http_client_new();
+    struct client_session *s = MEM_NEW(struct client_session);
+    struct exchange *t = MEM_NEW(struct exchange);
+    struct buf sealed = { 0 };
+    t->sink = sink;
+    t->e = e;
+    t->max_tokens = max_tokens_of(q->body);
+    buf_init(&t->content, PROXY_REPLY_MAX);
+    pthread_mutex_lock(&p->lock);
+    enum err_code c = accept_offer(p, http, s, e);
+    pthread_mutex_unlock(&p->lock);
+    *again = c == ERR_BUSY;
+    if (!c)
+        c = client_seal(s, q, &t->x, &sealed, e);
+    if (!c)
+        c = send_sealed(p, http, &sealed, t, e);
+    if (!c)
+        c = finish(p, t, s, q->body, e);
+    *again |= t->again;
+    exchange_release(t);
+    buf_release(&sealed);
     client_session_release(s);
     mem_free(s);
     mem_free(t);
     http_client_free(http);
+    return c;
+}
+
+enum err_code proxy_site_ask(struct proxy_site *p, const char *method, const char *path, struct span body,
+                             const struct proxy_sink *sink, struct err *e)
+{
+    enum { TRIES = 8, PAUSE_S_MAX = 3 };
+    const char *host = strstr(p->url, "://");
+    bool again = true;
+    enum err_code c = ERR_OK;
+    for (int i = 0; again && i < TRIES; i++) { /* a new engine has a new key, and a moment later a note */
+        const struct client_request q = { .method = method, .authority = host ? host + 3 : p->url, .path = path,
+                                          .data_class = p->data_class, .body = body,
+                                          .key = p->has_key ? &p->key : NULL, .now_s = clock_wall_s() };
+        if (i)
+            nanosleep(&(struct timespec){ .tv_sec = i < PAUSE_S_MAX ? i : PAUSE_S_MAX }, NULL);
+        c = ask_once(p, &q, sink, &again, e);
+    }
     return c;
 }

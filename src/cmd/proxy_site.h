@@ -30,4 +30,6 @@ struct proxy_sink {
  * wrong, which the sentence says. */
 enum err_code proxy_site_ask(struct proxy_site *p, const char *method, const char *path, struct span body,
                              const struct proxy_sink *sink, struct err *e);
+/* A thread's main; site is a struct proxy_site that outlives it. */
+void *proxy_proofs_main(void *site);
 #endif

@@ -5,19 +5,24 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "cmd/cmd.h"
-#include "cmd/model_path.h"
 #include "cmd/serve_config.h"
+#include "cmd/serve_models.h"
+#include "cmd/tco_page.h"
 #include "front/front.h"
 #include "net/tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define FIELD(name) OPT_FIELD(struct serve_options, name)
 static const struct opt rows[] = {
     { "model", 'm', OPT_STRINGS, "FILE|NAME", "a model; again for more, the first is `default`", FIELD(models), 0, 0 },
+    { "models", 0, OPT_STRING, "DIR", "every .gguf in it, loaded when a request names it", FIELD(models_dir), 0, 0 },
+    { "memory", 0, OPT_SIZE, "SIZE", "loaded models may need so much together (see below)", FIELD(memory_limit), 0, 0 },
+    { "load-wait-s", 0, OPT_INT, "N", "a request waits so long for its model (300)", FIELD(load_wait_s), 0, 86400 },
     { "config", 0, OPT_STRING, "FILE.yaml", "settings from a file; options given here go first", FIELD(config), 0, 0 },
     { "listen", 'l', OPT_STRING, "ADDR:PORT", "where to listen (127.0.0.1:8080)", FIELD(listen), 0, 0 },
     { "threads", 't', OPT_INT, "N", "kernel threads (one per processor)", FIELD(threads), 1, 512 },
@@ -25,6 +30,14 @@ static const struct opt rows[] = {
     { "kv-memory", 0, OPT_SIZE, "SIZE", "memory for keys and values (from the memory plan)", FIELD(kv_memory), 0, 0 },
     { "kv-type", 0, OPT_STRING, "TYPE", "how keys and values are stored: f16, q8_0", FIELD(kv_type), 0, 0 },
     { "batch", 'b', OPT_INT, "N", "tokens in one step at most", FIELD(batch), 1, 1 << 16 },
+    { "speculate", 0, OPT_STRING, "MODE", "guess tokens, check them together: auto, off, N (auto)", FIELD(speculate),
+      0, 0 },
+    { "draft", 0, OPT_STRING, "FILE|NAME", "a small model of the same vocabulary that guesses for --model", FIELD(draft),
+      0, 0 },
+    { "target-itl-ms", 0, OPT_INT, "N", "longest time between tokens while prompts are read (150)", FIELD(itl_ms), 1,
+      600000 },
+    { "target-ttft-ms", 0, OPT_INT, "N", "time to the first token aimed at (the soonest)", FIELD(ttft_ms), 1, 600000 },
+    { "matryoshka", 0, OPT_FLAG, NULL, "embeddings may be cut to `dimensions`", FIELD(matryoshka), 0, 0 },
     { "isa", 0, OPT_STRING, "NAME", "highest rung of kernels: ref, avx2, avx512, amx", FIELD(isa), 0, 0 },
     { "max-body", 0, OPT_SIZE, "SIZE", "largest request body (32M)", FIELD(max_body), 0, 0 },
     { "connections", 0, OPT_INT, "N", "client connections at once (4096)", FIELD(connections), 1, 60000 },
@@ -40,20 +53,23 @@ static const struct opt rows[] = {
     { "tls-client-ca", 0, OPT_STRING, "FILE", "clients need a certificate it signed", FIELD(tls_client_ca), 0, 0 },
     { "log-json", 0, OPT_FLAG, NULL, "log lines as JSON objects", FIELD(log_json), 0, 0 },
     { "log-requests", 0, OPT_FLAG, NULL, "a log line per request; never its content", FIELD(log_requests), 0, 0 },
+    { "otlp", 0, OPT_STRING, "URL", "send a span per request to this collector; never its content", FIELD(otlp), 0, 0 },
     { "sandbox", 0, OPT_STRING, "MODE", "how the engine is confined: enforce, best-effort, off", FIELD(sandbox), 0, 0 },
     { "trust", 0, OPT_STRING, "DIR", "keep evidence in this site's folder (STATE/trust once `trust init` made it)",
       FIELD(trust), 0, 0 },
     { "no-trust", 0, OPT_FLAG, NULL, "keep no evidence although there is a site", FIELD(no_trust), 0, 0 },
     { "site", 0, OPT_STRING, "NAME", "what the policy calls this place (the site's own name)", FIELD(site), 0, 0 },
-    { "jurisdiction", 0, OPT_STRING, "CC", "the country this stands in, where no policy says", FIELD(jurisdiction), 0, 0 },
+    { "jurisdiction", 0, OPT_STRING, "CC", "the country this is in, where no policy says", FIELD(jurisdiction), 0, 0 },
     { "engine", 0, OPT_STRING, "PROGRAM", "another program as the engine, for tests", FIELD(engine), 0, 0 },
     { 0 },
 };
 
 const struct opt_command cmd_serve_spec = {
-    "serve", "--model FILE|NAME [options]", "serve models over HTTP",
+    "serve", "--model FILE|NAME [--models DIR] [options]", "serve models over HTTP",
     "Speaks the OpenAI API on --listen, with a console at /. An engine process per model does the work; when it\n"
     "dies it is started again. SIGTERM or SIGINT: running requests finish, new ones are refused, then it exits.\n"
+    "Models given with --model are loaded at the start, those of --models when a request names one. Under --memory\n"
+    "(with --models: four fifths of what is free) the least recently used idle one is unloaded for another.\n"
     "Keys: `tokenworks key add` (noticed within a second; requests are metered from then on), --api-key-file, or one\n"
     "key in $TOKENWORKS_API_KEY. With none of them, every local client may ask.",
     rows,
@@ -78,34 +94,6 @@ static enum err_code parse_listen(const char *text, char *address, size_t size, 
     snprintf(address, size, "%.*s", n ? (int)n : 9, n ? text : "127.0.0.1");
     *port = (int)number;
     return ERR_OK;
-}
-
-static void set_int(json_t *o, const char *key, int64_t v)
-{
-    if (v > 0)
-        json_object_set_new(o, key, json_integer(v));
-}
-
-static void set_text(json_t *o, const char *key, const char *v)
-{
-    if (v)
-        json_object_set_new(o, key, json_string(v));
-}
-
-/* What the engine is told in its hello; what was not given is left to the engine's memory plan. */
-static json_t *engine_options(const struct serve_options *o)
-{
-    json_t *v = json_object();
-    set_int(v, "threads", o->threads);
-    set_int(v, "ctx", o->ctx);
-    set_int(v, "kv_memory", o->kv_memory);
-    set_int(v, "batch", o->batch);
-    set_text(v, "kv_type", o->kv_type);
-    set_text(v, "isa", o->isa);
-    set_text(v, "sandbox", o->sandbox);
-    set_int(v, "max_body", o->max_body);
-    json_object_set_new(v, "log_json", json_boolean(o->log_json));
-    return v;
 }
 
 /* ---- narration */
@@ -137,29 +125,6 @@ static void narrate(void *arg, const char *model_id, double loading, bool ready)
 
 /* ---- the command */
 
-static enum err_code find_models(const struct serve_options *o, struct model_path *found, struct front_options *f,
-                                 struct err *e)
-{
-    static const char *const fallback[] = { "default" };
-    const char *const *names = o->models.count ? o->models.v : fallback;
-    int count = o->models.count ? o->models.count : 1;
-    if (count > FRONT_MODELS_MAX)
-        return err_set(e, ERR_LIMIT, "at most %d models can be served at once", FRONT_MODELS_MAX);
-    for (int i = 0; i < count; i++) {
-        enum err_code c = model_path_find(names[i], o->state, &found[i], e);
-        if (c)
-            return c;
-        for (int j = 0; j < i; j++)
-            if (!strcmp(found[j].id, found[i].id))
-                return err_set(e, ERR_INVALID, "two models are called %s; rename one of the files", found[i].id);
-        f->models[i].id = found[i].id;
-        f->models[i].path = found[i].path;
-        f->models[i].options = f->models[0].options;
-        f->model_count = i + 1;
-    }
-    return ERR_OK;
-}
-
 /* The site whose evidence is kept: the one named, or the one in the state folder, or none. */
 static char *find_trust(const struct serve_options *o, const char *state)
 {
@@ -177,6 +142,18 @@ static char *find_trust(const struct serve_options *o, const char *state)
     return there ? buf_take(&dir) : NULL;
 }
 
+/* Options first, then the environment's usual names. */
+static void read_otel(const struct serve_options *o, struct telemetry_options *t)
+{
+    const char *off = getenv("OTEL_SDK_DISABLED"), *traces = getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    *t = (struct telemetry_options){ .endpoint = o->otlp, .service = o->service_name };
+    if (!t->endpoint && !(off && !strcasecmp(off, "true")))
+        t->endpoint = traces && *traces ? traces : getenv("OTEL_EXPORTER_OTLP_ENDPOINT");
+    t->headers = getenv("OTEL_EXPORTER_OTLP_HEADERS");
+    if (!t->service)
+        t->service = getenv("OTEL_SERVICE_NAME");
+}
+
 static enum err_code serve(const struct serve_options *o, struct front_options *f, struct err *e)
 {
     struct tls *tls = NULL;
@@ -189,8 +166,12 @@ static enum err_code serve(const struct serve_options *o, struct front_options *
             return e->code;
         f->http.tls = tls;
     }
+    read_otel(o, &f->telemetry);
     struct front *front = front_new(f, e);
-    unsetenv("TOKENWORKS_API_KEY"); /* its digest is known now; the engines, started later, must not inherit it */
+    /* They are known now; the engines, started later, must not inherit them. */
+    unsetenv("TOKENWORKS_API_KEY");
+    unsetenv("OTEL_EXPORTER_OTLP_HEADERS");
+    unsetenv("HF_TOKEN");
     enum err_code c = front ? ERR_OK : e->code;
     if (front) {
         bool v6 = strchr(f->http.address, ':') != NULL;
@@ -219,15 +200,15 @@ static enum opt_result read_options(int argc, char **argv, struct serve_options 
         cmd_fail(&cmd_serve_spec, &e);
         return OPT_WRONG;
     }
-    if (first.models.count)
-        o->models.count = 0; /* models given here stand instead of the file's, not beside them */
+    if (first.models.count || first.models_dir)
+        o->model_list = NULL; /* models given here stand instead of the file's, not beside them */
     return opt_parse(&cmd_serve_spec, argc, argv, o, positional);
 }
 
 int cmd_serve(int argc, char **argv)
 {
     struct serve_options o = { .listen = "127.0.0.1:8080", .max_body = 32 << 20, .drain_s = 30, .connections = 4096,
-                               .sandbox = "enforce" };
+                               .sandbox = "enforce", .load_wait_s = 300 };
     int positional;
     struct yaml_doc config = { 0 };
     enum opt_result r = read_options(argc, argv, &o, &config, &positional);
@@ -241,16 +222,15 @@ int cmd_serve(int argc, char **argv)
     }
     log_set(LOG_INFO, o.log_json);
     struct err e = { 0 };
-    struct model_path found[FRONT_MODELS_MAX] = { { NULL, NULL } };
+    struct serve_models *models = NULL;
     struct narrator narrator = { .running = false };
     const char *engine[] = { o.engine, "engine", NULL };
     char address[256];
-    json_t *options = engine_options(&o);
-    struct front_options f = { .http = http_server_defaults, .models = { { .options = options } },
+    struct front_options f = { .http = http_server_defaults, .load_wait_ms = o.load_wait_s * 1000,
                                .engine_argv = o.engine ? engine : NULL, .cors_origin = o.cors_origin,
                                .key_file = o.api_key_file, .plain_key = getenv("TOKENWORKS_API_KEY"),
                                .drain_ms = o.drain_s * 1000, .log_requests = o.log_requests, .narrate = narrate,
-                               .narrate_arg = &narrator };
+                               .narrate_arg = &narrator, .tco = tco_page };
     for (int i = 0; i < o.allowed_hosts.count; i++)
         f.allowed_hosts[f.allowed_host_count++] = o.allowed_hosts.v[i];
     f.http.address = address;
@@ -274,16 +254,14 @@ int cmd_serve(int argc, char **argv)
     if (!c && o.ledger && o.no_ledger)
         c = err_set(&e, ERR_INVALID, "--ledger and --no-ledger: one of them");
     if (!c)
-        c = find_models(&o, found, &f, &e);
+        c = serve_models_find(&o, &config, &f, &models, &e);
     if (!c)
         c = file_make_dirs(state, &e);
     if (!c)
         c = serve(&o, &f, &e);
     mem_free(state);
+    serve_models_free(models);
     mem_free(trust);
-    for (int i = 0; i < FRONT_MODELS_MAX; i++)
-        model_path_release(&found[i]);
-    json_decref(options);
     yaml_doc_release(&config);
     return c ? cmd_fail(&cmd_serve_spec, &e) : 0;
 }

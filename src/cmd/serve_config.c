@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum kind { TEXT, INT, SIZE, BOOL, TEXTS };
+enum kind { TEXT, INT, SIZE, BOOL, TEXTS, LIST };
 
 struct setting {
     const char *section, *key; /* section NULL: a top key */
@@ -18,7 +18,8 @@ struct setting {
 #define AT(field) offsetof(struct serve_options, field)
 static const struct setting settings[] = {
     { NULL, "listen", TEXT, AT(listen), 0, 0 },
-    { NULL, "models", TEXTS, AT(models), 0, 0 },
+    { NULL, "models", LIST, AT(model_list), 0, 0 },
+    { "memory", "limit", SIZE, AT(memory_limit), 0, 0 },
     { "memory", "kv", SIZE, AT(kv_memory), 0, 0 },
     { "memory", "ctx", INT, AT(ctx), 1, 1 << 24 },
     { "memory", "kv-type", TEXT, AT(kv_type), 0, 0 },
@@ -46,15 +47,22 @@ static const struct setting settings[] = {
     { "limits", "max-body", SIZE, AT(max_body), 0, 0 },
     { "limits", "connections", INT, AT(connections), 1, 60000 },
     { "limits", "drain-s", INT, AT(drain_s), 0, 86400 },
+    { "limits", "load-wait-s", INT, AT(load_wait_s), 0, 86400 },
+    { "limits", "matryoshka", BOOL, AT(matryoshka), 0, 0 },
     { "limits", "isa", TEXT, AT(isa), 0, 0 },
     { "trust", "dir", TEXT, AT(trust), 0, 0 },
     { "trust", "site", TEXT, AT(site), 0, 0 },
     { "trust", "jurisdiction", TEXT, AT(jurisdiction), 0, 0 },
+    { "speed", "speculate", TEXT, AT(speculate), 0, 0 },
+    { "speed", "target-itl-ms", INT, AT(itl_ms), 1, 600000 },
+    { "speed", "target-ttft-ms", INT, AT(ttft_ms), 1, 600000 },
+    { "telemetry", "otlp", TEXT, AT(otlp), 0, 0 },
+    { "telemetry", "service-name", TEXT, AT(service_name), 0, 0 },
     { "telemetry", "log-json", BOOL, AT(log_json), 0, 0 },
     { "telemetry", "log-requests", BOOL, AT(log_requests), 0, 0 },
 };
 static const char *const sections[] = { "memory", "tls", "auth", "auth.oidc", "limits", "ledger", "batches", "trust",
-                                       "telemetry" };
+                                       "speed", "telemetry" };
 enum { KEYS_MAX = 16 };
 
 static enum err_code set_texts(const struct yaml_doc *d, int line, const char *key, const json_t *v,
@@ -113,6 +121,14 @@ static enum err_code set(const struct yaml_doc *d, const json_t *object, const s
         return ERR_OK;
     case SIZE:
         return set_size(d, line, s->key, v, field, e);
+    case LIST:
+        if (!json_is_array(v))
+            return yaml_err(d, line, e, "'%s' must be a list of names or mappings", s->key);
+        for (size_t i = 0; i < json_array_size(v); i++)
+            if (!json_is_string(json_array_get(v, i)) && !json_is_object(json_array_get(v, i)))
+                return yaml_err(d, yaml_line_at(d, v, i), e, "'%s' must be a list of names or mappings", s->key);
+        *(const json_t **)field = v;
+        return ERR_OK;
     case TEXTS:
         return set_texts(d, line, s->key, v, field, e);
     }

@@ -7,27 +7,33 @@
 
 struct serve_options {
     struct opt_strings models, allowed_hosts;
-    const char *listen, *state, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
+    const json_t *model_list; /* the file's `models`, as it is: serve_models.c reads it */
+    const char *listen, *state, *models_dir, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
+    const char *otlp, *service_name;
     const char *batches, *book;
     struct oidc_options oidc;
     const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
-    int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections;
-    bool log_json, log_requests, ledger, no_ledger, no_trust;
+    int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s;
+    const char *speculate, *draft;
+    int64_t itl_ms, ttft_ms;
+    bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust;
 };
 
 /* Reads the file into *doc (the strings of *o then point into it: release it last) and lays its settings over *o:
  *
  *     listen: 127.0.0.1:8080
- *     models: [NAME-or-FILE, ...]            the first is `default`
- *     memory: { kv: 4G, ctx: 8192, kv-type: f16 }
+ *     models: [NAME-or-FILE, ...]            the first is `default`; serve_models.h has the long form
+ *     memory: { limit: 24G, kv: 4G, ctx: 8192, kv-type: f16 }
  *     tls: { cert: FILE, key: FILE, client-ca: FILE }
  *     auth: { api-key-file: FILE, allowed-hosts: [NAME, ...], cors-origin: ORIGIN }
  *           oidc: { issuer: URL, audience: NAME, jwks: FILE-or-URL, tenant: NAME, tenant-claim: CLAIM, ... }
  *     ledger: { book: auto | always | never }
  *     batches: { dir: DIR }                  content at rest, sealed; without it there are no batches
- *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512 }
+ *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512, load-wait-s: 300,
+ *               matryoshka: true }
  *     trust: { dir: DIR, site: NAME, jurisdiction: DE }
- *     telemetry: { log-json: true, log-requests: false }
+ *     speed: { speculate: auto, target-itl-ms: 150, target-ttft-ms: 2000 }
+ *     telemetry: { log-json: true, log-requests: false, otlp: "http://collector:4318", service-name: NAME }
  *
  * An unknown key, a wrong type or a value out of bounds is refused with its line. */
 enum err_code serve_config_read(const char *path, struct yaml_doc *doc, struct serve_options *o, struct err *e);

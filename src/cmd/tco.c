@@ -2,31 +2,21 @@
     one machine or rack of one's own against an API price or a rented one. */
 #include "cmd/cmd.h"
 
-#include "base/buf.h"
 #include "base/json.h"
-#include "base/mem.h"
-#include "plan/scenario.h"
-#include "plan/tco.h"
+#include "cmd/tco_ask.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-struct tco_options {
-    const char *hardware, *model, *api;
-    double units, price, uplift, life, discount, power_price, pue, rate, utilisation, staff, rent, maintenance, input,
-        output, cached, cloud, itl;
-    bool json;
-};
-
 #define FLOAT(name, arg, help, field, lo, hi) \
-    { name, 0, OPT_FLOAT, arg, help, OPT_FIELD(struct tco_options, field), lo, hi }
+    { name, 0, OPT_FLOAT, arg, help, OPT_FIELD(struct tco_ask, field), lo, hi }
 static const struct opt rows[] = {
     { "hardware", 'h', OPT_STRING, "ID", "a machine of the catalogue (default gb300-nvl72)",
-      OPT_FIELD(struct tco_options, hardware), 0, 0 },
+      OPT_FIELD(struct tco_ask, hardware), 0, 0 },
     { "model", 'm', OPT_STRING, "ID", "a model of the catalogue (default deepseek-r1)",
-      OPT_FIELD(struct tco_options, model), 0, 0 },
-    { "api", 'a', OPT_STRING, "ID", "an API of the catalogue to compare with", OPT_FIELD(struct tco_options, api),
+      OPT_FIELD(struct tco_ask, model), 0, 0 },
+    { "api", 'a', OPT_STRING, "ID", "an API of the catalogue to compare with", OPT_FIELD(struct tco_ask, api),
      0, 0 },
     FLOAT("units", "N", "how many (default 1)", units, 0.001, 1e7),
     FLOAT("price", "USD", "of a unit, instead of the catalogue's", price, 0, 1e12),
@@ -45,7 +35,7 @@ static const struct opt rows[] = {
     FLOAT("cached", "SHARE", "of the prompt found in the cache (default 0)", cached, 0, 0.99),
     FLOAT("itl", "MS", "limit between tokens, 99th percentile (default 100)", itl, 0.1, 1e6),
     FLOAT("cloud", "USD", "an hour of one rented device (accelerator)", cloud, 0, 1e5),
-    { "json", 0, OPT_FLAG, NULL, "print the numbers as JSON", OPT_FIELD(struct tco_options, json), 0, 0 },
+    { "json", 0, OPT_FLAG, NULL, "print the numbers as JSON", OPT_FIELD(struct tco_ask, json), 0, 0 },
     { 0 },
 };
 const struct opt_command cmd_tco_spec = {
@@ -54,52 +44,7 @@ const struct opt_command cmd_tco_spec = {
     "`tokenworks plan --catalogue` lists machines, models and APIs; every figure can be given instead.", rows,
 };
 
-/* The catalogue's entries enter as a scenario of one machine, one model, one API. */
-static struct scenario *look_up(const struct tco_options *o, struct mistakes *m)
-{
-    struct buf b = { 0 };
-    buf_printf(&b, "scenario: tco\nstart: 2026-Q1\nquarters: 1\nmodels: [{use: \"%s\"}]\nhardware: [{use: \"%s\"}]\n"
-                   "slos: [{id: k, ttft_p99: 1e6, itl_p99: %.9g}]\n"
-                   "sites: [{id: l, jurisdiction: X, power: 1e10, power_price: 0.1, pue: 1}]\n", o->model,
-                       o->hardware,
-               o->itl);
-    buf_printf(&b, "suppliers: [{id: s, country: X, sells: [{hardware: \"%s\", capacity: 1, lead_time: 0}]}]\n",
-               o->hardware);
-    if (o->api)
-        buf_printf(&b, "api: [{use: \"%s\"}]\n", o->api);
-    buf_printf(&b, "demand: [{id: d, model: \"%s\", slo: k, residency: any, output_per_day: 1, input_tokens: %.9g, "
-                   "output_tokens: %.9g, cached: %.9g}]\n", o->model, o->input, o->output, o->cached);
-    struct scenario *s = scenario_load(buf_str(&b), b.len, "tco", NULL, 0, m);
-    buf_release(&b);
-    return s;
-}
-
-static enum err_code fill(const struct tco_options *o, const struct scenario *s, struct tco_input *in, struct err *e)
-{
-    const struct plan_hardware *h = &s->hw[0];
-    const struct plan_class *c = &s->classes[0];
-    *in = (struct tco_input){
-        .units = o->units, .devices = h->devices, .price = o->price > 0 ? o->price : h->price,
-        .uplift = o->uplift >= 0 ? o->uplift : h->network, .life_y = o->life > 0 ? o->life : h->life_y,
-        .discount = o->discount, .power_load = h->power_load, .power_idle = h->power_idle, .pue = o->pue,
-        .power_price = o->power_price, .maintenance = o->maintenance >= 0 ? o->maintenance : h->maintenance,
-        .staff = o->staff, .rent = o->rent, .rate = o->rate > 0 ? o->rate : c->theta_full[0],
-        .utilisation = o->utilisation, .load = { o->input, o->output, o->cached }, .step = h->perf[0].step,
-        .batch = fmax(1, c->batch[0]), .replicas = h->perf[0].given ? h->perf[0].replicas : 1, .cloud_hour = o->cloud,
-    };
-    if (s->api_count) {
-        in->api_in = s->apis[0].in;
-        in->api_cached = s->apis[0].cached;
-        in->api_out = s->apis[0].out;
-    }
-    if (!(in->rate > 0))
-        return err_set(e, ERR_INVALID,
-                       "the catalogue has no rate of %s for %s under %g ms between tokens; give --rate",
-                       o->hardware, o->model, o->itl);
-    return ERR_OK;
-}
-
-static void print_table(const struct tco_options *o, const struct tco_input *in)
+static void print_table(const struct tco_ask *o, const struct tco_input *in)
 {
     struct tco_result r;
     struct tco_spread s;
@@ -146,10 +91,7 @@ static void print_table(const struct tco_options *o, const struct tco_input *in)
 int cmd_tco(int argc, char **argv)
 {
     int count;
-    struct tco_options o = { .hardware = "gb300-nvl72", .model = "deepseek-r1", .units = 1, .uplift = -1,
-                            .discount = 0.08,
-                             .power_price = 0.1, .pue = 1.3, .utilisation = 0.5, .maintenance = -1, .input = 1000,
-                             .output = 300, .itl = 100 };
+    struct tco_ask o = tco_ask_defaults;
     enum opt_result r = opt_parse(&cmd_tco_spec, argc, argv, &o, &count);
     if (r != OPT_RUN)
         return r == OPT_HELP_SHOWN ? 0 : 2;
@@ -157,25 +99,17 @@ int cmd_tco(int argc, char **argv)
         fprintf(stderr, "tokenworks tco: takes options only (tokenworks tco --help)\n");
         return 2;
     }
-    struct mistakes m = { 0 };
     struct err e = { 0 };
     struct tco_input in;
-    struct scenario *s = look_up(&o, &m);
-    int rc = 0;
-    if (!s) {
-        fprintf(stderr, "%s", buf_str(&m.text));
-        rc = 1;
-    } else if (fill(&o, s, &in, &e)) {
-        rc = cmd_fail(&cmd_tco_spec, &e);
-    } else if (o.json) {
-        json_t *v = tco_to_json(&in);
-        json_dumpf(v, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(10));
-        puts("");
-        json_decref(v);
-    } else {
+    if (tco_ask_figures(&o, &in, &e))
+        return cmd_fail(&cmd_tco_spec, &e);
+    if (!o.json) {
         print_table(&o, &in);
+        return 0;
     }
-    mistakes_release(&m);
-    scenario_free(s);
-    return rc;
+    json_t *v = tco_to_json(&in);
+    json_dumpf(v, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(10));
+    puts("");
+    json_decref(v);
+    return 0;
 }

@@ -308,11 +308,12 @@ static int run_sign(int argc, char **argv)
 
 static const struct opt no_rows[] = { { 0 } };
 const struct opt_command cmd_trust_spec = {
-    "trust", "init | release | model | policy [test|explain] | revoke | log | receipts | bench",
+    "trust", "init | release | model | policy [test|explain] | client | revoke | log | receipts | bench",
     "set up and look after a site's evidence: keys, statements, log",
     "init       make a site's keys, root note, log and trust policy\n"
     "release    sign the program's artifacts            model     sign a model's files\n"
     "policy     sign a policy file; policy test FILE CASES and policy explain FILE --tenant T --model M --site S\n"
+    "client     enrol a tenant's signing key\n"
     "revoke     take back a statement or key            log       status, witness requests, cosignatures, proofs\n"
     "receipts   append receipts of made-up requests     bench     what the evidence costs\n"
     "Each has its own --help.", no_rows };
@@ -321,7 +322,8 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } subs[] = { { "init", run_init },     { "release", run_sign },          { "model", run_sign },
-             { "policy", run_sign },   { "revoke", run_sign },           { "log", trust_run_log },
+             { "policy", run_sign },   { "revoke", run_sign },           { "client", trust_run_client },
+             { "log", trust_run_log },
              { "receipts", trust_run_receipts }, { "bench", trust_run_bench } };
 
 int cmd_trust(int argc, char **argv)

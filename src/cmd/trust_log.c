@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "cmd/trust_sub.h"
-#include "net/client.h"
+#include "front/cosign.h"
 #include "trust/policy.h"
 #include "trust/proof.h"
 #include "trust/witness.h"
@@ -99,39 +99,6 @@ static enum err_code publish_lines(const struct site *s, struct tlog *t, struct 
     return c;
 }
 
-/* POSTs the head to one witness; a 409 tells the size it knows, from which we try again once. */
-static enum err_code ask_witness(struct http_client *http, const char *url, struct tlog *t, uint64_t old,
-                                 struct buf *lines, struct err *e)
-{
-    struct tree_proof *p = MEM_NEW(struct tree_proof);
-    enum err_code c = ERR_OK;
-    for (int attempt = 0; !c && attempt < 2; attempt++) {
-        struct buf request = { 0 }, full = { 0 };
-        struct http_client_reply reply = { 0 };
-        c = tree_prove_grown(old, tlog_size(t), tiles_hash, tlog_tiles(t), p, e);
-        witness_request(old, p, tlog_head(t), &request);
-        buf_printf(&full, "%s/add-checkpoint", url);
-        const struct http_client_request r = { .url = buf_str(&full), .headers = { "Content-Type: text/plain" },
-                                               .body = request.data, .body_len = request.len, .total_ms = 30000 };
-        if (!c)
-            c = http_client_run(http, &r, &reply, e);
-        struct span size = { buf_str(&reply.body), reply.body.len ? reply.body.len - 1 : 0 };
-        bool again = !c && reply.status == 409 && !attempt && code_uint(size, &old);
-        if (!c && reply.status == 200)
-            buf_append(lines, reply.body.data, reply.body.len);
-        else if (!c && !again)
-            c = err_set(e, ERR_DENIED, "%s answered %d: %.200s", url, reply.status, buf_str(&reply.body));
-        bool done = !c && !again;
-        http_client_reply_release(&reply);
-        buf_release(&request);
-        buf_release(&full);
-        if (done)
-            break;
-    }
-    mem_free(p);
-    return c;
-}
-
 static enum err_code submit(const struct site *s, struct tlog *t, struct err *e)
 {
     struct quorum *q = MEM_NEW(struct quorum);
@@ -145,7 +112,8 @@ static enum err_code submit(const struct site *s, struct tlog *t, struct err *e)
         if (q->nodes[i].is_group || !q->nodes[i].url[0])
             continue;
         asked++;
-        if (ask_witness(http, q->nodes[i].url, t, 0, &note, &why)) /* the others may be enough */
+        const struct cosign_head head = { tlog_head(t), tlog_tiles(t), tlog_size(t) };
+        if (cosign_ask(http, q->nodes[i].url, &head, &note, &why)) /* the others may be enough */
             fprintf(stderr, "%s: %s\n", q->nodes[i].name, why.text);
     }
     if (!c && !asked)
@@ -154,6 +122,68 @@ static enum err_code submit(const struct site *s, struct tlog *t, struct err *e)
         c = publish_lines(s, t, &note, e);
     http_client_free(http);
     mem_free(q);
+    buf_release(&note);
+    return c;
+}
+
+/* ---- while a server holds the log: its files can be read, and signatures left for it */
+
+static void path_in(const struct site *s, const char *name, struct buf *out)
+{
+    buf_clear(out);
+    buf_printf(out, "%s/%s", s->dir, name);
+}
+
+/* The head as it stands, remembered so that the signatures that come back find it again. */
+static enum err_code request_beside(const struct site *s, int64_t old, struct err *e)
+{
+    struct buf path = { 0 }, head = { 0 }, out = { 0 };
+    struct note *n = MEM_NEW(struct note);
+    struct tree_proof *p = MEM_NEW(struct tree_proof);
+    struct checkpoint cp = { 0 };
+    struct tiles tiles = { 0 };
+    buf_printf(&path, "%s/log/head", s->pub);
+    enum err_code c = file_read(buf_str(&path), FILE_BYTES_MAX, &head, e);
+    if (!c)
+        c = note_parse((struct span){ buf_str(&head), head.len }, n, e);
+    if (!c)
+        c = checkpoint_parse(n->text, &cp, e);
+    buf_clear(&path);
+    buf_printf(&path, "%s/log", s->pub);
+    tiles_open(&tiles, buf_str(&path), cp.size);
+    if (!c)
+        c = tree_prove_grown(old > 0 ? (uint64_t)old : 0, cp.size, tiles_hash, &tiles, p, e);
+    tiles_close(&tiles);
+    path_in(s, "requested", &path);
+    if (!c)
+        c = file_write(buf_str(&path), head.data, head.len, e);
+    if (!c) {
+        witness_request(old > 0 ? (uint64_t)old : 0, p, (struct span){ head.data, head.len }, &out);
+        fwrite(out.data, 1, out.len, stdout);
+    }
+    mem_free(n);
+    mem_free(p);
+    buf_release(&path);
+    buf_release(&head);
+    buf_release(&out);
+    return c;
+}
+
+static enum err_code cosign_beside(const struct site *s, char **files, int count, struct err *e)
+{
+    struct buf path = { 0 }, note = { 0 };
+    path_in(s, "requested", &path);
+    enum err_code c = file_read(buf_str(&path), FILE_BYTES_MAX, &note, e);
+    for (int i = 0; !c && i < count; i++)
+        c = file_read(files[i], FILE_BYTES_MAX, &note, e);
+    if (!c)
+        c = cosign_gather(s, (struct span){ buf_str(&note), note.len }, e);
+    path_in(s, "cosigned", &path);
+    if (!c)
+        c = file_write(buf_str(&path), note.data, note.len, e);
+    if (!c)
+        fprintf(stderr, "left for the running server, which publishes it within a second\n");
+    buf_release(&path);
     buf_release(&note);
     return c;
 }
@@ -184,7 +214,11 @@ int trust_run_log(int argc, char **argv)
     trust_site_open(&s, o.state);
     enum err_code c = site_log(&s, &key, &t, &e);
     const char *verb = n ? argv[1] : "";
-    if (!c && !n)
+    if (c == ERR_BUSY && !strcmp(verb, "request") && n == 1)
+        c = request_beside(&s, o.old, &e);
+    else if (c == ERR_BUSY && !strcmp(verb, "cosign") && n >= 2)
+        c = cosign_beside(&s, argv + 2, n - 1, &e);
+    else if (!c && !n)
         fwrite(tlog_head(t).data, 1, tlog_head(t).len, stdout);
     else if (!c && !strcmp(verb, "request") && n == 1)
         c = write_request(&s, t, o.old, &e);

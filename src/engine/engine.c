@@ -11,6 +11,7 @@
 #include "engine/link.h"
 #include "engine/metric.h"
 #include "lib/runtime.h"
+#include "sched/draft.h"
 #include "wire/frame.h"
 
 #include <string.h>
@@ -30,7 +31,10 @@ struct engine {
     struct sandbox_report sandbox;
     json_t *trust;            /* hello's trust object; NULL: no evidence is kept */
     struct identity *identity;
+    struct vault *vault;      /* opens sealed requests; the link's reader's while serving */
     int64_t progress_ns;
+    json_t *defaults;         /* fields requests have unless they say otherwise, or NULL */
+    bool measure;             /* the front only asks what the model would need */
 };
 
 /* ---- hello */
@@ -41,6 +45,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     const char *id = "model", *isa = NULL, *kv_type = NULL, *sandbox = "enforce";
     struct runtime_options *r = &g->options;
     int64_t threads = 0, ctx = 0, kv = 0, batch = r->batch_rows, prefill = r->prefill_rows, running = r->running_max;
+    int64_t speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms;
     enum err_code c = jsonx_get_string(model, "id", &id, e);
     c = c ? c : jsonx_get_int(o, "threads", 0, POOL_THREADS_MAX, &threads, e);
     c = c ? c : jsonx_get_int(o, "ctx", 0, INT32_MAX, &ctx, e);
@@ -48,9 +53,13 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_int(o, "batch", 1, 65536, &batch, e);
     c = c ? c : jsonx_get_int(o, "prefill", 1, 65536, &prefill, e);
     c = c ? c : jsonx_get_int(o, "parallel", 1, 4096, &running, e);
+    c = c ? c : jsonx_get_int(o, "speculate", -1, DRAFT_MAX, &speculate, e);
+    c = c ? c : jsonx_get_int(o, "target_itl_ms", 1, 600000, &itl, e);
+    c = c ? c : jsonx_get_int(o, "target_ttft_ms", 1, 600000, &ttft, e);
     c = c ? c : jsonx_get_int(o, "max_body", 1, BODY_BYTES_MAX, &g->body_max, e);
     c = c ? c : jsonx_get_string(o, "isa", &isa, e);
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
+    c = c ? c : jsonx_get_bool(o, "matryoshka", &r->matryoshka, e);
     c = c ? c : jsonx_get_string(o, "sandbox", &sandbox, e);
     if (c)
         return c;
@@ -58,6 +67,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
         return err_set(e, ERR_INVALID, "--isa %.20s: choose ref, avx2, avx512 or amx", isa);
     if (kv_type && !kern_type_by_name(kv_type, &r->kv_type))
         return err_set(e, ERR_INVALID, "--kv-type %.20s: choose f16, bf16, q8_0 or f32", kv_type);
+    g->defaults = json_incref(json_object_get(o, "defaults"));
     snprintf(g->id, sizeof g->id, "%s", id);
     r->id = g->id;
     r->threads = (int)threads;
@@ -66,6 +76,10 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     r->batch_rows = (int)(batch > running ? batch : running);
     r->prefill_rows = (int)(prefill < batch ? prefill : batch);
     r->running_max = (int)running;
+    r->draft_rows = speculate < 0 ? r->draft_rows : (int)speculate;
+    r->draft_always = speculate > 0;
+    r->itl_ms = (int)itl;
+    r->ttft_ms = (int)ttft;
     static const char *const modes[] = { "enforce", "best-effort", "off" };
     for (size_t i = 0; i < MEM_COUNT(modes); i++)
         if (!strcmp(sandbox, modes[i]))
@@ -85,14 +99,16 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     if (c)
         return c;
     json_t *hello = NULL;
-    if (f.kind != FRAME_HELLO || fd_count != 1)
-        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor");
+    if (f.kind != FRAME_HELLO || fd_count < 1 || fd_count > 2)
+        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor or two");
     else if (!(hello = jsonx_parse(f.payload, f.length, e)))
         c = e->code;
     else
         c = read_options(g, hello, e);
+    g->measure = json_is_true(json_object_get(hello, "measure"));
     g->trust = json_incref(json_object_get(hello, "trust"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
+    g->options.draft_fd = fd_count > 1 ? fds[1] : -1;
     json_decref(hello);
     buf_release(&in);
     return c;
@@ -130,11 +146,30 @@ static void send_ready(const struct engine *g)
         code_hex(hex, identity_numerics(g->identity), HASH_BYTES);
         buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"sandbox\":", hex);
         jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
-        buf_puts(&b, "}");
+        buf_puts(&b, ",\"ohttp\":\"");
+        vault_config(g->vault, &b);
+        buf_puts(&b, "\"}");
     }
     buf_puts(&b, "}");
     send_json(g, FRAME_HELLO, &b);
     buf_release(&b);
+}
+
+/* Reads the plan from the file's header, says it, and that is all. */
+static enum err_code measure(const struct engine *g, struct err *e)
+{
+    struct model_needs n;
+    int ctx;
+    enum err_code c = runtime_measure(g->model_fd, g->id, &g->options, &n, &ctx, e);
+    if (c)
+        return c;
+    struct buf b = { 0 };
+    buf_printf(&b, "{\"role\":\"engine\",\"ready\":false,\"needs\":{\"weight_bytes\":%zu,\"kv_page_bytes\":%zu,"
+               "\"kv_page_tokens\":%d,\"work_bytes\":%zu,\"ctx\":%d}}", n.weight_bytes, n.kv_page_bytes,
+               KERN_PAGE_TOKENS, n.work_bytes, ctx);
+    send_json(g, FRAME_HELLO, &b);
+    buf_release(&b);
+    return ERR_OK;
 }
 
 static void send_failure(const struct engine *g, const struct err *e)
@@ -159,7 +194,9 @@ static bool handle(struct job_table *jobs, struct message *m)
         engine_job_cancel(jobs, m->id, m->attempt);
     else if (m->kind == MESSAGE_CREDIT)
         engine_job_credit(jobs, m->id, m->attempt, m->credit);
-    mem_free(m);
+    else if (m->kind == MESSAGE_RECEIPT)
+        engine_job_receipt(jobs, m->id, m->attempt, (struct span){ buf_str(&m->note), m->note.len });
+    engine_message_free(m);
     return open;
 }
 
@@ -178,7 +215,8 @@ static void serve(struct engine *g)
     struct metric metric = { 0 };
     struct sched *sched = g->runtime->sched;
     struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .body_max = (size_t)g->body_max,
-                                                           .model = &g->runtime->api });
+                                                           .model = &g->runtime->api ,
+                                                           .vault = g->vault });
     struct job_table *jobs = engine_job_table_new(sched, link, &metric);
     int64_t stats_ns = 0;
     int rows = 0;
@@ -215,28 +253,40 @@ enum err_code engine_run(int socket, struct err *e)
     struct engine g = { .socket = socket, .model_fd = -1, .options = runtime_defaults(), .body_max = 32 << 20 };
     g.options.progress = on_progress;
     g.options.progress_arg = &g;
+    g.options.encoders = true;
     enum err_code c = receive_hello(&g, e);
     if (!c) {
         g.options.isa = kern_isa_detect(g.options.isa); /* asks the system for AMX tiles: before the sandbox */
         c = lock_in(&g, e);
     }
-    if (!c)
+    if (!c && !g.measure)
         c = identity_begin(g.trust, g.model_fd, &g.identity, e);
-    if (!c)
+    if (!c && g.measure)
+        c = measure(&g, e);
+    else if (!c)
         c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
-    if (!c)
+    if (!c && !g.measure)
         c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
+    if (!c)
+        c = vault_new(g.trust, &g.vault, e);
     if (g.model_fd >= 0)
         close(g.model_fd);
-    if (c) {
+    if (g.options.draft_fd >= 0)
+        close(g.options.draft_fd);
+    if (c)
         send_failure(&g, e);
+    if (c || g.measure) {
         identity_free(g.identity);
         json_decref(g.trust);
+        json_decref(g.defaults);
         return c;
     }
+    g.runtime->api.defaults = g.defaults;
     send_ready(&g);
     serve(&g);
     runtime_close(g.runtime);
+    vault_free(g.vault);
+    json_decref(g.defaults);
     identity_free(g.identity);
     json_decref(g.trust);
     return ERR_OK;

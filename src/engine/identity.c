@@ -59,7 +59,7 @@ enum err_code identity_check(struct identity *d, const char *isa, const char *kv
         return d->code;
     }
     if (d->expected && !code_same(d->want, d->have, HASH_BYTES))
-        return err_set(e, ERR_DENIED, "these are not the weights that were signed: the model file was changed or swapped");
+        return err_set(e, ERR_DENIED, "these are not the weights that were signed: the file was changed or swapped");
     numerics_id(d->build, isa, kv_type, d->have, d->numerics);
     return ERR_OK;
 }

@@ -20,9 +20,13 @@ struct job {
     struct job_table *table;
     uint64_t id, seq;        /* exchange, and the next frame of it */
     uint32_t attempt;
-    struct api_job *api;
+    struct api_job *api;     /* NULL: refused, and the refusal is sealed */
+    struct sealed *sealed;   /* it came sealed: its bytes leave sealed, its end waits for the receipt */
+    bool asked, noted;       /* for the receipt; it came */
     struct choice *choices;  /* [count] */
     int count, open;         /* open: choices not finished */
+    int added;               /* choices the scheduler has seen; texts to be pooled come a few at a time */
+    struct sched_spec ask;   /* what all choices have in common */
     struct api_usage usage;
     struct buf out, tokens;  /* tokens: ids, u32 each, of a stream's bytes not yet sent */
     bool head_sent, begun, cancelled, credited;
@@ -70,8 +74,8 @@ static void send_frame(struct job *j, enum frame_kind kind, const char *payload,
 static void send_head(struct job *j)
 {
     struct buf b = { 0 };
-    buf_printf(&b, "{\"status\":%d,\"headers\":{\"content-type\":\"%s\"}}", api_job_status(j->api),
-               api_job_content_type(j->api));
+    buf_printf(&b, "{\"status\":%d,\"headers\":{\"content-type\":\"%s\"}}", j->sealed ? 200 : api_job_status(j->api),
+               j->sealed ? sealed_content_type(j->sealed) : api_job_content_type(j->api));
     send_frame(j, FRAME_HEAD, buf_str(&b), b.len);
     buf_release(&b);
     j->head_sent = true;
@@ -100,7 +104,12 @@ static void send_usage_frame(struct job *j, bool queued)
     buf_puts(&b, queued ? ",\"queued\":true" : "");
     buf_printf(&b, ",\"seed\":%llu,\"sampling\":\"", (unsigned long long)p->seed);
     sampling_text(p, &b);
-    buf_puts(&b, "\"}");
+    buf_puts(&b, "\"");
+    if (j->sealed) {
+        buf_puts(&b, ",\"receipt\":");
+        sealed_draft(j->sealed, false, &b);
+    }
+    buf_puts(&b, "}");
     send_frame(j, FRAME_USAGE, buf_str(&b), b.len);
     buf_release(&b);
 }
@@ -134,6 +143,15 @@ static void send_end(struct job *j)
     buf_release(&b);
 }
 
+static void measure(struct job *j)
+{
+    int64_t now = clock_mono_ns(), first_ns = j->first_ns ? j->first_ns : now;
+    int64_t started_ns = j->started_ns ? j->started_ns : first_ns;
+    api_job_measured(j->api, &(struct api_measure){ .cached_tokens = j->usage.cached_tokens,
+                     .queue_ns = started_ns - j->received_ns, .prefill_ns = first_ns - started_ns,
+                     .decode_ns = now - first_ns, .total_ns = now - j->received_ns });
+}
+
 /* A stream's data frame says which tokens it holds, so that who bills need not guess: u16 count, ids, bytes. */
 static size_t send_with_tokens(struct job *j)
 {
@@ -150,12 +168,42 @@ static size_t send_with_tokens(struct job *j)
     return n;
 }
 
+/* What the front needs for the receipt of a sealed exchange: commitments, decision, counts; nothing of its content. */
+static void ask_for_receipt(struct job *j)
+{
+    struct buf b = { 0 };
+    const char *finish = !j->api ? "error" : finish_name(j->last_finish);
+    if (j->api) /* the status of an answer that failed on the way */
+        sealed_head(j->sealed, api_job_status(j->api), api_job_content_type(j->api), api_job_stream(j->api));
+    buf_puts(&b, "{\"receipt\":");
+    sealed_draft(j->sealed, true, &b);
+    buf_printf(&b, ",\"finish\":\"%s\",\"usage\":", finish);
+    usage_json(j, &b);
+    buf_puts(&b, "}");
+    send_frame(j, FRAME_RECEIPT, buf_str(&b), b.len);
+    buf_release(&b);
+    j->asked = true;
+}
+
+static void seal_out(struct job *j)
+{
+    struct buf plain = j->out;
+    j->out = (struct buf){ 0 };
+    if (!j->noted)
+        sealed_content(j->sealed, &plain, &j->out);
+    else
+        j->out = plain, plain = (struct buf){ 0 }; /* sealed_finish made these */
+    buf_release(&plain);
+}
+
 /* Data frames of at most FRAME_PAYLOAD_MAX. */
 static void send_out(struct job *j)
 {
+    if (j->sealed)
+        seal_out(j);
     if (j->out.len && !j->head_sent)
         send_head(j);
-    if (j->out.len && api_job_stream(j->api))
+    if (j->out.len && j->api && api_job_stream(j->api))
         buf_drop_front(&j->out, send_with_tokens(j));
     for (size_t at = 0; at < j->out.len;) {
         size_t n = j->out.len - at < FRAME_PAYLOAD_MAX ? j->out.len - at : FRAME_PAYLOAD_MAX;
@@ -185,8 +233,9 @@ static void on_start(void *user, int cached_tokens)
     j->started_ns = now;
     engine_metric_observe(j->table->metric, METRIC_QUEUE, (double)(now - j->received_ns) / 1e9);
     send_usage_frame(j, false);
-    if (api_job_stream(j->api))
+    if (api_job_stream(j->api) && !j->sealed)
         send_head(j);
+    measure(j);
     api_job_begin(j->api, &j->out);
 }
 
@@ -201,7 +250,7 @@ static bool on_token(void *user, const struct infer_token *t)
                    (double)(now - (first ? j->received_ns : c->last_ns)) / 1e9);
     c->last_ns = now;
     if (api_job_stream(j->api))
-        buf_put_u32(&j->tokens, (uint32_t)t->id);
+        buf_put_u32(&j->tokens, j->sealed ? 0 : (uint32_t)t->id); /* counted by the front, not read */
     return api_choice_token(j->api, (int)(c - j->choices), t, &j->out);
 }
 
@@ -210,17 +259,29 @@ static void on_finish(void *user, enum infer_finish why)
     struct choice *c = user;
     struct job *j = c->job;
     j->page_ns += sched_seq_page_ns(c->seq);
+    struct sched_drafts drafts = sched_seq_drafts(c->seq);
+    api_job_guessed(j->api, drafts.accepted, drafts.rejected);
     c->seq = NULL;
     j->open--;
     j->last_finish = j->last_finish == INFER_DEADLINE ? j->last_finish : why;
     if (j->cancelled)
         return;
     api_choice_finish(j->api, (int)(c - j->choices), why, &j->out);
-    if (!j->open)
-        api_job_end(j->api, &j->usage, &j->out);
+    if (j->open || j->added < j->count)
+        return;
+    measure(j);
+    api_job_end(j->api, &j->usage, &j->out);
 }
 
-static const struct sched_events events = { .token = on_token, .finish = on_finish, .start = on_start };
+static void on_vector(void *user, const float *v, int n)
+{
+    struct choice *c = user;
+    if (!c->job->cancelled)
+        api_choice_vector(c->job->api, (int)(c - c->job->choices), v, n);
+}
+
+static const struct sched_events events = { .token = on_token, .finish = on_finish, .start = on_start,
+                                            .vector = on_vector };
 
 /* ---- life */
 
@@ -228,6 +289,7 @@ static void free_job(struct job *j)
 {
     ASSERT(j->open == 0);
     api_job_free(j->api);
+    sealed_free(j->sealed);
     buf_release(&j->out);
     buf_release(&j->tokens);
     mem_free(j->choices);
@@ -250,10 +312,40 @@ static void cancel_choices(struct job *j)
             sched_cancel(j->table->sched, j->choices[i].seq);
 }
 
+enum { TEXTS_AT_ONCE = 64 }; /* a request of two thousand texts leaves place for others in the queue */
+
+/* Adds texts to be pooled while few of them are under way; false with a sentence when the queue is full. */
+static bool add_texts(struct job *j, struct err *e)
+{
+    while (j->added < j->count && j->open < TEXTS_AT_ONCE) {
+        struct sched_pooling pooling;
+        struct sched_spec spec = j->ask;
+        pooling.how = api_choice_pooling(j->api, j->added, &pooling.second);
+        spec.prompt = api_job_prompt(j->api, j->added)->v;
+        spec.prompt_count = (int)api_job_prompt(j->api, j->added)->count;
+        spec.pooling = &pooling;
+        spec.user = &j->choices[j->added];
+        j->choices[j->added].job = j;
+        if (sched_add(j->table->sched, &spec, &j->choices[j->added].seq, e))
+            return false;
+        j->added++;
+        j->open++;
+    }
+    return true;
+}
+
 /* Adds every choice; false with a sentence when the queue is full (the ones added are taken back). */
 static bool add_choices(struct job *j, const struct message *m, struct err *e)
 {
     const struct infer_params *params = api_job_params(j->api);
+    j->ask = (struct sched_spec){ .params = params, .space = m->space, .tenant = m->space, .weight = m->weight,
+                                  .priority = m->priority, .events = &events,
+                                  .deadline_ns = m->deadline_ms ? m->received_ns + m->deadline_ms * 1000000 : 0 };
+    if (api_job_pools(j->api)) {
+        for (int i = 0; i < j->count; i++)
+            j->usage.prompt_tokens += (int)api_job_prompt(j->api, i)->count;
+        return add_texts(j, e);
+    }
     for (int i = 0; i < j->count; i++) {
         const struct vocab_ids *prompt = api_job_prompt(j->api, i);
         bool same = i && prompt == api_job_prompt(j->api, i - 1);
@@ -262,26 +354,33 @@ static bool add_choices(struct job *j, const struct message *m, struct err *e)
             leader--;
         if (!same)
             j->usage.prompt_tokens += (int)prompt->count;
-        struct sched_spec spec = {
-            .prompt = prompt->v,
-            .prompt_count = (int)prompt->count,
-            .params = params,
-            .seed = params->seed + (uint64_t)i,
-            .space = m->space,
-            .priority = m->priority,
-            .tenant = m->space,
-            .weight = m->weight,
-            .deadline_ns = m->deadline_ms ? m->received_ns + m->deadline_ms * 1000000 : 0,
-            .after = leader < i ? j->choices[leader].seq : NULL,
-            .events = &events,
-            .user = &j->choices[i],
-        };
+        struct sched_spec spec = j->ask;
+        spec.prompt = prompt->v;
+        spec.prompt_count = (int)prompt->count;
+        spec.seed = params->seed + (uint64_t)i;
+        spec.after = leader < i ? j->choices[leader].seq : NULL;
+        spec.user = &j->choices[i];
         j->choices[i].job = j;
         if (sched_add(j->table->sched, &spec, &j->choices[i].seq, e))
             return false;
+        j->added++;
         j->open++;
     }
     return true;
+}
+
+/* An error in place of an answer: of a sealed exchange as its sealed response, which gets a receipt like any. */
+static void answer_error(struct job *j, const struct api_error *error)
+{
+    if (!j->sealed) {
+        engine_link_send_error(j->table->link, j->id, j->attempt, error);
+        return;
+    }
+    api_job_free(j->api);
+    j->api = NULL;
+    buf_clear(&j->out);
+    api_error_json(error, &j->out);
+    sealed_head(j->sealed, error->status, "application/json", false);
 }
 
 /* 503: the queue is full, or the deadline cannot be met now; 400: it never could. */
@@ -296,29 +395,64 @@ static void refuse(struct job *j, const struct message *m, const struct err *e)
         snprintf(error.code, sizeof error.code, busy ? "deadline_not_now" : "deadline_too_short");
         j->table->metric->deadlines_refused++;
     }
-    engine_link_send_error(j->table->link, m->id, m->attempt, &error);
+    answer_error(j, &error);
     j->table->metric->rejected++;
 }
 
-void engine_job_start(struct job_table *t, const struct message *m)
+static void keep(struct job_table *t, struct job *j)
 {
-    struct job *j = MEM_NEW(struct job);
-    *j = (struct job){ .table = t, .id = m->id, .attempt = m->attempt, .api = m->job, .received_ns = m->received_ns };
-    j->count = api_job_choices(m->job);
-    j->choices = mem_new((size_t)j->count, sizeof *j->choices);
-    struct err e = { 0 };
-    t->metric->requests++;
-    t->metric->deadlines += m->deadline_ms > 0;
-    if (!add_choices(j, m, &e)) {
-        cancel_choices(j);
-        refuse(j, m, &e);
-        free_job(j);
-        return;
-    }
-    send_usage_frame(j, true);
     j->next = t->jobs;
     t->jobs = j;
     t->count++;
+}
+
+void engine_job_start(struct job_table *t, struct message *m)
+{
+    struct job *j = MEM_NEW(struct job);
+    *j = (struct job){ .table = t, .id = m->id, .attempt = m->attempt, .api = m->job, .sealed = m->sealed,
+                       .received_ns = m->received_ns };
+    m->job = NULL;
+    m->sealed = NULL;
+    t->metric->requests++;
+    t->metric->deadlines += m->deadline_ms > 0;
+    if (!j->api) { /* refused already: what is left is to say so */
+        if (!sealed_refused(j->sealed))
+            answer_error(j, &m->error);
+        keep(t, j);
+        return;
+    }
+    j->count = api_job_choices(j->api);
+    j->choices = mem_new((size_t)j->count, sizeof *j->choices);
+    if (j->sealed)
+        sealed_head(j->sealed, 200, api_job_content_type(j->api), api_job_stream(j->api));
+    struct err e = { 0 };
+    if (!add_choices(j, m, &e)) {
+        cancel_choices(j);
+        j->cancelled = false;
+        refuse(j, m, &e);
+        if (j->sealed)
+            keep(t, j);
+        else
+            free_job(j);
+        return;
+    }
+    if (j->count)
+        send_usage_frame(j, true);
+    if (!j->count) { /* its answer was known when it was read */
+        j->last_finish = INFER_STOP;
+        send_usage_frame(j, false);
+        api_job_end(j->api, &j->usage, &j->out);
+    }
+    keep(t, j);
+}
+
+void engine_job_receipt(struct job_table *t, uint64_t id, uint32_t attempt, struct span note)
+{
+    struct job *j = *find(t, id, attempt);
+    if (!j || !j->sealed || !j->asked || j->noted || j->cancelled)
+        return; /* it was cancelled while the keeper signed */
+    sealed_finish(j->sealed, note, &j->out);
+    j->noted = true;
 }
 
 void engine_job_cancel(struct job_table *t, uint64_t id, uint32_t attempt)
@@ -348,6 +482,18 @@ void engine_job_credit(struct job_table *t, uint64_t id, uint32_t attempt, uint3
     set_paused(j, j->credit <= 0);
 }
 
+static void observe_end(const struct job *j, int64_t now)
+{
+    struct metric *m = j->table->metric;
+    engine_metric_observe(m, METRIC_E2E, (double)(now - j->received_ns) / 1e9);
+    engine_metric_observe(m, METRIC_PROMPT, j->usage.prompt_tokens);
+    engine_metric_observe(m, METRIC_OUTPUT, j->usage.completion_tokens);
+    if (!j->first_ns || !j->started_ns)
+        return;
+    engine_metric_observe(m, METRIC_PREFILL, (double)(j->first_ns - j->started_ns) / 1e9);
+    engine_metric_observe(m, METRIC_DECODE, (double)(now - j->first_ns) / 1e9);
+}
+
 void engine_job_flush_all(struct job_table *t)
 {
     for (struct job **at = &t->jobs; *at;) {
@@ -358,18 +504,26 @@ void engine_job_flush_all(struct job_table *t)
             buf_clear(&j->out); /* send_end says all */
         if (!j->cancelled)
             send_out(j);
-        if (j->open) {
+        if (!j->cancelled && j->added < j->count)
+            add_texts(j, NULL); /* what finds no place now comes next time */
+        if (j->open || (j->added < j->count && !j->cancelled)) {
             if (j->credited && j->credit <= 0)
                 set_paused(j, true);
             at = &j->next;
             continue;
         }
-        if (late && !j->begun)
+        if (j->sealed && !j->cancelled && !j->noted) { /* its end waits for the receipt */
+            if (!j->asked)
+                ask_for_receipt(j);
+            at = &j->next;
+            continue;
+        }
+        if (late && !j->begun && !j->sealed)
             send_late(j);
         else
             send_end(j);
         if (!j->cancelled)
-            engine_metric_observe(t->metric, METRIC_E2E, (double)(clock_mono_ns() - j->received_ns) / 1e9);
+            observe_end(j, clock_mono_ns());
         *at = j->next;
         t->count--;
         free_job(j);

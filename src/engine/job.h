@@ -16,9 +16,11 @@ struct job_table *engine_job_table_new(struct sched *s, struct link *l, struct m
 void engine_job_table_free(struct job_table *t); /* cancels what runs */
 int engine_job_count(const struct job_table *t);
 
-/* Takes m->job. Refused (queue full): the client gets 503. */
-void engine_job_start(struct job_table *t, const struct message *m);
+/* Takes m->job and m->sealed. Refused (queue full): the client gets 503. */
+void engine_job_start(struct job_table *t, struct message *m);
 void engine_job_cancel(struct job_table *t, uint64_t id, uint32_t attempt);
+/* The signed receipt of a sealed exchange: the rest of its answer leaves. */
+void engine_job_receipt(struct job_table *t, uint64_t id, uint32_t attempt, struct span note);
 void engine_job_credit(struct job_table *t, uint64_t id, uint32_t attempt, uint32_t credit);
 /* After each step: sends what gathered, frees what ended. */
 void engine_job_flush_all(struct job_table *t);

@@ -75,6 +75,14 @@ static void *writer_main(void *arg)
     return NULL;
 }
 
+void engine_message_free(struct message *m)
+{
+    api_job_free(m->job);
+    sealed_free(m->sealed);
+    buf_release(&m->note);
+    mem_free(m);
+}
+
 /* ---- in */
 
 static void refuse(struct link *l, const struct partial *p, int status, const char *type, const char *text)
@@ -110,16 +118,36 @@ static bool within_allowance(const struct link *l, const struct api_job *job, in
     return false;
 }
 
+/* A request that came sealed: opened, and r and tenant are what was inside. NULL: answered in the clear. */
+static struct sealed *open_sealed(struct link *l, const struct partial *p, const char *how, struct api_request *r,
+                                  const char **tenant)
+{
+    struct api_error error = { .status = 400, .type = "invalid_request_error",
+                               .message = "no sealed requests are taken here" };
+    const struct sealed_envelope in = { .body = { r->body, r->body_len }, .chunked = !strcmp(how, "chunked"),
+                                        .tenant = *tenant, .id = r->response_id, .now_s = clock_wall_s() };
+    struct sealed *s = l->o.vault ? vault_open(l->o.vault, &in, &error) : NULL;
+    if (!s) {
+        engine_link_send_error(l, p->id, p->attempt, &error);
+        return NULL;
+    }
+    r->path = sealed_path(s);
+    r->body = sealed_body(s).data;
+    r->body_len = sealed_body(s).len;
+    *tenant = sealed_tenant(s);
+    return s;
+}
+
 static struct message *make_job(struct link *l, const struct partial *p, const json_t *head, const char *body,
                                 size_t body_len)
 {
     struct api_request r = { .body = body, .body_len = body_len, .path = "", .response_id = "" };
-    const char *tenant = "";
+    const char *tenant = "", *how = NULL;
     int64_t priority = 0, allowance = INT64_MAX, weight = 0, deadline_ms = 0;
     struct err e = { 0 };
     if (jsonx_get_string(head, "path", &r.path, &e) || jsonx_get_string(head, "response_id", &r.response_id, &e) ||
         jsonx_get_int(head, "created", 0, INT64_MAX, &r.created, &e) ||
-        jsonx_get_string(head, "tenant", &tenant, &e) ||
+        jsonx_get_string(head, "tenant", &tenant, &e) || jsonx_get_string(head, "sealed", &how, &e) ||
         jsonx_get_int(head, "priority", -1000, 1000, &priority, &e) ||
         jsonx_get_int(head, "weight", 0, ORDER_WEIGHT_MAX, &weight, &e) ||
         jsonx_get_int(head, "deadline_ms", 0, INT32_MAX, &deadline_ms, &e) ||
@@ -130,16 +158,24 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     rng_system(&r.seed, sizeof r.seed);
     r.seed >>= 1; /* so that it survives JSON's signed integers when it is reported and sent again */
     struct api_error error = { 0 };
-    struct api_job *job = api_job_parse(l->o.model, &r, &error);
-    if (!job || !within_allowance(l, job, allowance, &error)) {
-        engine_link_send_error(l, p->id, p->attempt, &error);
+    struct sealed *sealed = how ? open_sealed(l, p, how, &r, &tenant) : NULL;
+    if (how && !sealed)
+        return NULL;
+    struct api_job *job = sealed && sealed_refused(sealed) ? NULL : api_job_parse(l->o.model, &r, &error);
+    if (job && !within_allowance(l, job, allowance, &error)) {
         api_job_free(job);
+        job = NULL;
+    }
+    if (!job && !sealed) {
+        engine_link_send_error(l, p->id, p->attempt, &error);
         return NULL;
     }
     struct message *m = MEM_NEW(struct message);
-    *m = (struct message){ .kind = MESSAGE_JOB, .id = p->id, .attempt = p->attempt, .job = job,
-                           .space = tenant_space(l, tenant), .priority = (int)priority,
+    *m = (struct message){ .kind = MESSAGE_JOB, .id = p->id, .attempt = p->attempt, .job = job, .sealed = sealed,
+                           .error = error, .space = tenant_space(l, tenant), .priority = (int)priority,
                            .weight = (int)weight, .deadline_ms = deadline_ms };
+    if (sealed)
+        sealed_forget(sealed);
     return m;
 }
 
@@ -156,10 +192,8 @@ static void complete(struct link *l, struct partial *p, int64_t received_ns)
         struct message *m = make_job(l, p, head, lf + 1, p->bytes.len - (size_t)(lf + 1 - text));
         if (m)
             m->received_ns = received_ns;
-        if (m && !queue_push(l->inbox, m)) {
-            api_job_free(m->job);
-            mem_free(m);
-        }
+        if (m && !queue_push(l->inbox, m))
+            engine_message_free(m);
     }
     json_decref(head);
 }
@@ -210,6 +244,16 @@ static void push_plain(struct link *l, enum message_kind kind, const struct fram
         mem_free(m);
 }
 
+/* The receipt of a sealed exchange, signed. */
+static void push_note(struct link *l, const struct frame *f)
+{
+    struct message *m = MEM_NEW(struct message);
+    *m = (struct message){ .kind = MESSAGE_RECEIPT, .id = f->id, .attempt = f->attempt };
+    buf_append(&m->note, f->payload, f->length);
+    if (!queue_push(l->inbox, m))
+        engine_message_free(m);
+}
+
 static uint32_t read_u32(const struct frame *f)
 {
     uint32_t v = 0;
@@ -229,6 +273,8 @@ static void *reader_main(void *arg)
             on_request(l, &f);
         } else if (f.kind == FRAME_CREDIT) {
             push_plain(l, MESSAGE_CREDIT, &f, read_u32(&f));
+        } else if (f.kind == FRAME_RECEIPT) {
+            push_note(l, &f);
         } else if (f.kind == FRAME_CANCEL) {
             struct partial **at = find_partial(l, f.id);
             if (*at)
@@ -266,10 +312,8 @@ void engine_link_stop(struct link *l)
     shutdown(l->o.socket, SHUT_RDWR);
     queue_close(l->inbox);
     pthread_join(l->reader, NULL);
-    for (struct message *m; (m = queue_try_pop(l->inbox));) {
-        api_job_free(m->job);
-        mem_free(m);
-    }
+    for (struct message *m; (m = queue_try_pop(l->inbox));)
+        engine_message_free(m);
     queue_free(l->inbox);
     queue_free(l->outbox);
     mem_free(l);

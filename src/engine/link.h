@@ -8,17 +8,21 @@
 #ifndef ENGINE_LINK_H
 #define ENGINE_LINK_H
 #include "api/api.h"
+#include "engine/sealed.h"
 #include "wire/frame.h"
 
 enum { LINK_REQUESTS_MAX = 4096, LINK_INBOX_MAX = 8192, LINK_OUTBOX_MAX = 65536 };
 
-enum message_kind { MESSAGE_JOB, MESSAGE_CANCEL, MESSAGE_CREDIT, MESSAGE_CLOSED };
+enum message_kind { MESSAGE_JOB, MESSAGE_CANCEL, MESSAGE_CREDIT, MESSAGE_RECEIPT, MESSAGE_CLOSED };
 
 struct message {
     enum message_kind kind;
     uint64_t id;
     uint32_t attempt;
-    struct api_job *job;   /* MESSAGE_JOB: taken over by the receiver */
+    struct api_job *job;   /* MESSAGE_JOB: taken over by the receiver; NULL: `sealed` is answered with `error` */
+    struct sealed *sealed; /* MESSAGE_JOB: it came sealed; taken over too */
+    struct api_error error;
+    struct buf note;       /* MESSAGE_RECEIPT */
     uint64_t space;        /* prefix name space of the tenant */
     int priority, weight;  /* weight: the tenant's; 0: not stated */
     int64_t deadline_ms;   /* from its arrival here; 0: none */
@@ -32,11 +36,13 @@ struct link_options {
     int socket;
     size_t body_max;               /* a longer body is answered 413 */
     const struct api_model *model; /* borrowed */
+    struct vault *vault;           /* borrowed; NULL: no sealed requests */
 };
 struct link *engine_link_start(const struct link_options *o);
 void engine_link_stop(struct link *l); /* after MESSAGE_CLOSED, or to end: closes the queues and joins */
 
-/* The next message (mem_free it), or NULL after wait_ms (0: at once). */
+void engine_message_free(struct message *m); /* and what it still owns */
+/* The next message (engine_message_free it), or NULL after wait_ms (0: at once). */
 struct message *engine_link_receive(struct link *l, int64_t wait_ms);
 /* Copies the payload. */
 void engine_link_send(struct link *l, const struct frame *f);

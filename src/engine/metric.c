@@ -15,7 +15,16 @@ static const struct {
                      { .05, .1, .2, .3, .5, .8, 1, 2, 4, 8, 15, 30, 60, 120, 240, 480 } },
     [METRIC_QUEUE] = { "request_queue_time_seconds",
                        { .001, .005, .01, .025, .05, .1, .2, .3, .5, 1, 2, 4, 8, 16, 32, 64 } },
-    [METRIC_STEP_ROWS] = { "iteration_tokens", { 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512 } },
+    [METRIC_PREFILL] = { "request_prefill_time_seconds",
+                         { .005, .01, .025, .05, .1, .2, .3, .5, .75, 1, 2, 4, 8, 16, 32, 64 } },
+    [METRIC_DECODE] = { "request_decode_time_seconds",
+                        { .05, .1, .2, .3, .5, .8, 1, 2, 4, 8, 15, 30, 60, 120, 240, 480 } },
+    [METRIC_PROMPT] = { "request_prompt_tokens",
+                        { 1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5 } },
+    [METRIC_OUTPUT] = { "request_generation_tokens",
+                        { 1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5 } },
+    [METRIC_STEP_ROWS] = { "iteration_tokens_total",
+                           { 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512 } },
 };
 
 void engine_metric_observe(struct metric *m, enum metric_histogram h, double value)
@@ -50,6 +59,15 @@ static void update_rates(struct metric *m, const struct sched_stats *s, int64_t 
     m->last_prompt = computed;
 }
 
+/* Seconds, as Prometheus wants them; the planner's are ms. */
+static void put_step_time(json_t *gauges, const struct steptime_model *m)
+{
+    json_t *fit = json_pack("{s:f, s:f, s:f, s:f, s:f}", "step_time_a_seconds", m->a / 1e3, "step_time_b_seconds",
+                            m->b / 1e3, "step_time_c_seconds", m->c / 1e3, "step_time_d_seconds", m->d / 1e3,
+                            "step_time_e_seconds", m->e / 1e3);
+    json_object_update_new(gauges, fit);
+}
+
 void engine_metric_json(struct metric *m, const struct sched_stats *s, int64_t now_ns, struct buf *out)
 {
     update_rates(m, s, now_ns);
@@ -60,10 +78,19 @@ void engine_metric_json(struct metric *m, const struct sched_stats *s, int64_t n
         "requests_total", (json_int_t)m->requests, "requests_cancelled_total", (json_int_t)m->cancelled,
         "deadlines_total", (json_int_t)m->deadlines, "deadlines_refused_total", (json_int_t)m->deadlines_refused,
         "deadlines_missed_total", (json_int_t)m->deadlines_missed, "step_seconds_total", (double)s->step_ns / 1e9);
+    json_object_set_new(counters, "prefix_cache_queries_total", json_integer(s->prompt_tokens)); /* in tokens */
+    json_object_set_new(counters, "prefix_cache_hits_total", json_integer(s->cached_tokens));
+    if (s->drafted) {
+        json_object_set_new(counters, "spec_decode_num_draft_tokens_total", json_integer(s->drafted));
+        json_object_set_new(counters, "spec_decode_num_accepted_tokens_total", json_integer(s->accepted));
+    }
     json_t *gauges = json_pack("{s:i, s:i, s:i, s:i, s:i, s:f, s:f}",
         "num_requests_running", s->running, "num_requests_waiting", s->waiting, "kv_pages", s->kv_pages,
         "kv_pages_used", s->kv_pages_used, "kv_pages_idle", s->kv_pages_idle,
         "generation_tokens_per_second", m->decode_rate, "prefill_tokens_per_second", m->prefill_rate);
+    double used = s->kv_pages ? (double)s->kv_pages_used / s->kv_pages : 0;
+    json_object_set_new(gauges, "kv_cache_usage_perc", json_real(used));
+    put_step_time(gauges, &s->step_time);
     json_t *hists = json_object();
     for (int h = 0; h < METRIC_HISTOGRAMS; h++)
         json_object_set_new(hists, histograms[h].name, histogram_json(m, h));

@@ -23,7 +23,7 @@ enum { ANSWERS, ERRORS, SIDES };
 
 struct side {
     struct thing *file;
-    char name[VAULT_NAME_MAX + 1];
+    char name[CHEST_NAME_MAX + 1];
     int fd;
     uint64_t records;
     int64_t bytes;
@@ -46,6 +46,8 @@ struct run {
 struct call {
     struct link_call link_call;
     struct link *link;
+    struct model_wait wait;
+    struct envelope env;
     struct run *run;
     struct call *prev, *next;
     int line;
@@ -54,7 +56,8 @@ struct call {
     struct buf body;
     int status;
     char response_id[64];
-    bool settled;
+    struct front *front;         /* while it needs an engine */
+    bool opened, settled;
 };
 
 struct thing *batch_run_thing(const struct run *r)
@@ -79,9 +82,21 @@ static void unlink_call(struct call *c)
     c->prev = c->next = NULL;
 }
 
+/* Its engine is no longer needed for it. */
+static void close_call(struct call *c)
+{
+    if (!c->front)
+        return;
+    models_forget(c->front->models, &c->wait);
+    link_call_close(c->link, &c->link_call);
+    if (c->opened)
+        models_released(c->front->models, c->link);
+    c->front = NULL;
+}
+
 static void free_call(struct call *c)
 {
-    link_call_close(c->link, &c->link_call);
+    close_call(c);
     account_abandon(c->run ? c->run->b->front->accounts : NULL, &c->bill); /* unless it was settled */
     if (c->draft.log)
         draft_file(&c->draft, "aborted", NULL, NULL); /* unless it was */
@@ -153,7 +168,7 @@ static void keep_answer(struct run *r, int line, int status, const char *id, con
     struct kept *k = MEM_NEW(struct kept);
     *k = (struct kept){ r, line, side };
     *j = (struct write_job){ .fd = s->fd, .done = answer_kept, .arg = k };
-    vault_seal(r->b->vault, s->name, s->records++, text.data, text.len, &j->bytes);
+    chest_seal(r->b->chest, s->name, s->records++, text.data, text.len, &j->bytes);
     s->bytes += (int64_t)text.len - 4;
     mem_wipe(text.data, text.len);
     buf_release(&text);
@@ -263,7 +278,7 @@ static void take_end(struct call *c, const struct frame *f)
     draft_usage(&c->draft, json_object_get(end, "usage"));
     if (c->status >= 500)
         json_object_set_new(json_object_get(end, "usage"), "completion_tokens", json_integer(0));
-    link_call_close(c->link, &c->link_call);
+    close_call(c);
     c->settled = true;
     bool billed = account_settle(c->run->b->front->accounts, &c->bill, end, "stop", booked, c);
     json_decref(end);
@@ -339,7 +354,7 @@ static bool find_owner(const struct run *r, const struct ledger_key **key)
 }
 
 /* What the policy says of the line; the draft is begun. */
-static bool decide(struct call *c, const char *sentence[1])
+static bool decide(struct call *c)
 {
     struct front *f = c->run->b->front;
     struct policy_decision why;
@@ -349,7 +364,6 @@ static bool decide(struct call *c, const char *sentence[1])
         head.fields[head.field_count++] = (struct http_field){ { "tw-data-class", 13 }, { data_class, strlen(data_class) } };
     draft_begin(&c->draft, f->trust, c->response_id, c->run->lines[c->line].body);
     c->draft.r.has_numerics = introduce_numerics(f, c->link, c->draft.r.numerics);
-    sentence[0] = "the policy does not allow this request";
     return draft_decide(&c->draft, introduce_model(f, c->link), &head, batches_text(c->run->t, "_tenant"), &why);
 }
 
@@ -382,13 +396,13 @@ static void refuse_line(struct run *r, int line, const struct error *e)
     keep_error(r, line, "", e);
 }
 
-/* Asks the ledger and sends the line. false: not now, or not at all; the call is gone. */
-static bool admit(struct call *c, const struct envelope *env, const struct ledger_key *key)
+/* Asks the ledger and sends the line, unless it is refused, for now or for good. */
+static void admit(struct call *c, const struct ledger_key *key)
 {
+    const struct envelope *env = &c->env;
     struct run *r = c->run;
     char id[LEDGER_REQUEST_ID_MAX + 1];
     struct ledger_answer answer;
-    const char *sentence[1];
     snprintf(id, sizeof id, "%s-%d", r->t->id, c->line);
     struct account_ask ask = { .key = key, .model = link_model_id(c->link), .request_id = id,
                                .path = r->lines[c->line].url, .body_bytes = (int64_t)r->lines[c->line].body.n,
@@ -400,40 +414,51 @@ static bool admit(struct call *c, const struct envelope *env, const struct ledge
         else
             fail_call(c, &(struct error){ .status = answer.verdict == LEDGER_FORBIDDEN ? 403 : 429,
                                           .message = answer.message, .code = "not_admitted" });
-        return false;
+        return;
     }
-    if (!decide(c, sentence)) {
-        fail_call(c, &(struct error){ .status = 403, .message = sentence[0], .code = "policy" });
-        return false;
-    }
-    send_call(c, answer.allowance_tokens, key ? key->weight : 0);
-    return true;
+    if (decide(c))
+        send_call(c, answer.allowance_tokens, key ? key->weight : 0);
+    else
+        fail_call(c, &(struct error){ .status = 403, .message = "the policy does not allow this request",
+                                      .code = "policy" });
 }
 
-/* false: no further line can be started now. */
-static bool start_line(struct run *r, int line)
+/* The model's engine is there. */
+static void model_ready(void *arg)
+{
+    struct call *c = arg;
+    const struct ledger_key *key;
+    c->opened = link_call_open(c->link, &c->link_call);
+    if (!c->opened)
+        again(c, 1);
+    else if (find_owner(c->run, &key))
+        admit(c, key);
+    else
+        fail_call(c, &(struct error){ .status = 401, .message = "the key that made this batch is no longer valid" });
+}
+
+static void model_refused(void *arg, const struct error *e, int64_t retry_s)
+{
+    if (e->status == 503)
+        again(arg, retry_s);
+    else
+        fail_call(arg, e);
+}
+
+static void start_line(struct run *r, int line)
 {
     struct envelope env = { .model = "" };
     struct error e;
     struct err why = { 0 };
-    const struct ledger_key *key;
     struct link *link = find_link(r, line, &env, &e, &why);
-    if (link && !find_owner(r, &key)) {
-        link = NULL;
-        e = (struct error){ .status = 401, .message = "the key that made this batch is no longer valid" };
-    }
     if (!link) {
         refuse_line(r, line, &e);
-        return true;
+        return;
     }
     struct call *c = MEM_NEW(struct call);
     *c = (struct call){ .link_call = { .frame = call_frame, .lost = call_lost, .arg = c }, .link = link, .run = r,
-                        .line = line, .bill = { .ticket = -1 }, .next = r->calls };
-    if (!link_call_open(link, &c->link_call)) {
-        r->wait_ns = clock_mono_ns() + NS_PER_S;
-        mem_free(c);
-        return false;
-    }
+                        .line = line, .bill = { .ticket = -1 }, .next = r->calls, .env = env, .front = r->b->front,
+                        .wait = { .ready = model_ready, .refused = model_refused, .arg = c, .model = -1 } };
     if (c->next)
         c->next->prev = c;
     r->calls = c;
@@ -441,7 +466,8 @@ static bool start_line(struct run *r, int line)
     r->open++;
     r->b->busy++;
     snprintf(c->response_id, sizeof c->response_id, "%s-%d", r->t->id, line);
-    return admit(c, &env, key);
+    if (models_want(c->front->models, link, &c->wait))
+        model_ready(c);
 }
 
 /* ---- the batch */
@@ -475,10 +501,8 @@ void batch_run_pump(struct run *r)
     while (!r->over && !r->b->draining && !cancelled && !expired && r->open < BATCH_LINES_AT_ONCE &&
            r->next < r->count && clock_mono_ns() >= r->wait_ns && r->sides[ANSWERS].bytes < BATCH_OUTPUT_MAX) {
         int line = r->next++;
-        if (r->state[line] == TODO && !start_line(r, line)) {
-            r->next = r->state[line] == TODO && line < r->next ? line : r->next;
-            break;
-        }
+        if (r->state[line] == TODO)
+            start_line(r, line);
     }
     if (r->over || r->open)
         return;
@@ -530,18 +554,18 @@ static enum err_code open_side(struct run *r, int which, const char *member, con
     }
     batches_file_name(s->file->id, s->name);
     struct counting k = { r, s };
-    if (vault_each(r->b->vault, s->name, take_answer, &k, e))
+    if (chest_each(r->b->chest, s->name, take_answer, &k, e))
         return e->code;
-    s->fd = vault_append_open(r->b->vault, s->name, &s->records, e);
+    s->fd = chest_append_open(r->b->chest, s->name, &s->records, e);
     return s->fd < 0 ? e->code : ERR_OK;
 }
 
 static enum err_code open_run(struct run *r, struct err *e)
 {
-    char name[VAULT_NAME_MAX + 1];
+    char name[CHEST_NAME_MAX + 1];
     int line;
     batches_file_name(batches_text(r->t, "input_file_id"), name);
-    enum err_code c = vault_each(r->b->vault, name, take_text, &r->input, e);
+    enum err_code c = chest_each(r->b->chest, name, take_text, &r->input, e);
     if (!c)
         c = batch_lines_read(buf_str(&r->input), r->input.len, batches_text(r->t, "endpoint"), &r->lines, &r->count,
                              &line, e);

@@ -73,34 +73,34 @@ struct thing *batches_add(struct batches *b, const char *prefix, json_t *o)
     return t;
 }
 
-static void meta_name(const char *id, char out[VAULT_NAME_MAX + 1])
+static void meta_name(const char *id, char out[CHEST_NAME_MAX + 1])
 {
-    snprintf(out, VAULT_NAME_MAX + 1, "%s.object", id);
+    snprintf(out, CHEST_NAME_MAX + 1, "%s.object", id);
 }
 
-void batches_file_name(const char *id, char out[VAULT_NAME_MAX + 1])
+void batches_file_name(const char *id, char out[CHEST_NAME_MAX + 1])
 {
-    snprintf(out, VAULT_NAME_MAX + 1, "%s.content", id);
+    snprintf(out, CHEST_NAME_MAX + 1, "%s.content", id);
 }
 
 enum err_code batches_save(struct batches *b, const struct thing *t, struct err *e)
 {
-    char name[VAULT_NAME_MAX + 1];
+    char name[CHEST_NAME_MAX + 1];
     struct buf text = { 0 };
     meta_name(t->id, name);
     jsonx_dump(t->o, &text);
-    enum err_code c = vault_write(b->vault, name, text.data, text.len, e);
+    enum err_code c = chest_write(b->chest, name, text.data, text.len, e);
     buf_release(&text);
     return c;
 }
 
 void batches_delete(struct batches *b, struct thing *t)
 {
-    char name[VAULT_NAME_MAX + 1];
+    char name[CHEST_NAME_MAX + 1];
     meta_name(t->id, name);
-    vault_remove(b->vault, name);
+    chest_remove(b->chest, name);
     batches_file_name(t->id, name);
-    vault_remove(b->vault, name);
+    chest_remove(b->chest, name);
     json_decref(t->o);
     *t = (struct thing){ .gone = true };
 }
@@ -183,10 +183,10 @@ static void check_lines(struct batches *b, struct thing *t)
     struct buf text = { 0 };
     struct err e;
     struct batch_line *lines = NULL;
-    char name[VAULT_NAME_MAX + 1];
+    char name[CHEST_NAME_MAX + 1];
     int count = 0, line = 0;
     batches_file_name(batches_text(t, "input_file_id"), name);
-    enum err_code c = vault_each(b->vault, name, append_all, &text, &e);
+    enum err_code c = chest_each(b->chest, name, append_all, &text, &e);
     if (!c)
         c = batch_lines_read(buf_str(&text), text.len, batches_text(t, "endpoint"), &lines, &count, &line, &e);
     if (c) {
@@ -397,7 +397,7 @@ static void load(void *arg, const char *name)
     size_t n = dot ? (size_t)(dot - name) : 0;
     if (!dot || strcmp(dot, ".object") || n >= BATCH_ID_SIZE || b->count == BATCH_THINGS_MAX)
         return;
-    json_t *o = vault_read(b->vault, name, &text, &e) ? NULL : jsonx_parse(buf_str(&text), text.len, &e);
+    json_t *o = chest_read(b->chest, name, &text, &e) ? NULL : jsonx_parse(buf_str(&text), text.len, &e);
     if (o) {
         struct thing *t = &b->things[b->count++];
         *t = (struct thing){ .o = o };
@@ -410,14 +410,14 @@ static void load(void *arg, const char *name)
 
 struct batches *batches_new(struct front *f, const char *dir, const char *key_file, struct err *e)
 {
-    struct vault *v;
-    if (vault_open(dir, key_file, &v, e))
+    struct chest *v;
+    if (chest_open(dir, key_file, &v, e))
         return NULL;
     struct batches *b = MEM_NEW(struct batches);
     b->front = f;
-    b->vault = v;
+    b->chest = v;
     b->things = mem_new(BATCH_THINGS_MAX, sizeof *b->things);
-    vault_list(v, load, b);
+    chest_list(v, load, b);
     b->writer = batch_writer_new(f->loop);
     b->timer = loop_timer_new(f->loop, tick, b);
     return b;
@@ -450,7 +450,7 @@ void batches_free(struct batches *b)
     loop_timer_free(b->timer);
     for (int i = 0; i < b->count; i++)
         json_decref(b->things[i].o);
-    vault_close(b->vault);
+    chest_close(b->chest);
     mem_free(b->things);
     mem_free(b);
 }

@@ -6,7 +6,7 @@
 #include "front/envelope.h"
 #include "front/front_impl.h"
 #include "front/introduce.h"
-#include "trust/vault.h"
+#include "trust/chest.h"
 
 enum {
     BATCH_THINGS_MAX = 10000,    /* files and batches together */
@@ -32,7 +32,7 @@ struct writer;
 
 struct batches {
     struct front *front;
-    struct vault *vault;
+    struct chest *chest;
     struct thing *things;        /* [count] */
     int count;
     struct run *runs[BATCH_RUNS_MAX];
@@ -49,7 +49,7 @@ struct thing *batches_add(struct batches *b, const char *prefix, json_t *o); /* 
 enum err_code batches_save(struct batches *b, const struct thing *t, struct err *e);
 bool batches_needed(const struct batches *b, const struct thing *file); /* by a batch that is under way */
 void batches_delete(struct batches *b, struct thing *t);
-void batches_file_name(const char *id, char out[VAULT_NAME_MAX + 1]); /* of its content */
+void batches_file_name(const char *id, char out[CHEST_NAME_MAX + 1]); /* of its content */
 const char *batches_text(const struct thing *t, const char *member);  /* "" when absent */
 int64_t batches_number(const struct thing *t, const char *member);
 void batches_set(struct thing *t, const char *member, int64_t v);

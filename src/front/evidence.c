@@ -90,13 +90,18 @@ void answer_evidence(struct front *f, struct http_exchange *x, const struct rout
     if (model.len < sizeof name)
         memcpy(name, model.data, model.len);
     struct link *link = model.len < sizeof name ? front_find_model(f, name) : NULL;
-    int slot = link ? introduce_slot(f, link) : -1;
-    if (slot < 0 || (since.len && !code_uint(since, &size))) {
+    if (!link || (since.len && !code_uint(since, &size))) {
         front_reply_error(f, x, &(struct error){ .status = 404, .code = "model_not_found",
                           .message = "ask with ?model=NAME&since=SIZE; GET /v1/models lists the names" }, NULL);
         return;
     }
-    trustlog_offer(f->trust, slot, size, answered, ask(f, x, "application/json"));
+    if (link_state(link) != LINK_READY) { /* what the last engine said of itself is over */
+        models_load(f->models, link);
+        front_reply_error(f, x, &(struct error){ .status = 503, .code = "model_loading",
+                          .message = "the model is loading; try again in a moment" }, "Retry-After: 1\r\n");
+        return;
+    }
+    trustlog_offer(f->trust, introduce_slot(f, link), size, answered, ask(f, x, "application/json"));
 }
 
 void answer_receipt(struct front *f, struct http_exchange *x, const struct route *r)

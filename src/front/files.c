@@ -88,17 +88,17 @@ static bool read_form(struct http_exchange *x, struct part *purpose, struct part
 
 static enum err_code keep(struct batches *b, const struct thing *t, struct http_slice data, struct err *e)
 {
-    char name[VAULT_NAME_MAX + 1];
+    char name[CHEST_NAME_MAX + 1];
     uint64_t number = 0;
     batches_file_name(t->id, name);
-    int fd = vault_append_open(b->vault, name, &number, e);
+    int fd = chest_append_open(b->chest, name, &number, e);
     if (fd < 0)
         return e->code;
     struct buf out = { 0 };
     enum err_code c = ERR_OK;
     for (size_t at = 0; at < data.n && !c; at += CHUNK) {
         buf_clear(&out);
-        vault_seal(b->vault, name, number++, data.p + at, data.n - at < CHUNK ? data.n - at : CHUNK, &out);
+        chest_seal(b->chest, name, number++, data.p + at, data.n - at < CHUNK ? data.n - at : CHUNK, &out);
         c = file_write_all_fd(fd, out.data, out.len, e);
     }
     if (!c && fsync(fd))
@@ -165,10 +165,10 @@ static void show_content(struct batches *b, struct http_exchange *x, const struc
 {
     struct buf out = { 0 };
     struct err e;
-    char name[VAULT_NAME_MAX + 1];
+    char name[CHEST_NAME_MAX + 1];
     struct reading r = { &out, strcmp(batches_text(t, "purpose"), "batch") != 0 };
     batches_file_name(t->id, name);
-    if (vault_each(b->vault, name, add_record, &r, &e)) {
+    if (chest_each(b->chest, name, add_record, &r, &e)) {
         log_line(LOG_ERROR, "front", "%s", e.text);
         batches_refuse(b->front, x, 500, "", "the file cannot be read");
     } else {

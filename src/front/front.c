@@ -62,17 +62,18 @@ static void asked_to_reload(void *arg)
 static void link_changed(void *arg, struct link *k)
 {
     struct front *f = arg;
-    bool ready = link_state(k) == LINK_READY;
-    f->ever_ready = f->ever_ready || ready;
-    if (ready)
+    enum link_state state = link_state(k);
+    if (state == LINK_READY)
         introduce_ready(f, k);
-    if (f->options.narrate && link_state(k) != LINK_DOWN)
-        f->options.narrate(f->options.narrate_arg, link_model_id(k), link_loading(k), ready);
-    if (link_state(k) == LINK_DOWN && !f->ever_ready &&
-        (link_refused(k) || link_failures(k) >= FIRST_START_TRIES)) {
-        f->result = err_set(&f->error, ERR_IO, "%s", link_fault(k));
-        loop_stop(f->loop);
-    }
+    if (f->options.narrate && (state == LINK_LOADING || state == LINK_READY))
+        f->options.narrate(f->options.narrate_arg, link_model_id(k), link_loading(k), state == LINK_READY);
+}
+
+static void hopeless(void *arg, const char *why)
+{
+    struct front *f = arg;
+    f->result = err_set(&f->error, ERR_IO, "%s", why);
+    loop_stop(f->loop);
 }
 
 static void error_json(int status, const char *sentence, struct buf *out, void *front)
@@ -150,20 +151,18 @@ struct front *front_new(const struct front_options *o, struct err *e)
     struct accounts_options accounts = { o->ledger_dir, o->trust_jurisdiction, o->ledger,
                                          o->oidc.issuer ? &o->oidc : NULL };
     f->accounts = f->loop ? accounts_open(f->loop, &accounts, e) : NULL;
+    f->recents = recents_new();
     f->repeats = repeats_new();
     bool booked = f->accounts || o->ledger == ACCOUNTS_OFF;
-    bool kept = booked && f->loop && !open_trust(f, e);
+    bool kept = booked && f->loop && !open_trust(f, e) && !telemetry_open(&o->telemetry, &f->telemetry, e);
     kept = kept && open_batches(f, e);
     f->server = kept ? http_server_new(f->loop, &o->http, &handler, f, e) : NULL;
     if (!f->server) {
         front_free(f);
         return NULL;
     }
-    for (int i = 0; i < o->model_count; i++) {
-        struct link_spec spec = { o->models[i].id, o->models[i].path, o->models[i].options, o->engine_argv,
-                                  introduce_hello };
-        f->links[i] = link_new(f->loop, &spec, link_changed, f);
-    }
+    f->models = models_new(&(struct models_options){ .loop = f->loop, .front = &f->options, .changed = link_changed,
+                                                     .hello = introduce_hello, .arg = f, .hopeless = hopeless });
     f->drain_timer = loop_timer_new(f->loop, drain_poll, f);
     raise_descriptor_limit(o->http.connections_max);
     warn_if_open(f);
@@ -180,8 +179,7 @@ int front_port(const struct front *f)
 
 enum err_code front_run(struct front *f, struct err *e)
 {
-    for (int i = 0; i < f->options.model_count && !f->result; i++)
-        link_start(f->links[i]);
+    models_start(f->models);
     batches_start(f->batches);
     if (!f->result)
         loop_run(f->loop);
@@ -201,10 +199,11 @@ void front_free(struct front *f)
     trustlog_close(f->trust);    /* and so is every receipt: no relay is left */
     f->trust = NULL;
     introductions_free(f->introductions);
-    for (int i = 0; i < f->options.model_count; i++)
-        link_free(f->links[i]);
+    models_free(f->models);
+    telemetry_close(f->telemetry);
     loop_timer_free(f->drain_timer);
     repeats_free(f->repeats);
+    recents_free(f->recents);
     loop_free(f->loop);
     keys_free(f->keys);
     mem_free(f);

@@ -8,20 +8,30 @@
 #define FRONT_FRONT_H
 #include "base/json.h"
 #include "front/account.h"
+#include "front/telemetry.h"
 #include "net/http_server.h"
 
-enum { FRONT_MODELS_MAX = 16, FRONT_HOSTS_MAX = 32 };
+enum { FRONT_MODELS_MAX = 256, FRONT_ALIASES_MAX = 8, FRONT_HOSTS_MAX = 32 };
 
 struct front_model {
     const char *id;
     const char *path;
     const json_t *options;  /* hello's model.options; borrowed */
+    const char *aliases[FRONT_ALIASES_MAX]; /* borrowed */
+    int alias_count;
+    bool on_demand;         /* else it is loaded at the start */
+    bool pinned;            /* never unloaded */
+    int64_t keep_alive_s;   /* unloaded after so long without a request; 0: when its memory is needed */
 };
 
 struct front_options {
     struct http_server_options http;
     struct front_model models[FRONT_MODELS_MAX]; /* the first one is `default` */
     int model_count;
+    const char *model_folder;       /* every .gguf in it is a model, loaded on demand; NULL: none */
+    const json_t *folder_options;   /* hello's options of those */
+    int64_t memory_limit;           /* what loaded models may need together, by the memory plan; 0: no limit */
+    int64_t load_wait_ms;           /* a request waits so long for its model; 0: not at all */
     const char *const *engine_argv; /* NULL: this program's own `engine` */
     const char *allowed_hosts[FRONT_HOSTS_MAX]; /* beside the listen address */
     int allowed_host_count;
@@ -35,11 +45,14 @@ struct front_options {
     const char *trust_dir;          /* the site's folder; NULL: no evidence is kept */
     const char *trust_site, *trust_jurisdiction; /* trustlog.h; may be NULL */
     bool trust_best_effort;
+    struct telemetry_options telemetry;
     int64_t drain_ms;
     bool log_requests;
     /* What happened to an engine, for the narration; may be NULL. loading is 0..1. */
     void (*narrate)(void *arg, const char *model_id, double loading, bool ready);
     void *narrate_arg;
+    /* POST /tokenworks/tco, answered by what stands above: a new reference, or NULL and *e. NULL: no such route. */
+    json_t *(*tco)(const json_t *question, struct err *e);
 };
 
 struct front;

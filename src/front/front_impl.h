@@ -8,8 +8,11 @@
 #include "front/keys.h"
 #include "front/introduce.h"
 #include "front/link.h"
+#include "front/models.h"
 #include "front/receipts.h"
+#include "front/recent.h"
 #include "front/repeat.h"
+#include "front/telemetry.h"
 
 struct front;
 struct relay;
@@ -45,11 +48,13 @@ struct front {
     struct asking *asking;                /* questions to it */
     struct waiting *waiting;              /* replies that wait for their receipt */
     struct batches *batches;              /* NULL: off */
+    struct recents *recents;              /* requests to look at */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
-    struct link *links[FRONT_MODELS_MAX]; /* [options.model_count] */
+    struct models *models;
+    struct telemetry *telemetry;          /* NULL: none */
     struct relay *relays;                 /* in flight */
     int relay_count;
-    bool draining, ever_ready;
+    bool draining;
     struct loop_timer *drain_timer;
     int64_t drain_until_ns;
     struct metrics metrics;
@@ -70,7 +75,7 @@ void front_reply_bytes(struct front *f, struct http_exchange *x, const struct ht
                        size_t n);
 void front_note(struct front *f, const struct http_exchange *x, int status);          /* the request's log line */
 const char *front_tenant(const struct front *f, const struct http_head *h); /* whom the key names; "" when nobody */
-struct link *front_find_model(struct front *f, const char *name);     /* "" and "default": the first; NULL: unknown */
+struct link *front_find_model(struct front *f, const char *name);     /* models_find */
 
 /* answers.c, admin.c, metrics.c, console.c, relay.c: the `answer` functions of the table */
 void answer_health(struct front *f, struct http_exchange *x, const struct route *r);
@@ -80,8 +85,12 @@ void answer_stats(struct front *f, struct http_exchange *x, const struct route *
 void answer_metrics(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_console(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_unknown(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_requests(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_tco(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_load(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_admin(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_sealed(struct front *f, struct http_exchange *x, const struct route *r);
 
 /* evidence.c: /v1/evidence, /v1/receipts/{id}, /log/... */
 void answer_evidence(struct front *f, struct http_exchange *x, const struct route *r);

@@ -64,14 +64,19 @@ enum err_code introduce_hello(void *front, struct link *k, const char *path, jso
         log_line(LOG_WARN, "front", "no model note lists %s: receipts name no model; sign it with "
                  "`tokenworks trust model --name NAME %s`", path, path);
     struct span policy = trustlog_policy_text(f->trust);
+    char text[HASH_TEXT_MAX];
     json_t *o = json_pack("{s:s, s:I, s:s, s:s%, s:s}", "boot", trustlog_boot(f->trust), "epoch", (json_int_t)in->epoch,
                           "site", trustlog_place(f->trust), "policy", policy.data, policy.len, "model",
                           in->model.is_signed ? in->model.name : "");
     set_hex(o, "build", trustlog_build(f->trust));
     if (in->model.is_signed) {
         set_hex(o, "sha256", in->model.sha256);
-        set_hex(o, "note", in->model.note);
+        code_hash_text(text, in->model.note);
+        json_object_set_new(o, "model_note", json_string(text));
     }
+    if (policy.len)
+        json_object_set_new(o, "policy_note", json_string(trustlog_policy_note(f->trust)));
+    json_object_set_new(o, "clients", trustlog_clients(f->trust));
     json_object_set_new(hello, "trust", o);
     return ERR_OK;
 }

@@ -22,6 +22,8 @@ enum {
     SLOT_BITS = 16,
     READY_RETRY_S = 1,
     LOADING_RETRY_S = 5,
+    LEAVE_POLL_MS = 5,
+    LEAVE_GRACE_MS = 10 * 1000,
 };
 
 struct link {
@@ -33,30 +35,56 @@ struct link {
     int pid;                /* -1: none, or reaped */
     struct stream *stream;
     struct loop_timer *again;
-    int64_t pause_ms, ready_ns;
+    int64_t pause_ms, ready_ns, leaving_ns;
     int failures;
     int64_t restarts;
     double loading;
     bool refused;
     char fault[ERR_TEXT_MAX];
-    json_t *facts, *stats, *trust;
+    json_t *facts, *stats, *needs, *trust;
     struct link_call **calls; /* [slots] */
-    int slots, free_hint;
+    int slots, free_hint, open;
     uint64_t serial;
 };
 
-static void spawn(void *arg);
+static void wait_for_exit(struct link *k)
+{
+    k->state = LINK_LEAVING;
+    k->leaving_ns = clock_mono_ns();
+    loop_timer_set(k->again, 0);
+}
+
+static void lose_calls(struct link *k)
+{
+    for (int i = 0; i < k->slots; i++) {
+        struct link_call *c = k->calls[i];
+        k->calls[i] = NULL;
+        if (c)
+            c->lost(c, k->fault);
+    }
+}
+
+static void drop_stream(struct link *k)
+{
+    stream_free(k->stream);
+    k->stream = NULL;
+    json_decref(k->stats);
+    k->stats = NULL;
+    k->open = 0;
+}
 
 static void go_down(struct link *k, const char *why)
 {
+    if (k->state == LINK_MEASURING && k->needs) { /* it said what it had to say */
+        drop_stream(k);
+        wait_for_exit(k);
+        return;
+    }
     bool was_ready = k->state == LINK_READY;
     if (!k->fault[0])
         snprintf(k->fault, sizeof k->fault, "%s", why);
-    stream_free(k->stream);
-    k->stream = NULL;
+    drop_stream(k);
     k->state = LINK_DOWN;
-    json_decref(k->stats);
-    k->stats = NULL;
     if (k->pid > 0) {
         char end[80];
         spawn_end(&k->pid, 200, end, sizeof end);
@@ -70,12 +98,7 @@ static void go_down(struct link *k, const char *why)
         k->pause_ms = PAUSE_MS_MAX;
     k->failures++;
     loop_timer_set(k->again, k->pause_ms);
-    for (int i = 0; i < k->slots; i++) {
-        struct link_call *c = k->calls[i];
-        k->calls[i] = NULL;
-        if (c)
-            c->lost(c, k->fault);
-    }
+    lose_calls(k);
     k->changed(k->arg, k);
 }
 
@@ -100,9 +123,15 @@ static void take_fault(struct link *k, const char *why)
 static bool take_hello(struct link *k, const struct frame *f)
 {
     json_t *v = parse_object(f);
-    if (!v || k->state != LINK_LOADING) {
+    if (!v || (k->state != LINK_LOADING && k->state != LINK_MEASURING)) {
         json_decref(v);
         return false;
+    }
+    if (k->state == LINK_MEASURING && json_is_object(json_object_get(v, "needs"))) {
+        json_decref(k->needs);
+        k->needs = json_incref(json_object_get(v, "needs"));
+        json_decref(v);
+        return true;
     }
     if (!json_is_true(json_object_get(v, "ready"))) {
         take_fault(k, json_string_value(json_object_get(v, "error")));
@@ -186,38 +215,50 @@ static void stream_closed(void *arg, const char *why)
 
 /* ---- starting */
 
-static enum err_code greet(struct link *k, int socket, struct err *e)
+/* The model's file and, where the options name one, that of the small model which guesses for it. */
+static enum err_code open_files(const struct link *k, int fds[2], int *count, struct err *e)
 {
-    int fd = open(k->spec.model_path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(e, "%s: cannot open the model", k->spec.model_path);
+    const char *paths[2] = { k->spec.model_path, json_string_value(json_object_get(k->spec.options, "draft")) };
+    for (*count = 0; *count < 2 && paths[*count]; ++*count) {
+        fds[*count] = open(paths[*count], O_RDONLY | O_CLOEXEC);
+        if (fds[*count] < 0)
+            return err_errno(e, "%s: cannot open the model", paths[*count]);
+    }
+    return ERR_OK;
+}
+
+static enum err_code greet(struct link *k, int socket, bool measure, struct err *e)
+{
+    int fds[2] = { -1, -1 }, fd_count;
+    enum err_code c = open_files(k, fds, &fd_count, e);
     json_t *hello = json_pack("{s:s, s:s, s:{s:s, s:O*}}", "role", "front", "version", TW_VERSION, "model", "id",
                               k->spec.model_id, "options", k->spec.options);
     struct buf b = { 0 };
-    enum err_code c = k->spec.hello ? k->spec.hello(k->arg, k, k->spec.model_path, hello, e) : ERR_OK;
+    if (measure)
+        json_object_set_new(hello, "measure", json_true());
+    else if (!c && k->spec.hello)
+        c = k->spec.hello(k->arg, k, k->spec.model_path, hello, e);
     jsonx_dump(hello, &b);
     json_decref(hello);
     struct frame f = { .kind = FRAME_HELLO, .payload = buf_str(&b), .length = b.len };
     if (!c)
-        c = frame_send(socket, &f, &fd, 1, e);
+        c = frame_send(socket, &f, fds, fd_count, e);
     buf_release(&b);
-    close(fd);
+    while (fd_count > 0)
+        close(fds[--fd_count]);
     return c;
 }
 
-static void spawn(void *arg)
+static void spawn(struct link *k, enum link_state as)
 {
-    struct link *k = arg;
     static const struct stream_events events = { stream_data, stream_closed };
     struct err e = { 0 };
     int socket = -1;
     k->fault[0] = '\0';
     k->refused = false;
     k->loading = 0;
-    k->state = LINK_LOADING;
-    if (k->failures || k->restarts)
-        k->restarts++;
-    if (spawn_engine(k->spec.argv, &k->pid, &socket, &e) || greet(k, socket, &e)) {
+    k->state = as;
+    if (spawn_engine(k->spec.argv, &k->pid, &socket, &e) || greet(k, socket, as == LINK_MEASURING, &e)) {
         if (socket >= 0)
             close(socket);
         go_down(k, e.text);
@@ -227,13 +268,34 @@ static void spawn(void *arg)
     k->changed(k->arg, k);
 }
 
+/* The one timer: DOWN waits for its next start, LEAVING for its process. */
+static void due(void *arg)
+{
+    struct link *k = arg;
+    if (k->state == LINK_DOWN) {
+        k->restarts++;
+        spawn(k, LINK_LOADING);
+        return;
+    }
+    if (k->state != LINK_LEAVING)
+        return;
+    bool late = clock_mono_ns() - k->leaving_ns > LEAVE_GRACE_MS * 1000000LL;
+    if (k->pid > 0 && !spawn_ended(&k->pid, late)) {
+        loop_timer_set(k->again, LEAVE_POLL_MS);
+        return;
+    }
+    k->state = LINK_OFF;
+    k->changed(k->arg, k);
+}
+
 struct link *link_new(struct loop *l, const struct link_spec *spec, link_changed_fn changed, void *arg)
 {
     struct link *k = MEM_NEW(struct link);
-    *k = (struct link){ .loop = l, .spec = *spec, .changed = changed, .arg = arg, .pid = -1 };
+    *k = (struct link){ .loop = l, .spec = *spec, .changed = changed, .arg = arg, .pid = -1,
+                        .state = LINK_OFF };
     k->spec.model_id = mem_strdup(spec->model_id);
     k->spec.model_path = mem_strdup(spec->model_path);
-    k->again = loop_timer_new(l, spawn, k);
+    k->again = loop_timer_new(l, due, k);
     return k;
 }
 
@@ -250,6 +312,7 @@ void link_free(struct link *k)
     loop_timer_free(k->again);
     json_decref(k->facts);
     json_decref(k->stats);
+    json_decref(k->needs);
     json_decref(k->trust);
     mem_free(k->calls);
     mem_free((void *)(uintptr_t)k->spec.model_id);
@@ -259,8 +322,30 @@ void link_free(struct link *k)
 
 void link_start(struct link *k)
 {
-    ASSERT(k->state == LINK_DOWN && !k->stream);
-    spawn(k);
+    ASSERT(k->state == LINK_OFF && !k->stream);
+    k->failures = 0;
+    k->pause_ms = 0;
+    spawn(k, LINK_LOADING);
+}
+
+void link_measure(struct link *k)
+{
+    ASSERT(k->state == LINK_OFF && !k->stream);
+    json_decref(k->needs);
+    k->needs = NULL;
+    spawn(k, LINK_MEASURING);
+}
+
+void link_stop(struct link *k)
+{
+    if (k->state == LINK_OFF || k->state == LINK_LEAVING)
+        return;
+    if (!k->fault[0])
+        snprintf(k->fault, sizeof k->fault, "it was unloaded");
+    drop_stream(k);
+    wait_for_exit(k);
+    lose_calls(k);
+    k->changed(k->arg, k);
 }
 
 /* ---- calls */
@@ -287,6 +372,7 @@ bool link_call_open(struct link *k, struct link_call *c)
     c->id = ++k->serial << SLOT_BITS | (uint64_t)slot;
     c->seq_in = c->seq_out = 0;
     k->calls[slot] = c;
+    k->open++;
     return true;
 }
 
@@ -304,8 +390,10 @@ void link_call_send(struct link *k, struct link_call *c, enum frame_kind kind, u
 void link_call_close(struct link *k, struct link_call *c)
 {
     int slot = (int)(c->id & ((1u << SLOT_BITS) - 1));
-    if (slot < k->slots && k->calls[slot] == c)
-        k->calls[slot] = NULL;
+    if (slot >= k->slots || k->calls[slot] != c)
+        return;
+    k->calls[slot] = NULL;
+    k->open--;
 }
 
 /* ---- what others ask */
@@ -363,4 +451,23 @@ const json_t *link_trust(const struct link *k)
 const json_t *link_stats(const struct link *k)
 {
     return k->stats;
+}
+
+const json_t *link_needs(const struct link *k)
+{
+    return k->needs;
+}
+
+int link_calls(const struct link *k)
+{
+    return k->open;
+}
+
+const char *link_state_name(const struct link *k)
+{
+    static const char *const names[] = {
+        [LINK_DOWN] = "restarting", [LINK_LOADING] = "loading", [LINK_READY] = "ready", [LINK_OFF] = "unloaded",
+        [LINK_MEASURING] = "unloaded", [LINK_LEAVING] = "unloading",
+    };
+    return names[k->state];
 }

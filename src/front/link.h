@@ -1,7 +1,9 @@
 /* link -- one engine process and the socket to it: started, greeted, listened to, started again when it dies.
  *
- *   DOWN --spawn--> LOADING --its hello--> READY --dies--> DOWN (again after a pause that doubles up to 30 s)
- *                      `--hello that is not ready, or dies--> DOWN
+ *   OFF --link_start--> LOADING --its hello--> READY --dies--> DOWN (again after a pause that doubles up to 30 s)
+ *    |                     `--hello that is not ready, or dies--> DOWN
+ *    |--link_measure--> MEASURING --hello with what the model needs--> LEAVING
+ *   any --link_stop--> LEAVING --the process is gone--> OFF
  *
  * Owned by the front's loop thread. An exchange with the engine is a link_call inside somebody's struct. */
 #ifndef FRONT_LINK_H
@@ -10,7 +12,7 @@
 #include "net/loop.h"
 #include "wire/frame.h"
 
-enum link_state { LINK_DOWN, LINK_LOADING, LINK_READY };
+enum link_state { LINK_DOWN, LINK_LOADING, LINK_READY, LINK_OFF, LINK_MEASURING, LINK_LEAVING };
 enum { LINK_CALLS_MAX = 65536, LINK_PENDING_MAX = 256 << 20 };
 
 struct link;
@@ -26,7 +28,7 @@ typedef enum err_code (*link_hello_fn)(void *arg, struct link *k, const char *mo
 struct link_spec {
     const char *model_id;
     const char *model_path;
-    const json_t *options;     /* for hello's model.options; borrowed for the link's life */
+    const json_t *options;     /* for hello's model.options; borrowed, read at each start */
     const char *const *argv;   /* the engine program; NULL: this program's own `engine` */
     link_hello_fn hello;       /* adds to the hello of every start; NULL: nothing to add */
 };
@@ -34,7 +36,11 @@ struct link_spec {
 typedef void (*link_changed_fn)(void *arg, struct link *k); /* its state or its loading */
 struct link *link_new(struct loop *l, const struct link_spec *spec, link_changed_fn changed, void *arg);
 void link_free(struct link *k);  /* closes the socket, waits a moment for the process, then kills it */
-void link_start(struct link *k); /* the first spawn; from then on it looks after itself */
+void link_start(struct link *k);   /* from OFF: spawns; from then on it looks after itself until link_stop */
+void link_measure(struct link *k); /* from OFF: an engine that reads the file's plan and ends: see link_needs */
+/* The engine sees the end of its input, finishes what it must and exits; killed when it takes too long. Calls that are
+ * open are lost. */
+void link_stop(struct link *k);
 
 enum link_state link_state(const struct link *k);
 const char *link_model_id(const struct link *k);
@@ -46,6 +52,9 @@ int64_t link_restarts(const struct link *k);
 int64_t link_retry_s(const struct link *k);      /* what to put into Retry-After */
 const json_t *link_facts(const struct link *k);  /* hello's model object, or NULL */
 const json_t *link_stats(const struct link *k);  /* the latest stats frame, or NULL */
+const json_t *link_needs(const struct link *k);  /* what link_measure found, or NULL */
+int link_calls(const struct link *k);            /* open ones */
+const char *link_state_name(const struct link *k); /* "unloaded", "loading", "ready", "restarting", "unloading" */
 
 const json_t *link_trust(const struct link *k);  /* hello's trust object, or NULL */
 

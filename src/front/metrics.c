@@ -76,14 +76,14 @@ static void render_front(const struct front *f, struct buf *out)
     one(out, "http_sent_bytes_total", "counter", "Bytes to clients.", c->bytes_out);
     one(out, "http_draining", "gauge", "1 while shutting down.", f->draining);
     head(out, "engine_up", "gauge", "1 when the model's engine is ready.");
-    for (int i = 0; i < f->options.model_count; i++) {
-        sample(out, "engine_up", "", f->links[i], "");
-        buf_printf(out, "%d\n", link_state(f->links[i]) == LINK_READY);
+    for (int i = 0; i < models_count(f->models); i++) {
+        sample(out, "engine_up", "", models_link(f->models, i), "");
+        buf_printf(out, "%d\n", link_state(models_link(f->models, i)) == LINK_READY);
     }
     head(out, "engine_restarts_total", "counter", "Times the model's engine was started again.");
-    for (int i = 0; i < f->options.model_count; i++) {
-        sample(out, "engine_restarts_total", "", f->links[i], "");
-        buf_printf(out, "%lld\n", (long long)link_restarts(f->links[i]));
+    for (int i = 0; i < models_count(f->models); i++) {
+        sample(out, "engine_restarts_total", "", models_link(f->models, i), "");
+        buf_printf(out, "%lld\n", (long long)link_restarts(models_link(f->models, i)));
     }
 }
 
@@ -114,9 +114,36 @@ static void render_histogram(const char *name, const struct link *k, const json_
     buf_printf(out, "%.0f\n", total);
 }
 
+/* What the engine's figures mean; names that are not here have no HELP line. */
+static const char *help_of(const char *name)
+{
+    static const struct { const char *name, *help; } known[] = {
+        { "time_to_first_token_seconds", "From a request's arrival at the engine to its first token." },
+        { "inter_token_latency_seconds", "Between two tokens of an answer." },
+        { "e2e_request_latency_seconds", "From a request's arrival at the engine to its end." },
+        { "request_queue_time_seconds", "Waited for its turn." },
+        { "request_prefill_time_seconds", "From its turn to its first token." },
+        { "request_decode_time_seconds", "From its first token to its end." },
+        { "request_prompt_tokens", "Prompt tokens of a request." },
+        { "request_generation_tokens", "Tokens generated for a request." },
+        { "iteration_tokens_total", "Tokens computed in a step." },
+        { "kv_cache_usage_perc", "Share of the KV pages in use; 1 is all." },
+        { "prefix_cache_queries_total", "Prompt tokens looked for in the prefix cache." },
+        { "prefix_cache_hits_total", "Prompt tokens found in the prefix cache." },
+        { "num_requests_running", "Sequences in the step." },
+        { "num_requests_waiting", "Sequences that wait for their turn." },
+        { "prompt_tokens_total", "Prompt tokens of all requests." },
+        { "generation_tokens_total", "Tokens generated." },
+    };
+    for (size_t i = 0; i < MEM_COUNT(known); i++)
+        if (!strcmp(known[i].name, name))
+            return known[i].help;
+    return NULL;
+}
+
 static const json_t *stat(const struct front *f, int link, const char *section, const char *name)
 {
-    return json_object_get(json_object_get(link_stats(f->links[link]), section), name);
+    return json_object_get(json_object_get(link_stats(models_link(f->models, link)), section), name);
 }
 
 /* All samples of a name stand together, as the format wants: at the first engine that has the name. */
@@ -126,13 +153,13 @@ static void render_name(const struct front *f, int first, const char *section, c
     for (int i = 0; i < first; i++)
         if (stat(f, i, section, name))
             return;
-    head(out, name, type, NULL);
-    for (int i = first; i < f->options.model_count; i++) {
+    head(out, name, type, help_of(name));
+    for (int i = first; i < models_count(f->models); i++) {
         const json_t *v = stat(f, i, section, name);
         if (json_is_object(v)) {
-            render_histogram(name, f->links[i], v, out);
+            render_histogram(name, models_link(f->models, i), v, out);
         } else if (json_is_number(v)) {
-            sample(out, name, "", f->links[i], "");
+            sample(out, name, "", models_link(f->models, i), "");
             buf_printf(out, "%.15g\n", json_number_value(v));
         }
     }
@@ -144,11 +171,13 @@ void metrics_render(const struct front *f, struct buf *out)
         { "counters", "counter" }, { "gauges", "gauge" }, { "histograms", "histogram" },
     };
     render_front(f, out);
+    models_metrics(f->models, out);
     accounts_metrics(f->accounts, out);
+    telemetry_metrics(f->telemetry, out);
     for (size_t s = 0; s < MEM_COUNT(sections); s++)
-        for (int i = 0; i < f->options.model_count; i++) {
+        for (int i = 0; i < models_count(f->models); i++) {
             const char *name;
-            json_t *v, *all = json_object_get(link_stats(f->links[i]), sections[s].section);
+            json_t *v, *all = json_object_get(link_stats(models_link(f->models, i)), sections[s].section);
             json_object_foreach(all, name, v)
                 if (name_ok(name) && json_is_object(v) == (s == 2))
                     render_name(f, i, sections[s].section, sections[s].type, name, out);

@@ -34,16 +34,18 @@ void draft_begin(struct draft *d, struct trustlog *t, const char *id, struct htt
     commit_begin(&d->response, COMMIT_RESPONSE, d->salt);
 }
 
-/* The class a request asks for; false: longer than any name. */
-static bool asked_class(const struct http_head *h, char out[POLICY_NAME_MAX + 1])
+/* The class a request asks for, "" when it asks for none; what no class can be called reads as NO_CLASS. */
+static void asked_class(const struct http_head *h, char out[POLICY_NAME_MAX + 1])
 {
     const struct http_field *f = http_head_field(h, "tw-data-class");
-    out[0] = '\0';
-    if (!f || f->value.n > POLICY_NAME_MAX)
-        return !f;
-    memcpy(out, f->value.p, f->value.n);
-    out[f->value.n] = '\0';
-    return true;
+    struct span asked = { f ? f->value.p : "", f ? f->value.n : 0 };
+    receipt_class(asked, out);
+}
+
+/* The class a receipt names, from which the auditor decides again: an unknown one as it was asked for. */
+static const char *in_force(const struct policy_decision *p, const char *asked)
+{
+    return !p->data_class[0] || !strcmp(p->rule, "builtin/unknown-class") ? asked : p->data_class;
 }
 
 bool draft_decide(struct draft *d, const struct trustlog_model *m, const struct http_head *h, const char *tenant,
@@ -53,19 +55,63 @@ bool draft_decide(struct draft *d, const struct trustlog_model *m, const struct 
     *out = (struct policy_decision){ .allow = true };
     if (!d->log)
         return true;
-    bool readable = asked_class(h, data_class);
+    asked_class(h, data_class);
     snprintf(d->tenant, sizeof d->tenant, "%s", tenant ? tenant : "");
     d->r.has_model = m->is_signed;
     memcpy(d->r.model, m->note, sizeof d->r.model);
     const struct policy_request q = { .tenant = d->tenant, .model = m->is_signed ? m->name : NULL,
-                                      .data_class = !readable ? "?" : data_class[0] ? data_class : NULL,
+                                      .data_class = data_class[0] ? data_class : NULL,
                                       .is_signed = d->r.has_reqsig };
     trustlog_decide(d->log, &q, out);
     d->decided = true;
     d->r.allow = out->allow;
     snprintf(d->r.rule, sizeof d->r.rule, "%s", out->rule);
-    snprintf(d->r.data_class, sizeof d->r.data_class, "%s", out->data_class);
+    snprintf(d->r.data_class, sizeof d->r.data_class, "%s", in_force(out, data_class));
     return out->allow;
+}
+
+bool draft_may_seal(struct draft *d, const struct trustlog_model *m, const char *tenant, struct policy_decision *out)
+{
+    struct policy_decision when_signed;
+    *out = (struct policy_decision){ .allow = true };
+    d->r.has_model = m->is_signed;
+    memcpy(d->r.model, m->note, sizeof d->r.model);
+    snprintf(d->tenant, sizeof d->tenant, "%s", tenant);
+    if (!*tenant)
+        return true; /* the signature inside will name it */
+    struct policy_request q = { .tenant = tenant, .model = m->is_signed ? m->name : NULL, .is_sealed = true };
+    trustlog_decide(d->log, &q, out);
+    q.is_signed = true;
+    trustlog_decide(d->log, &q, &when_signed);
+    if (out->allow || when_signed.allow)
+        return true;
+    d->decided = true;
+    snprintf(d->r.rule, sizeof d->r.rule, "%s", out->rule);
+    snprintf(d->r.data_class, sizeof d->r.data_class, "%s", out->data_class);
+    return false;
+}
+
+static bool take_hash(const json_t *v, const char *key, uint8_t out[HASH_BYTES])
+{
+    const char *s = json_string_value(json_object_get(v, key));
+    return s && code_unhex(out, HASH_BYTES, span_of(s));
+}
+
+bool draft_from_engine(struct draft *d, const json_t *v)
+{
+    const char *rule = "", *data_class = "", *tenant = "";
+    struct err e = { 0 };
+    if (!json_is_object(v) || jsonx_get_string(v, "rule", &rule, &e) || jsonx_get_string(v, "class", &data_class, &e) ||
+        jsonx_get_string(v, "tenant", &tenant, &e) || !take_hash(v, "request", d->r.request))
+        return false;
+    d->decided = true;
+    d->r.allow = json_is_true(json_object_get(v, "allow"));
+    d->r.has_reqsig = take_hash(v, "reqsig", d->r.reqsig);
+    d->r.has_response = d->by_engine = take_hash(v, "response", d->r.response);
+    snprintf(d->r.rule, sizeof d->r.rule, "%s", rule);
+    snprintf(d->r.data_class, sizeof d->r.data_class, "%s", data_class);
+    snprintf(d->tenant, sizeof d->tenant, "%s", tenant);
+    return true;
 }
 
 void draft_deny(struct draft *d, const char *rule)
@@ -116,7 +162,8 @@ void draft_file(struct draft *d, const char *finish, trustlog_done done, void *a
     if (!d->decided)
         draft_deny(d, "gate/request");
     d->r.has_response |= d->r.allow; /* an answer that was cut before its first byte commits to nothing, but says so */
-    commit_end(&d->response, d->r.response);
+    if (!d->by_engine)
+        commit_end(&d->response, d->r.response);
     snprintf(d->r.finish, sizeof d->r.finish, "%s", finish);
     d->r.ended = clock_wall_s();
     if (d->r.ended < d->r.started)
@@ -130,10 +177,8 @@ void draft_headers(const struct draft *d, struct span note, struct buf *lines)
     if (!d->log)
         return;
     http_field_write(lines, "TW-Receipt-Id", d->r.id);
-    if (!d->r.sealed) {
-        code_base64(&b, d->salt, sizeof d->salt);
-        http_field_write(lines, "TW-Receipt-Salt", buf_str(&b));
-    }
+    code_base64(&b, d->salt, sizeof d->salt);
+    http_field_write(lines, "TW-Receipt-Salt", buf_str(&b));
     buf_clear(&b);
     if (note.len) {
         code_base64(&b, note.data, note.len);

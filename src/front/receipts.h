@@ -16,10 +16,10 @@ struct draft {
     struct trustlog *log;
     struct receipt r;
     char tenant[RECEIPT_NAME_MAX + 1];
-    uint8_t salt[COMMIT_SALT_BYTES]; /* of a request that came open; goes to the client with the reply */
+    uint8_t salt[COMMIT_SALT_BYTES]; /* goes to the client; of a sealed request it counts until that is opened */
     struct commit request, response;
-    bool decided;
-    int64_t filed;                   /* draft_file was called */
+    bool decided, by_engine;         /* by_engine: the commitments are the engine's, under the seal's own salts */
+    bool filed;                      /* draft_file was called */
 };
 
 struct front;
@@ -29,6 +29,10 @@ void draft_begin(struct draft *d, struct trustlog *t, const char *id, struct htt
 /* The policy's decision about an open request. false: it was denied, and *out says why. */
 bool draft_decide(struct draft *d, const struct trustlog_model *m, const struct http_head *h, const char *tenant,
                   struct policy_decision *out);
+/* A sealed request may reach its engine: no policy that the engine will ask could still be denied it here. */
+bool draft_may_seal(struct draft *d, const struct trustlog_model *m, const char *tenant, struct policy_decision *out);
+/* What the engine found in a sealed request: decision, commitments. false: malformed. */
+bool draft_from_engine(struct draft *d, const json_t *v);
 /* A refusal before the policy was asked: "gate/key", "limit/rate" ... */
 void draft_deny(struct draft *d, const char *rule);
 void draft_response(struct draft *d, const void *data, size_t n);

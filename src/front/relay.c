@@ -1,6 +1,6 @@
 /* relay -- one request carried to an engine, and its reply carried back as it comes, and billed.
  *
- *   answer_relay --request frames--> WAITING --head--> STREAMING --end--> over
+ *   answer_relay --its model is ready, request frames--> WAITING --head--> STREAMING --end--> over
  *                                       `--error, engine lost--> error reply      `--error, lost--> error event, closed
  *   The client hangs up in any state: relay_gone sends cancel at once.
  *
@@ -33,8 +33,14 @@ enum {
     HELD_MAX = 256 * 1024,
 };
 
+struct receipt_ask {
+    struct relay *r; /* NULL: it ended while the keeper signed */
+};
+
 struct relay {
     struct link_call call;
+    struct model_wait wait;   /* until its model is loaded */
+    struct envelope env;
     struct front *front;
     struct link *link;
     struct http_exchange *x;
@@ -51,12 +57,17 @@ struct relay {
     int used;                 /* data frames since credit was last given */
     int status;
     int64_t started_ns;
+    struct recent_line *line; /* where people can see it; may be NULL */
+    struct claim claim;
     struct bill bill;
     struct buf lines;         /* header lines of the rate limits */
     bool ending;              /* the engine is done; the reply ends when bill and receipt are on disk */
     struct draft draft;       /* of its receipt */
     struct buf tail, usage;   /* of a stream: the event that ends it; what it took, for who asked */
     const char *finish;       /* for the receipt */
+    struct trace trace;
+    bool sealed;              /* only the engine can read it */
+    struct receipt_ask *ask;  /* its receipt is being made */
 };
 
 struct piece {
@@ -66,7 +77,14 @@ struct piece {
 static void relay_free(struct relay *r)
 {
     struct front *f = r->front;
-    link_call_close(r->link, &r->call);
+    if (r->ask)
+        r->ask->r = NULL;
+    models_forget(f->models, &r->wait);
+    if (r->call.id) {
+        link_call_close(r->link, &r->call);
+        models_released(f->models, r->link);
+    }
+    recent_close(r->line, r->status ? r->status : r->x ? 200 : 499);
     account_abandon(f->accounts, &r->bill); /* unless it was settled */
     if (r->repeat >= 0)
         repeat_end(f->repeats, r->repeat, !r->bill.settled ? REPEAT_NOT_BOOKED :
@@ -86,6 +104,7 @@ static void relay_free(struct relay *r)
     f->relay_count--;
     double seconds = (double)(clock_mono_ns() - r->started_ns) / 1e9;
     metrics_seconds(f, seconds);
+    trace_send(f->telemetry, &r->trace, r->route->path);
     mem_free(r);
 }
 
@@ -153,7 +172,7 @@ static void receipt_kept(void *arg, const struct trustlog_answer *a)
 
 static void conclude(struct relay *r)
 {
-    if (r->draft.log)
+    if (r->draft.log && !r->draft.filed)
         draft_file(&r->draft, r->finish, receipt_kept, r);
     else
         part(r, SPAN(""));
@@ -178,12 +197,14 @@ static void take_end(struct relay *r, const struct frame *f)
     json_t *end = jsonx_parse(f->payload, f->length, NULL);
     if (r->held && r->reply.status >= 500) /* an error instead of the answer: nothing of that was sent */
         json_object_set_new(json_object_get(end, "usage"), "completion_tokens", json_integer(0));
+    recent_figures(r->line, end);
     draft_usage(&r->draft, json_object_get(end, "usage"));
+    trace_end_frame(&r->trace, end);
     const char *finish = json_string_value(json_object_get(end, "finish"));
     r->finish = finish && !strcmp(finish, "length") ? "length" : finish && !strcmp(finish, "failed") ? "error" : "stop";
     bool billed = account_settle(r->front->accounts, &r->bill, end, "stop", booked, r);
     json_decref(end);
-    r->ending = billed || r->draft.log;
+    r->ending = billed || (r->draft.log && !r->draft.filed);
     if (!billed)
         conclude(r);
 }
@@ -193,6 +214,10 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
     struct http_exchange *x = r->x;
     struct front *f = r->front;
     http_exchange_set_user(x, NULL);
+    recent_close(r->line, e->status);
+    r->line = NULL;
+    r->trace.status = r->begun ? r->status : e->status;
+    snprintf(r->trace.error, sizeof r->trace.error, "%s", e->code ? e->code : e->type ? e->type : "error");
     if (!r->begun) {
         char retry[40] = "";
         if (retry_s > 0)
@@ -203,7 +228,7 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
         struct draft draft = r->draft;
         relay_free(r);
         if (draft.log)
-            receipts_refuse(f, x, &draft, e, buf_str(&lines));
+            receipts_refuse(f, x, draft.filed ? NULL : &draft, e, buf_str(&lines));
         else
             front_reply_error(f, x, e, buf_str(&lines));
         buf_release(&lines);
@@ -220,7 +245,7 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
         http_reply_data(x, b.data, b.len);
         buf_release(&b);
     }
-    if (events && r->draft.log) { /* the stream ends with the receipt of its failure */
+    if (events && r->draft.log && !r->draft.filed) { /* the stream ends with the receipt of its failure */
         link_call_close(r->link, &r->call);
         http_exchange_set_user(x, r);
         r->ending = true;
@@ -260,7 +285,8 @@ static bool is_ours(const char *name)
 /* Replies whose parts are made to be read as they come. */
 static bool is_stream(const char *type)
 {
-    return type && (!strncmp(type, "text/event-stream", 17) || !strncmp(type, "application/x-ndjson", 20));
+    return type && (!strncmp(type, "text/event-stream", 17) || !strcmp(type, "message/ohttp-chunked-res") ||
+                    !strncmp(type, "application/x-ndjson", 20));
 }
 
 static bool take_head(struct relay *r, const struct frame *f)
@@ -286,7 +312,7 @@ static bool take_head(struct relay *r, const struct frame *f)
     buf_append(&r->lines, lines.data, lines.len);
     buf_release(&lines);
     buf_puts(&r->type, type ? type : "application/json");
-    r->reply.status = r->status = (int)status;
+    r->reply.status = r->status = r->trace.status = (int)status;
     r->held = true;
     if (is_stream(type)) {
         draft_headers(&r->draft, SPAN(""), &r->lines);
@@ -404,6 +430,9 @@ static void take_usage(struct relay *r, const struct frame *f)
     struct ledger_answer answer;
     json_t *usage = jsonx_parse(f->payload, f->length, NULL);
     draft_usage(&r->draft, usage);
+    if (r->sealed) /* should the client leave early, its receipt says what the engine decided */
+        draft_from_engine(&r->draft, json_object_get(usage, "receipt"));
+    recent_figures(r->line, usage);
     bool fits = account_usage(r->front->accounts, &r->bill, usage, &answer);
     json_decref(usage);
     if (fits)
@@ -411,6 +440,39 @@ static void take_usage(struct relay *r, const struct frame *f)
     link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
     account_abandon(r->front->accounts, &r->bill);
     refuse_account(r, &answer);
+}
+
+/* A sealed exchange's receipt goes back to its engine, which alone can put it into the answer. */
+static void receipt_for_engine(void *arg, const struct trustlog_answer *a)
+{
+    struct receipt_ask *q = arg;
+    struct relay *r = q->r;
+    mem_free(q);
+    if (!r)
+        return;
+    r->ask = NULL;
+    if (!a->code) {
+        link_call_send(r->link, &r->call, FRAME_RECEIPT, 0, a->text.data, a->text.len);
+        return;
+    }
+    link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
+    fail(r, &(struct error){ .status = 503, .message = "the receipt of this request could not be kept" }, 1);
+}
+
+static bool take_receipt(struct relay *r, const struct frame *f)
+{
+    json_t *v = jsonx_parse(f->payload, f->length, NULL);
+    bool ok = r->sealed && !r->draft.filed && draft_from_engine(&r->draft, json_object_get(v, "receipt"));
+    const char *finish = json_string_value(json_object_get(v, "finish"));
+    if (ok) {
+        draft_usage(&r->draft, json_object_get(v, "usage"));
+        r->ask = MEM_NEW(struct receipt_ask);
+        r->ask->r = r;
+        draft_file(&r->draft, !r->draft.r.allow ? "denied" : finish && finish[0] ? finish : "stop", receipt_for_engine,
+                   r->ask);
+    }
+    json_decref(v);
+    return ok;
 }
 
 static void call_frame(struct link_call *c, const struct frame *f)
@@ -422,6 +484,7 @@ static void call_frame(struct link_call *c, const struct frame *f)
     case FRAME_DATA: ok = take_data(r, f); break;
     case FRAME_USAGE: take_usage(r, f); return;
     case FRAME_ERROR: take_error(r, f); return;
+    case FRAME_RECEIPT: ok = take_receipt(r, f); break;
     case FRAME_END:
         if (r->begun || r->held) {
             take_end(r, f);
@@ -462,7 +525,23 @@ static void make_response_id(const char *prefix, char *out, size_t size)
     out[n] = '\0';
 }
 
-static void send_request(struct relay *r, const struct claim *claim, int64_t allowance)
+/* What is left of its time, at least a millisecond: the engine says when it is over; 0: it has no deadline. */
+static int64_t left_ms(const struct relay *r)
+{
+    int64_t left = r->claim.deadline_ms - (clock_mono_ns() - r->started_ns) / 1000000;
+    return !r->claim.deadline_ms ? 0 : left > 0 ? left : 1;
+}
+
+/* How a request is sealed, by its content type; NULL: it is not. */
+static const char *sealed_how(const struct http_head *h)
+{
+    const struct http_field *type = http_head_field(h, "content-type");
+    if (type && http_slice_is(type->value, "message/ohttp-chunked-req"))
+        return "chunked";
+    return type && http_slice_is(type->value, "message/ohttp-req") ? "whole" : NULL;
+}
+
+static void send_request(struct relay *r, int64_t allowance)
 {
     const struct http_head *h = http_request_head(r->x);
     struct http_slice body = http_request_body(r->x);
@@ -470,8 +549,10 @@ static void send_request(struct relay *r, const struct claim *claim, int64_t all
     json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I, s:I}", "method", h->method.p, h->method.n, "path",
                              h->path.p, h->path.n, "tenant", tenant, "created",
                              (json_int_t)(r->draft.log ? r->draft.r.started : clock_wall_s()), "response_id",
-                             r->response_id, "deadline_ms", (json_int_t)claim->deadline_ms, "priority",
-                             (json_int_t)claim->priority, "weight", (json_int_t)claim->weight);
+                             r->response_id, "deadline_ms", (json_int_t)left_ms(r), "priority",
+                             (json_int_t)r->claim.priority, "weight", (json_int_t)r->claim.weight);
+    if (r->sealed)
+        json_object_set_new(head, "sealed", json_string(sealed_how(h)));
     if (allowance >= 0)
         json_object_set_new(head, "allowance", json_integer(allowance));
     struct buf b = { 0 };
@@ -515,6 +596,7 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     struct accounts *a = r->front->accounts;
     const struct ledger_key *key = accounts_key(a, keys_shown(http_request_head(r->x)));
     char id[REPEAT_ID_SIZE];
+    recent_tenant(r->line, front_tenant(r->front, http_request_head(r->x)));
     if (!name_request(r, key, id))
         return false;
     struct account_ask ask = { .key = key, .model = link_model_id(r->link), .request_id = id,
@@ -530,6 +612,97 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     return true;
 }
 
+/* The engine takes calls: the request goes to it. */
+static void model_ready(void *arg)
+{
+    struct relay *r = arg;
+    r->trace.ready_mono_ns = clock_mono_ns();
+    if (!link_call_open(r->link, &r->call)) {
+        struct error busy = { .status = 503, .code = "engine_unavailable",
+                              .message = "the engine cannot take this request now; try again in a moment" };
+        fail(r, &busy, link_retry_s(r->link));
+        return;
+    }
+    struct ledger_answer answer;
+    struct policy_decision why;
+    const struct trustlog_model *model = introduce_model(r->front, r->link);
+    struct http_exchange *x = r->x;
+    struct front *f = r->front;
+    r->draft.r.has_numerics = introduce_numerics(f, r->link, r->draft.r.numerics);
+    if (r->sealed ? !draft_may_seal(&r->draft, model, front_tenant(r->front, http_request_head(r->x)), &why)
+                  : !draft_decide(&r->draft, model, http_request_head(x), front_tenant(r->front, http_request_head(r->x)), &why)) {
+        struct draft draft = r->draft;
+        http_exchange_set_user(x, NULL);
+        relay_free(r);
+        receipts_problem(f, x, &draft, &why);
+        return;
+    }
+    if (admit(r, &r->env, &answer)) {
+        send_request(r, answer.allowance_tokens);
+        http_request_forget_body(r->x);
+    }
+}
+
+static void model_refused(void *arg, const struct error *e, int64_t retry_s)
+{
+    fail(arg, e, retry_s);
+}
+
+static struct relay *begin(struct front *f, struct http_exchange *x, const struct route *route, struct link *link)
+{
+    struct relay *r = MEM_NEW(struct relay);
+    *r = (struct relay){ .call = { .frame = call_frame, .lost = call_lost, .arg = r }, .front = f, .link = link, .x = x,
+                         .route = route, .next = f->relays, .started_ns = clock_mono_ns(),
+                         .wait = { .ready = model_ready, .refused = model_refused, .arg = r } };
+    if (r->next)
+        r->next->prev = r;
+    f->relays = r;
+    f->relay_count++;
+    r->bill.ticket = r->repeat = -1;
+    make_response_id(route->id_prefix, r->response_id, sizeof r->response_id);
+    r->line = recent_open(f->recents, r->response_id, route->path, link_model_id(link));
+    draft_begin(&r->draft, f->trust, r->response_id, http_request_body(x));
+    r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
+    http_exchange_set_user(x, r);
+    return r;
+}
+
+static void refuse_unknown(struct front *f, struct http_exchange *x, const char *name)
+{
+    struct buf sentence = { 0 };
+    buf_printf(&sentence, "The model '%s' does not exist here; there are: ", name);
+    models_names(f->models, &sentence);
+    front_reply_error(f, x, &(struct error){ .status = 404, .message = buf_str(&sentence),
+                                             .type = "invalid_request_error", .param = "model",
+                                             .code = "model_not_found" }, NULL);
+    buf_release(&sentence);
+}
+
+static void begin_trace(struct relay *r)
+{
+    trace_begin(r->front->telemetry, &r->trace, http_request_head(r->x));
+    snprintf(r->trace.model, sizeof r->trace.model, "%.127s", link_model_id(r->link));
+    snprintf(r->trace.response_id, sizeof r->trace.response_id, "%s", r->response_id);
+    r->trace.max_tokens = r->env.max_tokens;
+    r->trace.stream = r->env.stream;
+}
+
+/* What it claims of the scheduler; then it waits for its model. */
+static void want(struct relay *r)
+{
+    const struct http_head *h = http_request_head(r->x);
+    struct error refusal;
+    struct err why;
+    if (!claim_read(h, &r->env, accounts_key(r->front->accounts, keys_shown(h)), &r->claim, &refusal, &why))
+        fail(r, &refusal, 0);
+    else {
+        recent_tenant(r->line, front_tenant(r->front, h));
+        recent_claim(r->line, r->claim.priority, r->claim.deadline_ms);
+        if (models_want(r->front->models, r->link, &r->wait))
+            model_ready(r);
+    }
+}
+
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *route)
 {
     struct http_slice body = http_request_body(x);
@@ -542,54 +715,40 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
     }
     struct link *link = front_find_model(f, env.model);
     if (!link) {
-        char sentence[ENVELOPE_MODEL_MAX + 80];
-        snprintf(sentence, sizeof sentence, "The model '%s' does not exist here; GET /v1/models lists those that do.",
-                 env.model);
-        front_reply_error(f, x, &(struct error){ .status = 404, .message = sentence, .type = "invalid_request_error",
-                                                 .param = "model", .code = "model_not_found" }, NULL);
+        refuse_unknown(f, x, env.model);
         return;
     }
-    struct relay *r = MEM_NEW(struct relay);
-    *r = (struct relay){ .call = { .frame = call_frame, .lost = call_lost, .arg = r }, .front = f, .link = link, .x = x,
-                         .route = route, .next = f->relays, .started_ns = clock_mono_ns() };
-    if (r->next)
-        r->next->prev = r;
-    f->relays = r;
-    f->relay_count++;
-    r->bill.ticket = r->repeat = -1;
-    make_response_id(route->id_prefix, r->response_id, sizeof r->response_id);
-    draft_begin(&r->draft, f->trust, r->response_id, body);
-    r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
-    http_exchange_set_user(x, r);
-    if (!link_call_open(link, &r->call)) {
-        bool loading = link_state(link) == LINK_LOADING;
-        struct error busy = { .status = 503, .code = loading ? "model_loading" : "engine_unavailable",
-                              .message = loading ? "the model is still loading; try again in a moment"
-                                                 : "the engine cannot take this request now; try again in a moment" };
-        fail(r, &busy, link_retry_s(link));
+    struct relay *r = begin(f, x, route, link);
+    r->env = env;
+    begin_trace(r);
+    want(r);
+}
+
+/* The key id, the first byte, names the engine; TW-Max-Tokens outside bounds what it may take. */
+void answer_sealed(struct front *f, struct http_exchange *x, const struct route *route)
+{
+    struct http_slice body = http_request_body(x);
+    const struct http_field *most = http_head_field(http_request_head(x), "tw-max-tokens");
+    struct envelope env = { .model = "", .choices = 1 };
+    struct link *link = body.n ? introduce_link(f, (uint8_t)body.p[0]) : NULL;
+    uint64_t tokens = 0;
+    if (most && (!code_uint((struct span){ most->value.p, most->value.n }, &tokens) || tokens > INT32_MAX)) {
+        front_reply_error(f, x, &(struct error){ .status = 400, .message = "TW-Max-Tokens is a number" }, NULL);
         return;
     }
-    struct ledger_answer answer;
-    struct policy_decision why;
-    struct claim claim;
-    struct error refusal;
-    const struct ledger_key *key = accounts_key(f->accounts, keys_shown(http_request_head(x)));
-    if (!claim_read(http_request_head(x), &env, key, &claim, &refusal, &e)) {
-        fail(r, &refusal, 0);
+    /* The key died with its engine, or never was: the client asks for the offer and seals again. */
+    if (!link || link_state(link) != LINK_READY) {
+        front_reply_error(f, x, &(struct error){ .status = 503, .code = "sealed_key_gone",
+                          .message = "no engine here has the key this was sealed to; ask /v1/evidence again" },
+                          "Retry-After: 1\r\n");
         return;
     }
-    r->draft.r.has_numerics = introduce_numerics(f, link, r->draft.r.numerics);
-    if (!draft_decide(&r->draft, introduce_model(f, link), http_request_head(x), front_tenant(r->front, http_request_head(r->x)), &why)) {
-        struct draft draft = r->draft;
-        http_exchange_set_user(x, NULL);
-        relay_free(r);
-        receipts_problem(f, x, &draft, &why);
-        return;
-    }
-    if (admit(r, &env, &answer)) {
-        send_request(r, &claim, answer.allowance_tokens);
-        http_request_forget_body(x);
-    }
+    env.max_tokens = (int64_t)tokens;
+    struct relay *r = begin(f, x, route, link);
+    r->sealed = r->draft.r.sealed = true;
+    r->env = env;
+    begin_trace(r);
+    want(r);
 }
 
 void relay_gone(struct http_exchange *x, void *front)
@@ -603,9 +762,11 @@ void relay_gone(struct http_exchange *x, void *front)
     if (r->ending) /* all was sent but the last byte: billed as it is, freed by booked() */
         return;
     take_back_unsent(r, http_reply_pending(x));
-    if (link_state(r->link) == LINK_READY)
+    if (r->call.id && link_state(r->link) == LINK_READY)
         link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
     f->metrics.cancelled++;
+    r->trace.status = 499;
+    snprintf(r->trace.error, sizeof r->trace.error, "client_left");
     front_note(f, x, 499);
     account_settle(f->accounts, &r->bill, NULL, "cancelled", NULL, NULL);
     draft_file(&r->draft, "aborted", NULL, NULL);
@@ -626,7 +787,7 @@ void relay_cut_all(struct front *f, const char *why)
         next = r->next;
         if (r->ending)
             continue;
-        if (link_state(r->link) == LINK_READY)
+        if (r->call.id && link_state(r->link) == LINK_READY)
             link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
         fail(r, &e, 1);
     }

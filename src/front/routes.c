@@ -19,7 +19,10 @@ static const struct route routes[] = {
     { "/icon.svg", M_GET, answer_console, NULL, DIALECT_OPENAI, true },
     { "/metrics", M_GET, answer_metrics, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/stats", M_GET, answer_stats, NULL, DIALECT_OPENAI, false },
+    { "/tokenworks/requests", M_GET, answer_requests, NULL, DIALECT_OPENAI, false },
+    { "/tokenworks/tco", M_POST, answer_tco, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/admin/*", M_GET | M_POST, answer_admin, NULL, DIALECT_OPENAI, false },
+    { "/tokenworks/models/*", M_POST, answer_load, NULL, DIALECT_OPENAI, false },
     { "/v1/models", M_GET, answer_models, NULL, DIALECT_OPENAI, false },
     { "/v1/models/*", M_GET, answer_model, NULL, DIALECT_OPENAI, false },
     { "/v1/files", M_GET | M_POST, answer_files, NULL, DIALECT_OPENAI, false },
@@ -29,11 +32,15 @@ static const struct route routes[] = {
     { "/v1/chat/completions", M_POST, answer_relay, "chatcmpl-", DIALECT_OPENAI, false },
     { "/v1/completions", M_POST, answer_relay, "cmpl-", DIALECT_OPENAI, false },
     { "/v1/embeddings", M_POST, answer_relay, "embd-", DIALECT_OPENAI, false },
+    { "/v1/rerank", M_POST, answer_relay, "rerank-", DIALECT_OPENAI, false },
+    { "/v2/rerank", M_POST, answer_relay, "rerank-", DIALECT_OPENAI, false },
+    { "/rerank", M_POST, answer_relay, "rerank-", DIALECT_OPENAI, false },
     { "/v1/responses", M_POST, answer_relay, "resp_", DIALECT_OPENAI, false },
     { "/v1/messages", M_POST, answer_relay, "msg_", DIALECT_ANTHROPIC, false },
     { "/v1/messages/count_tokens", M_POST, answer_relay, "msg_", DIALECT_ANTHROPIC, false },
     { "/api/chat", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
     { "/api/generate", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
+    { "/v1/sealed", M_POST, answer_sealed, "sealed-", DIALECT_OPENAI, false },
     { "/v1/evidence", M_GET, answer_evidence, NULL, DIALECT_OPENAI, true },
     { "/v1/receipts/*", M_GET, answer_receipt, NULL, DIALECT_OPENAI, false },
     { "/log/*", M_GET, answer_log, NULL, DIALECT_OPENAI, true },
@@ -70,12 +77,7 @@ const char *front_tenant(const struct front *f, const struct http_head *h)
 
 struct link *front_find_model(struct front *f, const char *name)
 {
-    if (!*name || !strcmp(name, "default"))
-        return f->links[0];
-    for (int i = 0; i < f->options.model_count; i++)
-        if (!strcmp(name, link_model_id(f->links[i])))
-            return f->links[i];
-    return NULL;
+    return models_find(f->models, name);
 }
 
 /* ---- replies */
@@ -196,6 +198,18 @@ static bool is_json(const struct http_head *h)
            (type->value.n == n || strchr("; \t", type->value.p[n]));
 }
 
+/* What the body is, as the route wants it. */
+static bool content_ok(const struct route *r, const struct http_head *h)
+{
+    const struct http_field *type = http_head_field(h, "content-type");
+    if (r->answer == answer_files) /* uploads are forms */
+        return true;
+    if (r->answer != answer_sealed)
+        return is_json(h);
+    return type && (http_slice_is(type->value, "message/ohttp-req") ||
+                    http_slice_is(type->value, "message/ohttp-chunked-req"));
+}
+
 static void preflight(struct front *f, struct http_exchange *x)
 {
     static const char lines[] = "Access-Control-Allow-Methods: GET, POST\r\nAccess-Control-Max-Age: 600\r\n"
@@ -244,11 +258,13 @@ void routes_head(struct http_exchange *x, void *front)
     else if (!(method & r->methods))
         refuse(f, x, 405, "this route does not take that method", NULL,
                r->methods == M_GET ? "Allow: GET, HEAD\r\n" : "Allow: POST\r\n");
-    else if (f->draining && r->answer == answer_relay)
+    else if (f->draining && (r->answer == answer_relay || r->answer == answer_sealed))
         refuse(f, x, 503, "the server is shutting down; try another or again later", "shutting_down",
                "Retry-After: 5\r\n");
-    else if (method == M_POST && r->answer != answer_files && !is_json(h)) /* uploads are forms */
-        refuse(f, x, 415, "the body must be application/json, and Content-Type must say so", NULL, NULL);
+    else if (method == M_POST && !content_ok(r, h))
+        refuse(f, x, 415, r->answer == answer_sealed
+                              ? "a sealed request is message/ohttp-chunked-req, and Content-Type must say so"
+                              : "the body must be application/json, and Content-Type must say so", NULL, NULL);
 }
 
 void routes_request(struct http_exchange *x, void *front)

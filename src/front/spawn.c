@@ -84,3 +84,13 @@ void spawn_end(int *pid, int grace_ms, char *how, size_t how_size)
     else
         snprintf(how, how_size, "exit status %d", WEXITSTATUS(status));
 }
+
+bool spawn_ended(int *pid, bool now)
+{
+    if (now)
+        kill(*pid, SIGKILL);
+    if (waitpid(*pid, NULL, WNOHANG) == 0)
+        return false;
+    *pid = -1;
+    return true;
+}

@@ -3,6 +3,7 @@
 #define FRONT_SPAWN_H
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { SPAWN_SOCKET_FD = 3 };
@@ -14,4 +15,7 @@ enum err_code spawn_engine(const char *const *argv, int *pid, int *socket, struc
 /* Waits up to grace_ms for the process to end by itself, then kills it; *pid becomes -1. how (may be NULL) gets
  * "exit status 1", "killed by signal 11 (Segmentation fault)" ... */
 void spawn_end(int *pid, int grace_ms, char *how, size_t how_size);
+
+/* Whether the process has ended; kill it first when `now`. *pid becomes -1 then. Never waits. */
+bool spawn_ended(int *pid, bool now);
 #endif

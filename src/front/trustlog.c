@@ -108,6 +108,8 @@ static enum err_code start(struct trustlog *t, const struct trustlog_options *o,
     if (!c)
         c = served_release(&t->site, t->log, t->chain, now, t->release, e);
     if (!c)
+        c = enrolled_read(&t->site, t->chain, &t->clients, e);
+    if (!c)
         c = find_place(t, o, e);
     if (!c)
         c = evidence_open(t->site.pub, t->boot, t->log, &t->evidence, e);
@@ -155,6 +157,7 @@ void trustlog_close(struct trustlog *t)
     if (t->keeper_pid > 0)
         spawn_end(&t->keeper_pid, GRACE_MS, NULL, 0);
     served_policy_release(&t->policy);
+    enrolled_release(&t->clients);
     if (t->chain)
         chain_release(t->chain);
     mem_free(t->chain);
@@ -179,6 +182,19 @@ const char *trustlog_boot(const struct trustlog *t)
 const char *trustlog_public(const struct trustlog *t)
 {
     return t->site.pub;
+}
+
+const char *trustlog_policy_note(const struct trustlog *t)
+{
+    return t->policy.hash;
+}
+
+json_t *trustlog_clients(const struct trustlog *t)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < t->clients.count; i++)
+        json_array_append_new(list, json_pack("[s, s]", t->clients.of[i].tenant, t->clients.of[i].vkey));
+    return list;
 }
 
 const uint8_t *trustlog_build(const struct trustlog *t)

@@ -9,6 +9,7 @@
  * Everything here is called on the loop's thread, and so are the answers. */
 #ifndef FRONT_TRUSTLOG_H
 #define FRONT_TRUSTLOG_H
+#include "base/json.h"
 #include "net/loop.h"
 #include "trust/policy.h"
 #include "trust/receipt.h"
@@ -37,6 +38,8 @@ const char *trustlog_public(const struct trustlog *t); /* the folder anybody may
 const uint8_t *trustlog_build(const struct trustlog *t); /* SHA-256 of this program */
 /* What the policy says; without one everything is allowed by "builtin/no-policy". */
 void trustlog_decide(const struct trustlog *t, const struct policy_request *q, struct policy_decision *out);
+const char *trustlog_policy_note(const struct trustlog *t);       /* its note's hash; "-" none */
+json_t *trustlog_clients(const struct trustlog *t); /* enrolled, not revoked: [["tenant", "vkey"], ...]; new */
 struct span trustlog_policy_text(const struct trustlog *t); /* empty: none */
 
 /* The model note that lists the file; ERR_NOT_FOUND: none, and receipts name no model. */

@@ -6,6 +6,7 @@
 #include "front/trustlog.h"
 #include "keeper/client.h"
 #include "trust/boot.h"
+#include "trust/enrolled.h"
 #include "trust/evidence.h"
 #include "trust/numerics.h"
 #include "trust/offer.h"
@@ -13,7 +14,7 @@
 
 #include <pthread.h>
 
-enum task_kind { TASK_RECEIPT, TASK_GET, TASK_PROOF, TASK_OFFER, TASK_NODE, TASK_COSIGNED };
+enum task_kind { TASK_RECEIPT, TASK_GET, TASK_PROOF, TASK_OFFER, TASK_NODE, TASK_COSIGNED, TASK_FAULT };
 
 struct task {
     struct task *next;        /* in the list of those done */
@@ -26,7 +27,7 @@ struct task {
     uint64_t since, epoch;
     struct trustlog_model model;
     struct buf out;           /* the answer; of TASK_NODE the key configuration, of TASK_COSIGNED the note */
-    enum err_code code;
+    enum err_code code, malformed;
     struct err error;
 };
 
@@ -44,6 +45,7 @@ struct trustlog {
     struct site site;
     struct chain *chain;
     struct served_policy policy;       /* fixed once open: read by both threads */
+    struct enrolled clients;
     char release[HASH_TEXT_MAX];
     uint8_t build[HASH_BYTES];
     char boot[33], previous[RECEIPT_NAME_MAX + 1];
@@ -63,12 +65,14 @@ struct trustlog {
     struct err fault;
     pthread_t thread;
     bool running;
+    struct cosigner *cosigner;         /* NULL: no witness */
     struct queue *in;
     pthread_mutex_t owner;             /* held by the thread while it works; the loop takes it to find a model */
     pthread_mutex_t lock;              /* guards the list of tasks done */
     struct task *first_done, *last_done;
 };
 
+void trustlog_rolled_back(struct trustlog *t, const struct err *why); /* any thread: somebody saw more than we have */
 enum err_code trustlog_thread_start(struct trustlog *t, struct err *e);
 void trustlog_thread_stop(struct trustlog *t); /* works off what waits, files the close note, tells who waits */
 void trustlog_push(struct trustlog *t, struct task *k);

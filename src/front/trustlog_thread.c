@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "front/cosign.h"
 #include "front/trustlog_impl.h"
 
 #include <stdio.h>
@@ -56,7 +57,12 @@ static enum err_code make_receipt(struct trustlog *t, struct task *k, struct err
     r->has_policy = code_unhash_text(r->policy, span_of(t->policy.hash));
     snprintf(r->site, sizeof r->site, "%s", t->place);
     memcpy(r->jurisdiction, t->jurisdiction, sizeof r->jurisdiction);
-    c = keeper_client_receipt(&t->keeper, r, &k->out, e);
+    struct buf text = { 0 };
+    snprintf(r->boot, sizeof r->boot, "%s", t->boot);
+    k->malformed = c = receipt_text(r, &text, e); /* one that cannot be written is no failure of the site */
+    buf_release(&text);
+    if (!c)
+        c = keeper_client_receipt(&t->keeper, r, &k->out, e);
     return c ? c : evidence_add(t->evidence, r->id, as_span(&k->out), e);
 }
 
@@ -108,9 +114,9 @@ static enum err_code note_engine(struct trustlog *t, struct task *k, struct err 
 static enum err_code make_offer(struct trustlog *t, struct task *k, struct err *e)
 {
     struct offer o = { 0 };
-    const char *const hashes[OFFER_PARTS] = { t->nodes[k->slot], t->release, t->policy.hash, t->models[k->slot] };
-    if (!t->nodes[k->slot][0])
+    if (k->slot < 0 || !t->nodes[k->slot][0])
         return err_set(e, ERR_BUSY, "the model is still loading");
+    const char *const hashes[OFFER_PARTS] = { t->nodes[k->slot], t->release, t->policy.hash, t->models[k->slot] };
     enum err_code c = offer_build(&t->site, t->log, hashes, k->since, &o, e);
     if (!c)
         offer_write(&o, &k->out);
@@ -154,8 +160,9 @@ static void work(struct trustlog *t, struct task *k)
     case TASK_PROOF: k->code = get_receipt(t, k, e); break;
     case TASK_OFFER: k->code = make_offer(t, k, e); break;
     case TASK_COSIGNED: k->code = tlog_cosigned(t->log, as_span(&k->out), e); break;
+    case TASK_FAULT: break_down(t, e); break;
     }
-    if (k->code && (k->kind == TASK_RECEIPT || k->kind == TASK_NODE))
+    if (k->code && !k->malformed && (k->kind == TASK_RECEIPT || k->kind == TASK_NODE))
         break_down(t, e);
 }
 
@@ -250,6 +257,7 @@ enum err_code trustlog_thread_start(struct trustlog *t, struct err *e)
     if (pthread_create(&t->thread, NULL, thread_main, t))
         return err_set(e, ERR_LIMIT, "no thread for the evidence");
     t->running = true;
+    t->cosigner = cosigner_start(t, &t->site);
     return ERR_OK;
 }
 
@@ -263,17 +271,23 @@ static void file_close_note(struct trustlog *t)
         c = site_file_note(&t->site, t->log, STATEMENT_CLOSE, as_span(&note), &index, &e);
     if (c && !t->broken)
         log_line(LOG_ERROR, "front", "the boot ends without a close note: %s", e.text);
+    buf_clear(&note);
+    if (!c && cosigner_last(t->cosigner, &note) && tlog_cosigned(t->log, as_span(&note), &e))
+        log_line(LOG_ERROR, "front", "the last checkpoint is not published: %s", e.text);
     buf_release(&note);
 }
 
 void trustlog_thread_stop(struct trustlog *t)
 {
     if (t->running) {
+        cosigner_stop(t->cosigner);
         queue_close(t->in); /* what is inside is still worked off */
         pthread_join(t->thread, NULL);
         t->running = false;
         tell_done(t);
         file_close_note(t);
+        cosigner_free(t->cosigner);
+        t->cosigner = NULL;
     }
     if (t->in)
         queue_free(t->in);
@@ -286,6 +300,14 @@ void trustlog_push(struct trustlog *t, struct task *k)
         return;
     k->code = err_set(&k->error, ERR_BUSY, "too many receipts wait for the disk"); /* told at once: nobody waits */
     tell(k);
+}
+
+void trustlog_rolled_back(struct trustlog *t, const struct err *why)
+{
+    struct task *k = MEM_NEW(struct task);
+    k->kind = TASK_FAULT;
+    k->error = *why;
+    trustlog_push(t, k);
 }
 
 enum err_code trustlog_find_model(struct trustlog *t, const char *file, struct served_model *out, struct err *e)

@@ -16,6 +16,16 @@ struct infer_logit_bias {
 
 struct grammar;
 
+/* A limit on thinking aloud: when tokens_max of it were drawn, the tokens of `close` are drawn next, whatever the
+ * logits say. */
+struct infer_thought {
+    int tokens_max;
+    bool begun;            /* the prompt ends within a thought; else it begins where the text has `open` */
+    const char *open, *end;/* the marks as the text shows them */
+    const int32_t *close;  /* [close_count] */
+    int close_count;
+};
+
 struct infer_params {
     int max_tokens;            /* <= 0: until the context is full */
     int min_tokens;            /* end tokens are forbidden before this many */
@@ -30,6 +40,7 @@ struct infer_params {
     uint64_t seed;             /* the draw at position i is a pure function of (seed, i) */
     int top_logprobs;          /* -1: no logprobs; 0: the token's own; else that many alternatives as well */
     const struct grammar *grammar; /* text/grammar.h: what the text must look like, or NULL; borrowed */
+    const struct infer_thought *thought; /* NULL: no limit; borrowed */
     struct infer_logit_bias *bias; /* [bias_count], owned by whoever made the params */
     int bias_count;
 };

@@ -254,7 +254,7 @@ static void rows_begin(const struct kern_attn *op, struct rows *r, int kv_head, 
     for (int i = 0; i < r->count; i++) {
         int head = kv_head * group + i % group, query = first_query + i / group;
         r->q[i] = op->q + (size_t)query * op->q_stride + (size_t)head * (size_t)kv->k_dim;
-        r->pos[i] = op->pos_first + query;
+        r->pos[i] = kern_query_pos(op, query);
         r->m[i] = op->sinks ? op->sinks[head] : -INFINITY;
         r->l[i] = op->sinks ? 1 : 0;
         if (kv->type == KERN_Q8_0)
@@ -288,7 +288,7 @@ static void attn(const struct kern_attn *op, int kv_head, void *scratch)
     for (int i = 0; i < op->n_q; i += at_once) {
         int queries = op->n_q - i < at_once ? op->n_q - i : at_once;
         rows_begin(op, &r, kv_head, i, queries);
-        int page = kern_page_first(op, op->pos_first + i), end_pos = op->pos_first + i + queries;
+        int page = kern_page_first(op, kern_query_pos(op, i)), end_pos = kern_query_pos(op, i + queries - 1) + 1;
         for (; page * KERN_PAGE_TOKENS < end_pos; page++) {
             int first = r.count, end = 0; /* the rows that see the page are neighbours: positions rise */
             for (int k = 0; k < r.count; k++) {

@@ -17,6 +17,7 @@ struct rows {
     float *s;               /* [count][32] */
     float *o;               /* [count][v_pad] */
     struct kern_act *q8;    /* [count][k blocks] */
+    ptrdiff_t k_ahead, v_ahead; /* from this page's K and V to what is read next */
 };
 
 LANES __m512 widen(enum kern_type type, const unsigned char *p, __mmask16 m)
@@ -29,6 +30,15 @@ LANES __m512 widen(enum kern_type type, const unsigned char *p, __mmask16 m)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
 
+/* A page's part of one head is a few KB, too short for the processor to see a stream: the same place in the next page
+ * is asked for while this one is multiplied. */
+LANES void ask(const unsigned char *p, const size_t bytes)
+{
+    UNROLL(4)
+    for (size_t i = 0; i < bytes; i += 64)
+        _mm_prefetch((const char *)p + i, _MM_HINT_T1);
+}
+
 LANES void score_float(enum kern_type type, const struct rows *r, int first, const int n, const unsigned char *k,
                        int dim)
 {
@@ -38,6 +48,7 @@ LANES void score_float(enum kern_type type, const struct rows *r, int first, con
     for (int i = 0; i < n; i++)
         s[i][0] = s[i][1] = _mm512_setzero_ps();
     for (int d = 0; d < dim; d++, k += 2 * half) {
+        ask(k + r->k_ahead, 2 * half);
         __m512 k0 = widen(type, k, 0xffff), k1 = widen(type, k + half, 0xffff);
         UNROLL(8)
         for (int i = 0; i < n; i++) {
@@ -74,6 +85,7 @@ LANES void score_q8(const struct rows *r, int first, const int n, const unsigned
             dot[i][0] = dot[i][1] = _mm512_set1_epi32(q[i * blocks].corr);
         UNROLL(8)
         for (int g = 0; g < 8; g++) {
+            ask(k + r->k_ahead + 64 + g * 128, 128);
             __m512i k0 = _mm512_loadu_si512(k + 64 + g * 128), k1 = _mm512_loadu_si512(k + 128 + g * 128);
             UNROLL(8)
             for (int i = 0; i < n; i++) {
@@ -114,6 +126,10 @@ static void score_8(const struct kern_kv *kv, const struct rows *r, int i, const
 static void score_4(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *k)
 {
     score_rows(kv, r, i, 4, k);
+}
+static void score_3(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *k)
+{
+    score_rows(kv, r, i, 3, k);
 }
 static void score_2(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *k)
 {
@@ -195,6 +211,10 @@ LANES void value_block(const struct kern_kv *kv, enum kern_type type, const stru
             o[i][j] = _mm512_load_ps(r->o + (first + i) * r->v_pad + d + 16 * j);
     for (int t = r->lo[first]; t < r->hi[first]; t++) {
         __m512 x[4], f[4];
+        if (wide == 4)
+            ask(v + r->v_ahead + (type == KERN_Q8_0 ? (size_t)(blocks * (64 + t * 32) + d)
+                                                    : ((size_t)t * (size_t)kv->v_dim + (size_t)d) * size),
+                64 * (type == KERN_Q8_0 ? 1 : size));
         UNROLL(4)
         for (int j = 0; j < wide; j++) {
             if (type == KERN_Q8_0) {
@@ -248,6 +268,10 @@ static void value_4(const struct kern_kv *kv, const struct rows *r, int i, const
 {
     value_rows(kv, r, i, 4, v);
 }
+static void value_3(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *v)
+{
+    value_rows(kv, r, i, 3, v);
+}
 static void value_2(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *v)
 {
     value_rows(kv, r, i, 2, v);
@@ -257,23 +281,27 @@ static void value_1(const struct kern_kv *kv, const struct rows *r, int i, const
     value_rows(kv, r, i, 1, v);
 }
 
+typedef void part_fn(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *at);
+static part_fn *const scores[SCORE_ROWS + 1] = { NULL, score_1, score_2, score_3, score_4, score_4, score_4, score_4,
+                                                 score_8 };
+static part_fn *const values[VALUE_ROWS + 1] = { NULL, value_1, value_2, value_3, value_4, value_4, value_6 };
+static const int scored[SCORE_ROWS + 1] = { 0, 1, 2, 3, 4, 4, 4, 4, 8 }, valued[VALUE_ROWS + 1] = { 0, 1, 2, 3, 4, 4, 6 };
+
 /* Rows first .. end see at least one key of this page. */
 static void page_step(const struct kern_attn *op, struct rows *r, int first, int end, const unsigned char *k,
                       const unsigned char *v)
 {
     const struct kern_kv *kv = op->kv;
-    for (int i = first; i < end;) {
-        int left = end - i, n = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-        (n == 8 ? score_8 : n == 4 ? score_4 : n == 2 ? score_2 : score_1)(kv, r, i, k);
-        i += n;
+    for (int i = first, n; i < end; i += scored[n]) {
+        n = end - i < SCORE_ROWS ? end - i : SCORE_ROWS;
+        scores[n](kv, r, i, k);
     }
     for (int i = first; i < end; i += 16)
         weigh(op, r, i, end - i < 16 ? end - i : 16);
-    for (int i = first, n; i < end; i += n) {
+    for (int i = first, n; i < end; i += valued[n]) {
         for (n = 1; n < VALUE_ROWS && i + n < end && r->lo[i + n] == r->lo[i] && r->hi[i + n] == r->hi[i]; n++)
             ;
-        n = n >= 6 ? 6 : n >= 4 ? 4 : n >= 2 ? 2 : 1;
-        (n == 6 ? value_6 : n == 4 ? value_4 : n == 2 ? value_2 : value_1)(kv, r, i, v);
+        values[n](kv, r, i, v);
     }
 }
 
@@ -285,7 +313,7 @@ static void rows_begin(const struct kern_attn *op, struct rows *r, int kv_head, 
     for (int i = 0; i < r->count; i++) {
         int head = kv_head * group + i % group, query = first_query + i / group;
         r->q[i] = op->q + (size_t)query * op->q_stride + (size_t)head * (size_t)kv->k_dim;
-        r->pos[i] = op->pos_first + query;
+        r->pos[i] = kern_query_pos(op, query);
         r->m[i] = op->sinks ? op->sinks[head] : -INFINITY;
         r->l[i] = op->sinks ? 1 : 0;
         if (kv->type == KERN_Q8_0)
@@ -321,7 +349,7 @@ static void attn(const struct kern_attn *op, int kv_head, void *scratch)
     for (int i = 0; i < op->n_q; i += at_once) {
         int queries = op->n_q - i < at_once ? op->n_q - i : at_once;
         rows_begin(op, &r, kv_head, i, queries);
-        int page = kern_page_first(op, op->pos_first + i), end_pos = op->pos_first + i + queries;
+        int page = kern_page_first(op, kern_query_pos(op, i)), end_pos = kern_query_pos(op, i + queries - 1) + 1;
         for (; page * KERN_PAGE_TOKENS < end_pos; page++) {
             int first = r.count, end = 0; /* the rows that see the page are neighbours: positions rise */
             for (int k = 0; k < r.count; k++) {
@@ -333,6 +361,7 @@ static void attn(const struct kern_attn *op, int kv_head, void *scratch)
             if (first >= end)
                 continue;
             const unsigned char *at = op->pages[page];
+            r.k_ahead = r.v_ahead = (page + 1) * KERN_PAGE_TOKENS < end_pos ? op->pages[page + 1] - at : 0;
             page_step(op, &r, first, end, at + kv->k_offset + (size_t)kv_head * kern_k_head_bytes(kv),
                       at + kv->v_offset + (size_t)kv_head * kern_v_head_bytes(kv));
         }

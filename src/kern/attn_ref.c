@@ -173,7 +173,7 @@ static void one_query(const struct kern_attn *op, int kv_head, int head, int i)
     struct kern_act q8[KERN_HEAD_DIM_MAX / 32];
     kern_attn_query_q8(q, kv->k_dim, q8);
     struct state st = { op->sinks ? op->sinks[head] : -INFINITY, op->sinks ? 1 : 0, { 0 } };
-    int pos = op->pos_first + i, lo, hi;
+    int pos = kern_query_pos(op, i), lo, hi;
     for (int page = kern_page_first(op, pos); page * KERN_PAGE_TOKENS <= pos; page++) {
         if (!kern_page_range(op, pos, page * KERN_PAGE_TOKENS, &lo, &hi))
             continue;

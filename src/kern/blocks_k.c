@@ -10,7 +10,7 @@
 enum { N = 256 };
 
 /* Q2_K and Q3_K: low two bits. Half h of the block has 32 bytes; field f of byte l is value 128 h + 32 f + l. */
-static void pairs_split(const unsigned char *p, uint8_t *q)
+static void pairs_split(const unsigned char *restrict p, uint8_t *restrict q)
 {
 #pragma GCC unroll 8
     for (int f = 0; f < 8; f++)
@@ -26,7 +26,7 @@ static void pairs_join(const uint8_t *q, unsigned char *p)
 }
 
 /* Q4_K and Q5_K: low four bits. Byte 32 g + l holds values 64 g + l and 64 g + 32 + l. */
-static void nibbles_split(const unsigned char *p, uint8_t *q)
+static void nibbles_split(const unsigned char *restrict p, uint8_t *restrict q)
 {
     for (int g = 0; g < 4; g++, p += 32, q += 64) {
         for (int i = 0; i < 32; i++) {
@@ -75,14 +75,20 @@ void kern_split_q2_k(const unsigned char *src, int blocks, struct kern_codes *c)
     c->m[0] = kern_load16(src + 82);
 }
 
+/* Q3_K and Q5_K: bit f of byte l belongs to value 32 f + l. */
+static void bits_split(const unsigned char *restrict p, uint8_t *restrict q, const int to)
+{
+#pragma GCC unroll 8
+    for (int f = 0; f < 8; f++)
+        for (int i = 0; i < 32; i++)
+            q[32 * f + i] |= (uint8_t)((p[i] >> f & 1) << to);
+}
+
 void kern_split_q3_k(const unsigned char *src, int blocks, struct kern_codes *c)
 {
     (void)blocks;
     pairs_split(src + 32, c->q);
-#pragma GCC unroll 8
-    for (int f = 0; f < 8; f++)
-        for (int i = 0; i < 32; i++)
-            c->q[32 * f + i] |= (uint8_t)((src[i] >> f & 1) << 2);
+    bits_split(src, c->q, 2);
     const unsigned char *p = src + 96;
     for (int s = 0; s < 16; s++)
         c->sc[s] = (uint8_t)((p[s % 8] >> s / 8 * 4 & 15) | (p[8 + s % 4] >> s / 4 * 2 & 3) << 4);
@@ -105,24 +111,26 @@ void kern_split_q5_k(const unsigned char *src, int blocks, struct kern_codes *c)
     c->m[0] = kern_load16(src + 2);
     six_split(src + 4, c->sc, c->mn);
     nibbles_split(src + 48, c->q);
-#pragma GCC unroll 8
-    for (int f = 0; f < 8; f++)
-        for (int i = 0; i < 32; i++)
-            c->q[32 * f + i] |= (uint8_t)((src[16 + i] >> f & 1) << 4);
+    bits_split(src + 16, c->q, 4);
 }
 
 /* Q6_K: quarter f of half h has its low nibbles in ql[64 h + 32 (f % 2) ..] (f / 2: the high ones) and its high
  * pairs in field f of qh[32 h ..]. */
+static void six_bits_split(const unsigned char *restrict p, uint8_t *restrict q)
+{
+#pragma GCC unroll 8
+    for (int f = 0; f < 8; f++) {
+        const unsigned char *low = p + f / 4 * 64 + f % 2 * 32, *high = p + 128 + f / 4 * 32;
+        int low_shift = f % 4 / 2 * 4, high_shift = f % 4 * 2;
+        for (int i = 0; i < 32; i++)
+            q[32 * f + i] = (uint8_t)((low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4);
+    }
+}
+
 void kern_split_q6_k(const unsigned char *src, int blocks, struct kern_codes *c)
 {
     (void)blocks;
-#pragma GCC unroll 8
-    for (int f = 0; f < 8; f++) {
-        const unsigned char *low = src + f / 4 * 64 + f % 2 * 32, *high = src + 128 + f / 4 * 32;
-        int low_shift = f % 4 / 2 * 4, high_shift = f % 4 * 2;
-        for (int i = 0; i < 32; i++)
-            c->q[32 * f + i] = (uint8_t)((low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4);
-    }
+    six_bits_split(src, c->q);
     memcpy(c->sc, src + 192, 16);
     c->d[0] = kern_load16(src + 208);
 }

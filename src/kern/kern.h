@@ -90,6 +90,7 @@ struct kern_attn {
     float softcap;          /* 0: none; else s = cap * tanh(s / cap) */
     const float *sinks;     /* [heads] logits that take probability and give nothing, or NULL */
     int window;             /* 0: none */
+    bool whole;             /* every query sees what pos_first sees: encoders, where all see the whole text */
 };
 
 enum kern_rope_style {

@@ -76,7 +76,7 @@ static void plane_split(uint32_t v, uint8_t *q, int count, int low, int bits)
 }
 
 /* The codes of one row of a block: q[32] <-> planes. */
-static void block_put(const struct kern_layout *l, unsigned char *p, int row, const uint8_t *q)
+static inline void block_put(const struct kern_layout *l, unsigned char *restrict p, int row, const uint8_t *restrict q)
 {
     int have = 0;
     p += row * 4;

@@ -40,6 +40,12 @@ void kern_page_store(const struct kern_kv *kv, unsigned char *page, int slot, co
 /* The int8 form of a query head, zeros behind its last dimension. out: ceil(k_dim / 32) blocks. */
 void kern_attn_query_q8(const float *q, int k_dim, struct kern_act *out);
 
+/* Where query i stands. */
+static inline int kern_query_pos(const struct kern_attn *op, int i)
+{
+    return op->whole ? op->pos_first : op->pos_first + i;
+}
+
 /* The first page position pos sees anything of: with a window those before it may be gone. */
 static inline int kern_page_first(const struct kern_attn *op, int pos)
 {

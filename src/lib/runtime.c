@@ -3,6 +3,8 @@
 
 #include "base/mem.h"
 #include "gguf/gguf.h"
+#include "sched/draft_model.h"
+#include "text/grammar_join.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +14,7 @@ enum {
     PREFILL_ROWS = 128,   /* a prompt's share of a step while others decode */
     RUNNING_MAX = 64,
     WAITING_MAX = 1024,
+    ITL_MS = 150,         /* what a prompt may make others' tokens wait */
     TEMPLATE_BYTES_MAX = 1 << 20,
 };
 
@@ -39,6 +42,9 @@ struct runtime_options runtime_defaults(void)
         .prefill_rows = PREFILL_ROWS,
         .running_max = RUNNING_MAX,
         .waiting_max = WAITING_MAX,
+        .draft_rows = DRAFT_MAX,
+        .draft_fd = -1,
+        .itl_ms = ITL_MS,
         .memory_free = memory_available(),
     };
 }
@@ -66,7 +72,7 @@ static struct grammar_trie *make_trie(const struct vocab *v)
     struct buf bytes = { 0 };
     for (size_t i = 0; i < n; i++) {
         at[i] = bytes.len;
-        vocab_token_bytes(v, (int)i, false, &bytes);
+        grammar_token_bytes(v, (int)i, &bytes);
     }
     at[n] = bytes.len;
     for (size_t i = 0; i < n; i++)
@@ -103,15 +109,65 @@ static enum err_code load_model(struct runtime *r, const struct gguf_file *f, co
         .progress = o->progress,
         .progress_arg = o->progress_arg,
     };
-    enum err_code c = model_measure(f, &mo, o->batch_rows, o->running_max, &r->needs, e);
+    enum err_code c = model_measure(f, &mo, o->batch_rows, sched_logit_rows(o->running_max, o->draft_rows),
+                                    &r->needs, e);
     if (!c)
         c = model_load(f, &mo, r->pool, &r->model, e);
     if (!c && model_facts(r->model)->vocab != vocab_size(r->vocab))
         c = err_set(e, ERR_CORRUPT, "the model has %d output rows and its tokenizer %d tokens",
                     model_facts(r->model)->vocab, vocab_size(r->vocab));
-    if (!c && !model_facts(r->model)->causal)
+    if (!c && !model_facts(r->model)->causal && !o->encoders)
         c = err_set(e, ERR_UNSUPPORTED, "'%s' is an encoder; it cannot generate text", model_facts(r->model)->arch);
     return c;
+}
+
+/* Guesses are token ids: both models must mean the same by each. */
+static enum err_code same_vocab(const struct vocab *a, const struct vocab *b, struct err *e)
+{
+    if (vocab_size(a) != vocab_size(b))
+        return err_set(e, ERR_INVALID, "it has %d tokens and the model %d; choose one of the same family",
+                       vocab_size(b), vocab_size(a));
+    struct buf x = { 0 }, y = { 0 };
+    enum err_code c = ERR_OK;
+    for (int id = 0; !c && id < vocab_size(a); id++) {
+        buf_clear(&x);
+        buf_clear(&y);
+        vocab_token_bytes(a, id, true, &x);
+        vocab_token_bytes(b, id, true, &y);
+        if (x.len != y.len || (x.len && memcmp(x.data, y.data, x.len) != 0) || vocab_is_end(a, id) != vocab_is_end(b, id))
+            c = err_set(e, ERR_INVALID, "its token %d is another than the model's; choose one of the same family", id);
+    }
+    buf_release(&x);
+    buf_release(&y);
+    return c;
+}
+
+static enum err_code load_draft(struct runtime *r, const struct runtime_options *o, struct err *e)
+{
+    struct gguf_file *f = NULL;
+    struct vocab *v = NULL;
+    struct model_load_options mo = { .kern = &r->kern, .kv_type = o->kv_type, .ctx = model_ctx(r->model) };
+    if (o->draft_fd < 0 || !o->draft_rows)
+        return ERR_OK;
+    enum err_code c = gguf_open_fd(o->draft_fd, "draft", &f, e);
+    c = c ? c : vocab_new(f, NULL, &v, e);
+    c = c ? c : same_vocab(r->vocab, v, e);
+    c = c ? c : model_load(f, &mo, r->pool, &r->draft, e);
+    if (!c && (!model_facts(r->draft)->causal || model_facts(r->draft)->vocab != model_facts(r->model)->vocab))
+        c = err_set(e, ERR_INVALID, "it has %d outputs and the model %d", model_facts(r->draft)->vocab,
+                    model_facts(r->model)->vocab);
+    vocab_free(v);
+    gguf_close(f);
+    return c ? err_prefix(e, "the draft model cannot guess for this one") : ERR_OK;
+}
+
+/* As many positions as the model has, in a quarter of its memory at most. */
+static size_t draft_kv_bytes(const struct runtime *r, size_t kv_bytes)
+{
+    if (!r->draft)
+        return 0;
+    size_t page = model_kv_page_bytes(r->draft), pages = kv_bytes / model_kv_page_bytes(r->model);
+    return pages * page < kv_bytes / 4 ? pages * page : kv_bytes / 4;
 }
 
 static enum err_code start_sched(struct runtime *r, const struct runtime_options *o, struct err *e)
@@ -125,12 +181,30 @@ static enum err_code start_sched(struct runtime *r, const struct runtime_options
         .prefill_rows = o->prefill_rows,
         .running_max = o->running_max,
         .waiting_max = o->waiting_max,
+        .draft_rows = o->draft_rows,
+        .draft_always = o->draft_always,
+        .draft_model = r->draft,
+        .itl_ms = o->itl_ms,
+        .ttft_ms = o->ttft_ms,
         .kv_bytes = o->kv_bytes ? o->kv_bytes : default_kv_bytes(model_kv_page_bytes(r->model), model_ctx(r->model),
                                                                  o->memory_free),
         .end_tokens = r->end_tokens,
         .end_count = r->end_count,
     };
+    so.draft_kv_bytes = draft_kv_bytes(r, so.kv_bytes);
     return sched_new(r->model, r->pool, &so, &r->sched, e);
+}
+
+/* A file that says nothing: an encoder's mean, a decoder's last token. */
+static struct api_pooling pooling_of(const struct model *m, const struct runtime_options *o)
+{
+    const struct model_facts *f = model_facts(m);
+    struct api_pooling p = { .how = f->pooling, .dim = f->dim, .labels = f->labels, .encoder = !f->causal,
+                             .segments = f->has_segments, .matryoshka = o->matryoshka };
+    bool decoder_can = p.how == MODEL_POOL_MEAN || p.how == MODEL_POOL_LAST;
+    if (f->causal ? !decoder_can : p.how == MODEL_POOL_UNSAID)
+        p.how = f->causal ? MODEL_POOL_LAST : f->labels ? MODEL_POOL_RANK : MODEL_POOL_MEAN;
+    return p;
 }
 
 enum err_code runtime_open(int fd, const char *name, const struct runtime_options *o, struct runtime **out,
@@ -150,14 +224,57 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
         c = load_model(r, f, o, e);
     gguf_close(f);
     if (!c)
+        c = load_draft(r, o, e);
+    if (!c)
         c = start_sched(r, o, e);
     if (c) {
         runtime_close(r);
         return c;
     }
-    r->api = (struct api_model){ .id = r->id, .vocab = r->vocab, .chat = r->chat, .ctx = sched_ctx(r->sched) };
+    r->api = (struct api_model){ .id = r->id, .vocab = r->vocab, .chat = r->chat, .ctx = sched_ctx(r->sched),
+                                 .pooling = pooling_of(r->model, o) };
+    if (r->chat)
+        r->api.form = r->form = api_form_new(&r->api);
     *out = r;
     return ERR_OK;
+}
+
+/* The guessing model's part of the plan: weights, work, and pages beside each of the model's (draft_kv_bytes). */
+static enum err_code add_draft_needs(const struct runtime_options *o, int ctx, struct model_needs *needs, struct err *e)
+{
+    struct gguf_file *f = NULL;
+    struct model_needs n;
+    struct model_load_options mo = { .kv_type = o->kv_type, .ctx = ctx };
+    enum err_code c = gguf_open_fd(o->draft_fd, "draft", &f, e);
+    c = c ? c : model_measure(f, &mo, DRAFT_CATCH_UP, DRAFT_STREAMS_MAX, &n, e);
+    gguf_close(f);
+    if (c)
+        return err_prefix(e, "the draft model");
+    needs->weight_bytes += n.weight_bytes;
+    needs->work_bytes += n.work_bytes;
+    needs->kv_page_bytes += n.kv_page_bytes < needs->kv_page_bytes / 4 ? n.kv_page_bytes : needs->kv_page_bytes / 4;
+    return ERR_OK;
+}
+
+enum err_code runtime_measure(int fd, const char *name, const struct runtime_options *o, struct model_needs *needs,
+                              int *ctx, struct err *e)
+{
+    struct gguf_file *f = NULL;
+    enum err_code c = gguf_open_fd(fd, name, &f, e);
+    if (c)
+        return c;
+    struct model_load_options mo = { .kv_type = o->kv_type, .ctx = o->ctx };
+    struct gguf_str arch = { "", 0 };
+    char key[GGUF_NAME_MAX];
+    int64_t positions = o->ctx;
+    c = model_measure(f, &mo, o->batch_rows, sched_logit_rows(o->running_max, o->draft_rows), needs, e);
+    gguf_value_string(gguf_find(f, "general.architecture"), &arch);
+    snprintf(key, sizeof key, "%.*s.context_length", (int)(arch.len < 64 ? arch.len : 64), arch.data);
+    if (!positions)
+        gguf_value_int(gguf_find(f, key), &positions);
+    *ctx = positions > 0 && positions < INT32_MAX ? (int)positions : 1;
+    gguf_close(f);
+    return c || o->draft_fd < 0 || !o->draft_rows ? c : add_draft_needs(o, *ctx, needs, e);
 }
 
 void runtime_close(struct runtime *r)
@@ -166,6 +283,8 @@ void runtime_close(struct runtime *r)
         return;
     sched_free(r->sched);
     model_free(r->model);
+    model_free(r->draft);
+    calls_form_free(r->form);
     template_free(r->chat);
     grammar_trie_free(r->trie);
     vocab_free(r->vocab);

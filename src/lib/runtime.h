@@ -19,8 +19,14 @@ struct runtime_options {
     size_t kv_bytes;         /* 0: a quarter of memory_free, at most 64 contexts */
     size_t memory_free;      /* what the system could give when runtime_defaults was called */
     enum kern_type kv_type;  /* KERN_F16 unless told */
+    bool encoders;           /* models that only pool are welcome */
+    bool matryoshka;         /* vectors may be cut (api.h) */
     enum kern_isa isa;       /* the best rung allowed; KERN_ISA_COUNT: no cap */
     int batch_rows, prefill_rows, running_max, waiting_max; /* 0: the defaults of runtime.c */
+    int draft_rows;          /* guesses of next tokens checked in a step for a sequence, at most; 0: none */
+    int draft_fd;            /* a small model that guesses; -1: none. It stays the caller's */
+    bool draft_always;       /* as many as there are, whether it pays or not */
+    int itl_ms, ttft_ms;     /* targets: between tokens, and to the first (0: as soon as the other allows) */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
 };
@@ -29,9 +35,11 @@ struct runtime {
     struct kern_table kern;
     struct pool *pool;
     struct model *model;
+    struct model *draft;     /* NULL: none guesses */
     struct vocab *vocab;
     struct grammar_trie *trie; /* the vocabulary's bytes, for structured output */
     struct template *chat;   /* NULL: the file has none */
+    struct calls_form *form; /* how it writes tool calls and thoughts; NULL without a template */
     struct sched *sched;
     struct api_model api;
     char *id;
@@ -46,6 +54,9 @@ struct runtime_options runtime_defaults(void);
 enum err_code runtime_open(int fd, const char *name, const struct runtime_options *o, struct runtime **out,
                            struct err *e);
 void runtime_close(struct runtime *r);
+/* What opening would take, from the file's header alone: the plan `inspect` prints. ctx: a sequence's positions. */
+enum err_code runtime_measure(int fd, const char *name, const struct runtime_options *o, struct model_needs *needs,
+                              int *ctx, struct err *e);
 /* {"id","arch","name","type","ctx",...}: what hello frames, /v1/models and `inspect` say alike. Appended. */
 void runtime_facts_json(const struct runtime *r, struct buf *out);
 #endif

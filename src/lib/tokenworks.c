@@ -159,6 +159,8 @@ static void on_finish(void *user, enum infer_finish why)
 {
     struct run_choice *c = user;
     struct run *r = c->run;
+    struct sched_drafts drafts = sched_seq_drafts(c->seq);
+    api_job_guessed(r->job, drafts.accepted, drafts.rejected);
     c->seq = NULL;
     r->open--;
     r->why = why;
@@ -219,6 +221,8 @@ static const char *run_to_end(struct run *r, const struct run_request *q)
 {
     const char *ended = NULL;
     api_job_begin(r->job, &r->out);
+    if (!r->count) /* its answer was known when it was read */
+        api_job_end(r->job, &r->usage, &r->out);
     for (bool more = true; more;) {
         more = r->open > 0;
         if (more)

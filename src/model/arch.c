@@ -21,5 +21,6 @@ const struct model_arch *model_arch_find(struct gguf_str name)
 
 const char *model_arch_names(void)
 {
-    return "llama, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3, olmo2, granite, smollm3, glm4, gpt-oss";
+    return "llama, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3, olmo2, granite, smollm3, glm4, gpt-oss, "
+           "bert, nomic-bert";
 }

@@ -71,8 +71,10 @@ static void attend(const struct step *s, const struct layer *l, int item)
         .kv = &s->m->kv[l->index], .pages = run->pages, .q = w->q + row * w->q_stride, .q_stride = w->q_stride,
         .out = w->attn + row * w->o_stride, .out_stride = w->o_stride, .n_q = rows < w->q_chunk ? rows : w->q_chunk,
         .pos_first = run->pos_first + first, .heads = d->heads, .scale = d->attn_scale, .softcap = d->attn_softcap,
-        .sinks = l->sinks, .window = l->window,
+        .sinks = l->sinks, .window = l->window, .whole = s->m->arch->encoder,
     };
+    if (op.whole)
+        op.pos_first = run->rows - 1;
     s->kern->attn(&op, item % d->kv_heads, w->scratch + (size_t)s->team->rank * w->scratch_bytes);
 }
 

@@ -14,10 +14,12 @@ static void gate_chunk(const struct step *s, const struct product *gate, const s
                        const struct operand *x, enum activation act, const int span[4])
 {
     step_multiply(s, gate, x, span[0], span[1], span[2], span[3]);
-    step_multiply(s, up, x, span[0], span[1], span[2], span[3]);
+    if (up)
+        step_multiply(s, up, x, span[0], span[1], span[2], span[3]);
     int col = span[0] * KERN_PANEL_ROWS, n = min_int(span[1] * KERN_PANEL_ROWS, gate->w->rows) - col;
     for (int r = span[2]; r < span[3]; r++)
-        step_activate(s, act, gate->y + (size_t)r * gate->y_stride + col, up->y + (size_t)r * up->y_stride + col, n);
+        step_activate(s, act, gate->y + (size_t)r * gate->y_stride + col,
+                      up ? up->y + (size_t)r * up->y_stride + col : NULL, n);
 }
 
 static void quantize_gate(const struct step *s, const void *arg, int r)
@@ -46,7 +48,7 @@ void step_ffn(struct step *s, const struct layer *l, enum activation act)
     bool last = false;
     for (int at; (at = team_next(s->team, chunks)) >= 0;) {
         int block = at % cut.row_blocks, first = at / cut.row_blocks * cut.panels;
-        gate_chunk(s, &gate, &up, &h, act, (const int[]){
+        gate_chunk(s, &gate, l->up.panels ? &up : NULL, &h, act, (const int[]){
             first, min_int(first + cut.panels, l->gate.panels), (int)((long)h.n * block / cut.row_blocks),
             (int)((long)h.n * (block + 1) / cut.row_blocks) });
         last |= step_chunk_done(s, chunks, h.n);

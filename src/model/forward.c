@@ -13,6 +13,12 @@ void step_add(struct step *s, const float *post_norm)
     s->post_norm = post_norm;
 }
 
+void step_add_norm(struct step *s, const float *weight, const float *bias)
+{
+    s->sum_norm = weight;
+    s->sum_norm_bias = bias;
+}
+
 /* x += y for one row, y completed and normed first where that is wanted. */
 static void settle_row(const struct step *s, int row)
 {
@@ -25,6 +31,8 @@ static void settle_row(const struct step *s, int row)
         s->kern->add(x, y, s->d->dim);
     else
         s->kern->add_scaled(x, y, s->d->residual_scale, s->d->dim);
+    if (s->sum_norm)
+        s->kern->layer_norm(x, x, s->sum_norm, s->sum_norm_bias, s->d->dim, s->d->eps);
 }
 
 static void norm_row(const struct step *s, float *h, const float *x, const float *weight)
@@ -60,7 +68,7 @@ static void settled(struct step *s)
 {
     s->deferred = NULL;
     s->complete_row = NULL;
-    s->post_norm = NULL;
+    s->post_norm = s->sum_norm = NULL;
 }
 
 void step_norm(struct step *s, const float *weight)
@@ -89,6 +97,8 @@ static void embed(struct step *s)
         kern_matrix_row(&s->m->token_embd, s->b->tokens[r], x);
         if (s->d->embed_scale != 1.0f)
             s->kern->scale(x, s->d->embed_scale, s->d->dim);
+        if (s->m->arch->encoder)
+            encoder_embed_row(s, r, x);
         for (int i = 0; i < s->m->rope_count; i++)
             rope_fill(&s->m->ropes[i], w->row_pos[r], w->cos_sin + ((size_t)i * rows_max + (size_t)r) * n_rot);
     }
@@ -112,21 +122,26 @@ static void logits_chunk(const struct step *s, const struct operand *h, int firs
     }
 }
 
-/* Wanted row j: settled, normed, and laid at place j of h. */
+/* Wanted row j: settled, normed, and laid at place j of h; a wanted state stays at its row of y. */
 static void wanted_row(const struct step *s, const void *arg, int j)
 {
     (void)arg;
-    int r = s->b->logit_rows[j];
+    int logits = s->b->logit_count, r = j < logits ? s->b->logit_rows[j] : s->b->state_rows[j - logits];
     settle_row(s, r);
+    if (j >= logits) {
+        size_t at = (size_t)r * s->w->d_stride;
+        norm_row(s, s->w->y + at, s->w->x + at, s->m->output_norm);
+        return;
+    }
     norm_row(s, s->w->h + (size_t)j * s->w->d_stride, s->w->x + (size_t)r * s->w->d_stride, s->m->output_norm);
     quantize_h(s, j);
 }
 
-/* The last norm and the output matrix, for the wanted rows only. */
+/* The last norm, and the output matrix for the rows whose logits are wanted. */
 static void output(struct step *s)
 {
     struct model_work *w = s->w;
-    int n = s->b->logit_count, panels = s->m->output.panels;
+    int logits = s->b->logit_count, n = logits + s->b->state_count, panels = s->m->output.panels;
     bool last = s->deferred(s);
     if (s->b->rows != n) { /* the product counted its chunks for other rows than these */
         step_finish(s, last, s->b->rows, NULL, NULL);
@@ -134,8 +149,10 @@ static void output(struct step *s)
     }
     step_finish(s, last, n, wanted_row, NULL);
     settled(s);
+    if (!logits)
+        return;
     struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
-    h.n = n;
+    h.n = logits;
     struct cut cut = step_cut(s, panels, 1);
     for (int at; (at = team_next(s->team, (panels + cut.panels - 1) / cut.panels)) >= 0;) {
         int p = at * cut.panels;
@@ -156,7 +173,7 @@ static void run_step(struct team *t, void *arg)
     embed(&s);
     for (int i = 0; i < f->m->d.layers; i++)
         f->m->arch->layer(&s, &f->m->layers[i]);
-    if (f->b->logit_count)
+    if (f->b->logit_count || f->b->state_count)
         output(&s); /* else nobody wants what the last block put off */
 }
 
@@ -169,7 +186,7 @@ static void lay_out(const struct model *m, struct model_work *w, const struct mo
     for (int i = 0; i < b->run_count; i++) {
         const struct model_run *run = &b->runs[i];
         ASSERT(run->rows >= 1 && run->rows <= b->rows - row && run->pos_first >= 0);
-        ASSERT(run->pos_first <= m->ctx - run->rows);
+        ASSERT(run->pos_first <= m->ctx - run->rows && (!run->pos_first || !m->arch->encoder));
         w->run_first[i] = row;
         w->run_items[i] = items;
         items += (run->rows + w->q_chunk - 1) / w->q_chunk * kv_heads;
@@ -188,8 +205,16 @@ const float *model_forward(const struct model *m, struct model_work *w, const st
     ASSERT(b->rows >= 1 && b->rows <= w->rows_max && b->logit_count >= 0 && b->logit_count <= w->logit_rows_max);
     for (int j = 0; j < b->logit_count; j++)
         ASSERT(b->logit_rows[j] >= (j ? b->logit_rows[j - 1] + 1 : 0) && b->logit_rows[j] < b->rows);
+    for (int j = 0; j < b->state_count; j++)
+        ASSERT(b->state_rows[j] >= (j ? b->state_rows[j - 1] + 1 : 0) && b->state_rows[j] < b->rows);
     lay_out(m, w, b);
     struct forward f = { m, w, b };
     pool_run(w->pool, run_step, &f);
     return w->logits;
+}
+
+const float *model_state(const struct model *m, const struct model_work *w, int row)
+{
+    ASSERT(row >= 0 && row < w->rows_max);
+    return w->y + (size_t)row * w->d_stride;
 }

@@ -193,6 +193,15 @@ static enum err_code read_experts(const struct keys *k, struct model_dims *d, st
     return keys_int_or(k, "expert_feed_forward_length", 1, MODEL_FFN_MAX, d->ffn, &d->expert_ffn, e);
 }
 
+enum err_code keys_pooling(const struct keys *k, enum model_pooling *out, struct err *e)
+{
+    int v;
+    enum err_code c = keys_int_or(k, "pooling_type", MODEL_POOL_NONE, MODEL_POOL_RANK, MODEL_POOL_UNSAID, &v, e);
+    if (!c)
+        *out = (enum model_pooling)v;
+    return c;
+}
+
 enum err_code keys_common(const struct keys *k, struct model_dims *d, struct err *e)
 {
     enum err_code c;
@@ -208,7 +217,8 @@ enum err_code keys_common(const struct keys *k, struct model_dims *d, struct err
         (c = keys_int(k, "embedding_length", 1, MODEL_DIM_MAX, &d->dim, e)) ||
         (c = keys_int(k, "context_length", 1, MODEL_CTX_MAX, &d->ctx_train, e)) ||
         (c = keys_int_or(k, "feed_forward_length", 1, MODEL_FFN_MAX, 0, &d->ffn, e)) ||
-        (c = keys_float_or(k, "attention.layer_norm_rms_epsilon", 1e-20, 0.0, &d->eps, e)) ||
+        (c = keys_float_or(k, k->arch->encoder ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
+                           1e-20, 0.0, &d->eps, e)) ||
         (c = read_heads(k, d, e)) || (c = read_experts(k, d, e)))
         return c;
     if (!(d->experts ? d->expert_ffn : d->ffn))

@@ -18,5 +18,7 @@ enum err_code keys_bool_or(const struct keys *k, const char *key, bool fallback,
 /* The window of models whose every period-th layer sees everything (0: no window at all). */
 enum err_code keys_window(const struct keys *k, int period, struct model_dims *d, struct err *e);
 /* The keys that every decoder has. */
+/* How an encoder's or embedding model's rows become a vector; MODEL_POOL_UNSAID without the key. */
+enum err_code keys_pooling(const struct keys *k, enum model_pooling *out, struct err *e);
 enum err_code keys_common(const struct keys *k, struct model_dims *d, struct err *e);
 #endif

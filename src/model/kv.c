@@ -26,6 +26,8 @@ static bool type_ok(enum kern_type type, const struct model_dims *d)
 enum err_code kv_layout(struct model *m, enum kern_type type, struct err *e)
 {
     const struct model_dims *d = &m->d;
+    if (m->arch->encoder)
+        type = KERN_F32; /* kept for the time of a layer: no reason to round */
     if (!type_ok(type, d))
         return err_set(e, ERR_INVALID, "keys and values of %d and %d cannot be stored as %s: choose F16, BF16 or F32",
                        d->k_dim, d->v_dim, kern_type_info((int)type) ? kern_type_info((int)type)->name : "that");
@@ -36,6 +38,10 @@ enum err_code kv_layout(struct model *m, enum kern_type type, struct err *e)
         *kv = (struct kern_kv){ .type = type, .kv_heads = d->kv_heads, .k_dim = d->k_dim, .v_dim = d->v_dim };
         kv->k_offset = m->kv_page_bytes;
         kv->v_offset = kv->k_offset + kern_kv_k_bytes(kv);
+        if (m->arch->encoder) { /* nothing is kept: each layer overwrites the one before */
+            kv->v_offset = kern_kv_k_bytes(kv);
+            kv->k_offset = 0;
+        }
         m->kv_page_bytes = kv->v_offset + kern_kv_v_bytes(kv);
     }
     return ERR_OK;

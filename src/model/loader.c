@@ -220,8 +220,13 @@ static enum err_code fill_facts(struct model *m, const struct gguf_file *f, stru
         .arch = m->arch->name, .name = m->name ? m->name : "", .vocab = d->vocab, .ctx_train = d->ctx_train,
         .layers = d->layers, .dim = d->dim, .heads = d->heads, .kv_heads = d->kv_heads,
         .ffn = d->experts ? d->expert_ffn : d->ffn, .experts = d->experts, .experts_used = d->experts_used,
-        .weight_bytes = m->weight_bytes, .causal = true,
+        .weight_bytes = m->weight_bytes, .causal = !m->arch->encoder, .labels = d->labels,
+        .has_segments = d->segments > 1,
     };
+    if ((c = keys_pooling(&(struct keys){ f, m->arch }, &m->facts.pooling, e)))
+        return c;
+    if (m->facts.pooling == MODEL_POOL_RANK && !d->labels)
+        return err_set(e, ERR_CORRUPT, "%s: it says it ranks, but has no classification head", gguf_name(f));
     count_facts(m, f);
     return ERR_OK;
 }
@@ -237,6 +242,8 @@ static void shape_layers(struct model *m)
         l->index = i;
         l->window = local ? d->window : 0;
         l->rope = m->arch->layer_rope ? m->arch->layer_rope(d, i) : local && m->arch->local_rope ? 1 : 0;
+        if (m->arch->no_rope)
+            l->rope = -1;
     }
 }
 
@@ -252,6 +259,9 @@ static enum err_code plan(struct plan *p, const struct model_load_options *o, st
     if (o->ctx < 0 || o->ctx > MODEL_CTX_MAX)
         return err_set(e, ERR_INVALID, "a context of %d positions is outside 1..%d", o->ctx, MODEL_CTX_MAX);
     m->ctx = o->ctx ? o->ctx : m->d.ctx_train;
+    if (m->arch->no_rope && m->ctx > m->d.ctx_train)
+        return err_set(e, ERR_INVALID, "%s: it has learned %d positions; a context of %d is more (--ctx)",
+                       gguf_name(p->f), m->d.ctx_train, m->ctx);
     p->used = mem_new((size_t)gguf_tensor_count(p->f), sizeof *p->used);
     shape_layers(m);
     c = place_groups(p, m->arch->model_tensors, -1, m, e);
@@ -319,7 +329,7 @@ static void fill_weights(const struct plan *p, const struct model_load_options *
     }
     struct packing a = { p, o };
     pool_run(pool, pack_all, &a);
-    if (!m->output.data)
+    if (!m->output.data && !m->arch->encoder)
         m->output = m->token_embd;
     if (o->progress)
         o->progress(o->progress_arg, 1.0);
@@ -339,6 +349,8 @@ static enum err_code set_ropes(struct model *m, const struct gguf_file *f, struc
     const struct model_arch *a = m->arch;
     struct keys k = { f, a };
     struct rope_spec spec = m->d.rope;
+    if (a->no_rope)
+        return ERR_OK;
     const float *factors = m->rope_freqs;
     if (!factors)
         factors = m->ctx > spec.ctx_orig ? m->rope_long : m->rope_short;
@@ -380,7 +392,7 @@ enum err_code model_measure(const struct gguf_file *f, const struct model_load_o
     struct model *m = MEM_NEW(struct model);
     struct plan p = { .f = f, .m = m };
     enum err_code c = plan(&p, o, e);
-    m->rope_count = m->arch && m->arch->local_rope ? 2 : 1;
+    m->rope_count = !m->arch || m->arch->no_rope ? 0 : m->arch->local_rope ? 2 : 1;
     if (!c)
         *out = (struct model_needs){
             .weight_bytes = m->weight_bytes, .kv_page_bytes = m->kv_page_bytes,

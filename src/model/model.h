@@ -15,6 +15,16 @@
 struct model;
 struct model_work; /* activations for a batch: sized once, then frozen */
 
+/* How a text's rows become one vector; the numbers are the files' (<arch>.pooling_type). */
+enum model_pooling {
+    MODEL_POOL_UNSAID = -1,
+    MODEL_POOL_NONE, /* a vector for each token */
+    MODEL_POOL_MEAN,
+    MODEL_POOL_CLS,  /* the first token's */
+    MODEL_POOL_LAST,
+    MODEL_POOL_RANK, /* the first token's, through the classification head: scores */
+};
+
 struct model_facts {
     const char *arch;        /* "llama" */
     const char *name;        /* general.name, or "" */
@@ -23,6 +33,9 @@ struct model_facts {
     int64_t params;          /* weights counted */
     size_t weight_bytes;     /* packed, resident */
     bool causal;             /* false for encoders */
+    enum model_pooling pooling; /* what the file says; MODEL_POOL_UNSAID when nothing */
+    int labels;              /* scores its classification head gives (rank); 0: it has none */
+    bool has_segments;       /* an encoder that tells a second text from the first */
 };
 
 /* The ways keys and values can be stored: "f16", "bf16", "f32", "q8_0", in any case of letters. */
@@ -56,7 +69,8 @@ struct model_work *model_work_new(const struct model *m, struct pool *pool, int 
 void model_work_free(struct model_work *w);
 size_t model_work_bytes(const struct model_work *w);
 
-/* Consecutive positions of one sequence: a decode step has one row, a prefill chunk many. */
+/* Consecutive positions of one sequence: a decode step has one row, a prefill chunk many. An encoder's run is a whole
+ * text: pos_first is 0, and its pages are needed during the call only. */
 struct model_run {
     int rows;                     /* >= 1 */
     int pos_first;
@@ -70,7 +84,16 @@ struct model_batch {
     int run_count;
     const int32_t *logit_rows;    /* [logit_count] ascending rows whose logits are wanted */
     int logit_count;
+    const int32_t *state_rows;    /* [state_count] ascending rows whose last hidden state is wanted; none of them is a
+                                     logit row */
+    int state_count;
+    const uint8_t *segments;      /* encoders: [rows] 0 or 1, which of two texts; NULL: all 0 */
 };
+/* The last hidden state of a row that was in state_rows, after the last norm: [dim], valid until the next call. */
+const float *model_state(const struct model *m, const struct model_work *w, int row);
+/* The classification head on such a row's state: out [labels]. Overwrites what is not a state; the calling thread
+ * does it alone. */
+void model_rank(const struct model *m, struct model_work *w, int row, float *out);
 /* logits [logit_count][vocab], owned by w, valid until the next call. */
 const float *model_forward(const struct model *m, struct model_work *w, const struct model_batch *b);
 #endif

@@ -18,6 +18,8 @@ enum {
     MODEL_VOCAB_MAX = 1 << 22,
     MODEL_CTX_MAX = 1 << 26,
     MODEL_ROPES_MAX = 2,
+    MODEL_SEGMENTS_MAX = 64,
+    MODEL_LABELS_MAX = 1024,
 };
 
 struct model_dims {
@@ -25,6 +27,7 @@ struct model_dims {
     int experts, experts_used, expert_ffn; /* 0 where there are none */
     int ctx_train;
     int window, window_period;  /* every period-th layer sees everything, the others the window; 0: no window */
+    int segments, head_rows, labels; /* encoders: kinds of text; rows of the head's two matrices, 0 without them */
     float eps;
     float embed_scale;          /* multiplies embeddings */
     float residual_scale;       /* multiplies what a block adds to the residual */
@@ -41,6 +44,7 @@ struct layer {
     const float *attn_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm; /* [D] */
     const float *q_norm, *k_norm; /* [K] for each head, or [H K] and [G K] for the whole row */
     const float *sinks;           /* [H] */
+    const float *attn_out_norm, *attn_out_norm_bias, *out_norm, *out_norm_bias; /* [D] encoders: of x after a block */
     struct kern_matrix q, k, v, o; /* [H K][D], [G K][D], [G V][D], [D][H V] */
     const float *q_bias, *k_bias, *v_bias, *o_bias;
     struct kern_matrix gate, up, down; /* [F][D], [F][D], [D][F] */
@@ -60,6 +64,11 @@ struct model {
     int ctx;
     struct kern_matrix token_embd, output; /* [W][D]; output.data is token_embd's when the file ties them */
     const float *output_norm, *output_bias;
+    /* Encoders: positions and kinds of text added to a token's embedding, the norm of the sum; the head. */
+    const float *pos_embd, *segment_embd;             /* [ctx_train][D], [segments][D] */
+    const float *embd_norm, *embd_norm_bias;          /* [D] */
+    struct kern_matrix head, head_out;                /* [head_rows][D], [labels][head_rows or D] */
+    const float *head_bias, *head_out_bias;
     const float *rope_freqs, *rope_long, *rope_short; /* [n_rot / 2] divisors of frequencies, or NULL */
     struct rope ropes[MODEL_ROPES_MAX];
     int rope_count;
@@ -75,7 +84,7 @@ struct model {
 
 enum dim_symbol {
     DIM_ONE, DIM_D, DIM_Q, DIM_K, DIM_V, DIM_O, DIM_QK, DIM_QKV, DIM_F, DIM_FF, DIM_E, DIM_EF, DIM_HEAD, DIM_H,
-    DIM_W, DIM_HALF_ROT,
+    DIM_W, DIM_HALF_ROT, DIM_CTX, DIM_SEGMENTS, DIM_HEAD_ROWS, DIM_HEAD_COLS, DIM_LABELS,
 };
 
 enum tensor_kind {
@@ -108,6 +117,8 @@ struct keys;
 struct model_arch {
     const char *name; /* general.architecture */
     enum kern_rope_style rope_style;
+    bool encoder;     /* sees a whole text at once; norms with a mean and a bias */
+    bool no_rope;     /* its positions are in embeddings */
     /* Keys beyond the common ones; may change any dimension. NULL: none. */
     enum err_code (*keys)(const struct keys *k, struct model_dims *d, struct err *e);
     const struct tensor_row *const *layer_tensors; /* groups, ends with NULL */
@@ -133,6 +144,9 @@ extern const struct tensor_row tensors_head_norms[];   /* attn_q_norm, attn_k_no
 extern const struct tensor_row tensors_ffn[];          /* ffn_gate, ffn_up, ffn_down with optional biases */
 extern const struct tensor_row tensors_ffn_fused[];    /* ffn_up holds gate and up */
 extern const struct tensor_row tensors_experts[];      /* router and experts */
+
+extern const struct tensor_row tensors_encoder[];      /* token_embd and what is added to it; the head */
+extern const struct tensor_row tensors_out_norms[];    /* attn_output_norm, layer_output_norm */
 
 size_t dim_value(const struct model_dims *d, enum dim_symbol s);
 

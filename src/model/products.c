@@ -114,6 +114,11 @@ bool step_products(struct step *s, const struct product *list, int count, const 
 
 void step_activate(const struct step *s, enum activation act, float *gate, const float *up, int n)
 {
+    if (!up) {
+        ASSERT(act == ACT_GELU);
+        s->kern->gelu(gate, n);
+        return;
+    }
     switch (act) {
     case ACT_SILU: s->kern->silu_mul(gate, gate, up, n); return;
     case ACT_GELU: s->kern->gelu_mul(gate, gate, up, n); return;

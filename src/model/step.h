@@ -27,6 +27,7 @@ struct step {
     const struct layer *deferred_layer;
     void (*complete_row)(const struct step *s, int row); /* what turns its products into y, or NULL: they are y */
     const float *post_norm;   /* of what is put off, or NULL */
+    const float *sum_norm, *sum_norm_bias; /* of x once it is added, or NULL */
 };
 
 /* How q_norm and k_norm are applied where a layer has them. */
@@ -39,8 +40,13 @@ void step_attention(struct step *s, const struct layer *l, enum norm_span span);
 void step_ffn(struct step *s, const struct layer *l, enum activation act);
 void step_experts(struct step *s, const struct layer *l, enum activation act);
 void step_add(struct step *s, const float *post_norm);
+void step_add_norm(struct step *s, const float *weight, const float *bias); /* encoders: x + y is normed in place */
 
 /* ---- between these files only */
+
+/* encoder.c: a row's embedding becomes the sum of its three, normed. */
+void encoder_embed_row(const struct step *s, int row, float *x);
+
 
 /* Rows that feed matrices, in both forms; q8 may be NULL when no matrix of the group wants it. */
 struct operand {
@@ -77,7 +83,7 @@ struct cut step_cut(const struct step *s, int panels, int rows);
 /* One chunk: these panels times rows [first, end) of x. */
 void step_multiply(const struct step *s, const struct product *p, const struct operand *x, int panel_first,
                    int panel_end, int first, int end);
-/* gate = act(gate, up) for n values. */
+/* gate = act(gate, up) for n values; gate = act(gate) when up is NULL (ACT_GELU alone). */
 void step_activate(const struct step *s, enum activation act, float *gate, const float *up, int n);
 /* The int8 form of row r of f for w, written to work's q8. */
 void step_quantize_row(const struct step *s, const struct kern_matrix *w, const float *f, size_t f_stride, int r);

@@ -92,6 +92,26 @@ const struct tensor_row tensors_experts[] = {
     END,
 };
 
+const struct tensor_row tensors_encoder[] = {
+    { "token_embd.weight", TENSOR_MATRIX, MODEL(token_embd), DIM_W, DIM_D, 0, 0, 0 },
+    { "token_types.weight", TENSOR_VECTOR, MODEL(segment_embd), DIM_SEGMENTS, DIM_D, OPT, 0, 0 },
+    { "token_embd_norm.weight", TENSOR_VECTOR, MODEL(embd_norm), DIM_D, DIM_ONE, 0, 0, 0 },
+    { "token_embd_norm.bias", TENSOR_VECTOR, MODEL(embd_norm_bias), DIM_D, DIM_ONE, 0, 0, 0 },
+    { "cls.weight", TENSOR_MATRIX, MODEL(head), DIM_HEAD_ROWS, DIM_D, OPT, 0, 0 },
+    { "cls.bias", TENSOR_VECTOR, MODEL(head_bias), DIM_HEAD_ROWS, DIM_ONE, OPT, 0, 0 },
+    { "cls.output.weight", TENSOR_MATRIX, MODEL(head_out), DIM_LABELS, DIM_HEAD_COLS, OPT, 0, 0 },
+    { "cls.output.bias", TENSOR_VECTOR, MODEL(head_out_bias), DIM_LABELS, DIM_ONE, OPT, 0, 0 },
+    END,
+};
+
+const struct tensor_row tensors_out_norms[] = {
+    { "attn_output_norm.weight", TENSOR_VECTOR, LAYER(attn_out_norm), DIM_D, DIM_ONE, 0, 0, 0 },
+    { "attn_output_norm.bias", TENSOR_VECTOR, LAYER(attn_out_norm_bias), DIM_D, DIM_ONE, 0, 0, 0 },
+    { "layer_output_norm.weight", TENSOR_VECTOR, LAYER(out_norm), DIM_D, DIM_ONE, 0, 0, 0 },
+    { "layer_output_norm.bias", TENSOR_VECTOR, LAYER(out_norm_bias), DIM_D, DIM_ONE, 0, 0, 0 },
+    END,
+};
+
 size_t dim_value(const struct model_dims *d, enum dim_symbol s)
 {
     size_t q = (size_t)d->heads * (size_t)d->k_dim, k = (size_t)d->kv_heads * (size_t)d->k_dim;
@@ -113,6 +133,11 @@ size_t dim_value(const struct model_dims *d, enum dim_symbol s)
     case DIM_H: return (size_t)d->heads;
     case DIM_W: return (size_t)d->vocab;
     case DIM_HALF_ROT: return (size_t)d->rope.n_rot / 2;
+    case DIM_CTX: return (size_t)d->ctx_train;
+    case DIM_SEGMENTS: return (size_t)d->segments;
+    case DIM_HEAD_ROWS: return (size_t)d->head_rows;
+    case DIM_HEAD_COLS: return (size_t)(d->head_rows ? d->head_rows : d->dim);
+    case DIM_LABELS: return (size_t)d->labels;
     }
     ASSERT(!"a dimension symbol");
     return 0;

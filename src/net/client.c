@@ -52,6 +52,7 @@ static size_t take_data(char *data, size_t size, size_t count, void *arg)
     size_t n = size * count;
     long status = 0;
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
+    t->reply->status = (int)status; /* on_data may look */
     if (!t->reply->first_byte_ns)
         t->reply->first_byte_ns = clock_mono_ns();
     if (t->request->on_data && status >= 200 && status < 300) {

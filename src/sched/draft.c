@@ -5,11 +5,17 @@
 
 #include <string.h>
 
-enum { SLOTS_MAX = 1 << 16 };
+enum { SLOTS_MAX = 1 << 16, ASK_AGAIN = 256 };
 static const int run_of[2] = { 4, 2 };                        /* tokens looked for: by `long`, by `short` */
 static const float hopes[DRAFT_SOURCES] = { 0.9f, 0.7f, 0.6f, 0.3f, 0.6f }; /* before there is a record */
 #define MEMORY 0.92f /* of a record, a trial: it is of about the last dozen */
 #define SURE 0.98f   /* nothing is surer than this */
+
+static void hope(struct draft *d, enum draft_source source)
+{
+    d->record[source].right = 2 * hopes[source];
+    d->record[source].all = 2;
+}
 
 void draft_init(struct draft *d, int token_max)
 {
@@ -18,10 +24,8 @@ void draft_init(struct draft *d, int token_max)
         d->slots *= 2;
     for (int i = 0; i < 2; i++)
         d->places[i] = mem_new(d->slots, sizeof *d->places[i]);
-    for (int i = 0; i < DRAFT_SOURCES; i++) {
-        d->record[i].right = 2 * hopes[i];
-        d->record[i].all = 2;
-    }
+    for (int i = 0; i < DRAFT_SOURCES; i++)
+        hope(d, (enum draft_source)i);
 }
 
 void draft_release(struct draft *d)
@@ -84,6 +88,8 @@ static void guess_from_tree(const struct seq *s, struct draft_guess *g)
 
 void draft_look_up(struct draft *d, const struct seq *s)
 {
+    for (int i = DRAFT_TREE; i <= DRAFT_SHORT; i++)
+        d->guesses[i].count = 0;
     index_tokens(d, s); /* the text's own end has no follower yet, so it does not find itself */
     guess_from_text(d, s, 0, &d->guesses[DRAFT_LONG]);
     guess_from_text(d, s, 1, &d->guesses[DRAFT_SHORT]);
@@ -113,6 +119,11 @@ const struct draft_guess *draft_best(const struct draft *d, enum draft_source *s
 
 void draft_learn(struct draft *d, const int32_t *drawn, int count)
 {
+    d->unasked = d->guesses[DRAFT_MODEL].count ? 0 : d->unasked + count;
+    if (d->unasked >= ASK_AGAIN) { /* its guesses cost time, so none are made while its record is bad */
+        hope(d, DRAFT_MODEL);
+        d->unasked = 0;
+    }
     for (int i = 0; i < DRAFT_SOURCES; i++) {
         struct draft_guess *g = &d->guesses[i];
         bool right = true;

@@ -32,6 +32,7 @@ struct draft {
     enum draft_source source; /* of the rows in the step */
     int rows;             /* in the step being made */
     int accepted, rejected;   /* rows, so far */
+    int unasked;          /* tokens since the model guessed last */
 };
 
 void draft_init(struct draft *d, int token_max);

@@ -3,6 +3,7 @@
  * One thread at a time per form: the step thread, or the pool thread that draws for the sequence. */
 #ifndef SCHED_FORM_H
 #define SCHED_FORM_H
+#include "infer/params.h"
 #include "text/grammar.h"
 #include "text/vocab.h"
 
@@ -17,11 +18,12 @@ struct form_tokens {
     int end_count;
 };
 
-struct form *form_new(const struct form_tokens *t, const struct grammar *g); /* t and g must outlive it */
+/* All must outlive it. g: NULL for any text; thought: NULL for no limit. */
+struct form *form_new(const struct form_tokens *t, const struct grammar *g, const struct infer_thought *thought);
 void form_free(struct form *f);
 
-/* The tokens that may come next, a bit each: the grammar's, and the end tokens where the text may end. Valid until
- * the form is followed. */
+/* The tokens that may come next, a bit each: the grammar's, and the end tokens where the text may end; NULL: all. Valid
+ * until the form is followed. */
 const uint32_t *form_mask(struct form *f);
 /* Follows a drawn token. false: it was not allowed, which only a vocabulary that cannot spell the text allows. */
 bool form_follow(struct form *f, int32_t token);

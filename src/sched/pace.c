@@ -8,6 +8,8 @@ enum {
     CHUNK_ROWS_MIN = 16, /* a prompt gets these even when the step is long already: it must go on */
     CHUNK_ROWS_EVEN = 16, /* larger chunks are whole tiles of the kernels */
 };
+#define WORTH_LEAST 0.02   /* rows are never quite free */
+#define WORTH_UNKNOWN 0.25 /* while no step had more than one row */
 #define MARGIN 0.85 /* of the target is planned for: half of the steps take longer than predicted */
 
 void pace_begin(struct pace *p, const struct pace_goal *g, const struct steptime_model *m,
@@ -21,8 +23,8 @@ void pace_begin(struct pace *p, const struct pace_goal *g, const struct steptime
     else if (g->prefill_rows < rows)
         p->rows = g->prefill_rows;
     /* Tokens in a millisecond as it is; a row for a guess must bring more than that. */
-    if (p->owed_ms > 0)
-        p->worth = m->c * owed->batch / p->owed_ms;
+    p->rate = p->owed_ms > 0 ? owed->batch / p->owed_ms : 0;
+    p->worth = m->c > 0 ? fmax(WORTH_LEAST, m->c * p->rate) : WORTH_UNKNOWN;
 }
 
 bool pace_guess(struct pace *p, double chance)

@@ -21,6 +21,7 @@ struct pace {
     const struct pace_goal *goal;
     double owed_ms;   /* of the decoding rows */
     double left_ms;   /* for guesses and prompts; without end where nobody's tokens wait */
+    double rate;      /* tokens in a ms of the step as it is */
     double worth;     /* the least chance of being right that pays for a guess's row */
     int rows;         /* room for prompt rows */
     bool begun;       /* a prompt has rows: the next one may have none */

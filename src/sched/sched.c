@@ -21,21 +21,26 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
 {
     ASSERT(o->batch_rows >= o->running_max && o->prefill_rows >= 1 && o->running_max >= 1);
     size_t page_bytes = model_kv_page_bytes(m);
-    size_t pages = o->kv_bytes / page_bytes;
+    bool texts = !model_facts(m)->causal;
+    struct sched_options sized = *o;
+    size_t pages = texts ? sched_text_pages(m, &sized) : o->kv_bytes / page_bytes;
     if (pages * KERN_PAGE_TOKENS < CTX_MIN)
         return err_set(e, ERR_LIMIT, "%zu bytes of KV memory hold %zu tokens; give at least %zu (--kv-memory)",
                        o->kv_bytes, pages * KERN_PAGE_TOKENS, page_bytes * CTX_MIN / KERN_PAGE_TOKENS);
     size_t useful = (size_t)(model_ctx(m) + KERN_PAGE_TOKENS - 1) / KERN_PAGE_TOKENS * (size_t)o->running_max;
-    if (pages > useful)
+    if (pages > useful && !texts)
         pages = useful; /* more could never be held at once; the rest would only remember prefixes */
     struct sched *s = MEM_NEW(struct sched);
     s->model = m;
     s->pool = pool;
-    s->o = *o;
-    s->ctx = model_ctx(m) < (int)pages * KERN_PAGE_TOKENS ? model_ctx(m) : (int)pages * KERN_PAGE_TOKENS;
+    s->text_rows = texts ? o->batch_rows : 0;
+    s->o = *(o = &sized);
+    s->ctx = texts || model_ctx(m) < (int)pages * KERN_PAGE_TOKENS ? model_ctx(m) : (int)pages * KERN_PAGE_TOKENS;
     s->kv = kv_pool_new(page_bytes, (int)pages);
     kv_exclude_from_dumps(s->kv);
-    s->logit_rows_max = sched_logit_rows(o->running_max, o->draft_rows);
+    s->logit_rows_max = texts ? 0 : sched_logit_rows(o->running_max, o->draft_rows);
+    s->state_rows = mem_new((size_t)o->batch_rows, sizeof *s->state_rows);
+    s->segments = texts ? mem_new((size_t)o->batch_rows, sizeof *s->segments) : NULL;
     s->work = model_work_new(m, pool, o->batch_rows, s->logit_rows_max);
     s->tokens = mem_new((size_t)o->batch_rows, sizeof *s->tokens);
     s->runs = mem_new((size_t)o->running_max, sizeof *s->runs);
@@ -46,6 +51,8 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
     s->spelling = (struct form_tokens){ o->vocab, o->trie, model_facts(m)->vocab, o->end_tokens, o->end_count };
     s->goal = (struct pace_goal){ o->itl_ms, o->ttft_ms, o->prefill_rows };
     s->steptime = steptime_new();
+    if (o->draft_model && o->draft_rows)
+        s->draft_model = draft_model_new(o->draft_model, pool, o->draft_kv_bytes);
     s->order = order_new(o->running_max + o->waiting_max);
     s->scratch = mem_new((size_t)pool_threads(pool), sizeof *s->scratch);
     for (int i = 0; i < pool_threads(pool); i++)
@@ -55,7 +62,7 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
 }
 
 /* Takes q off its list, tells its owner, frees it. Those that waited for it need not any more. */
-static void finish(struct sched *s, struct sched_seq *q, enum infer_finish why)
+void sched_finish(struct sched *s, struct sched_seq *q, enum infer_finish why)
 {
     sched_list_remove(list_of(s, q), q);
     for (struct sched_seq *w = s->waiting.head; w; w = w->next)
@@ -63,10 +70,12 @@ static void finish(struct sched *s, struct sched_seq *q, enum infer_finish why)
             w->after = NULL;
     seq_release(&q->seq);
     form_free(q->form);
+    sched_pooled_free(q->pooled);
     s->deadlines -= q->seat.deadline_ns != 0;
     order_leave(s->order, &q->seat);
     q->events->finish(q->user, why);
     draft_release(&q->draft);
+    draft_reader_release(&q->reader);
     mem_free(q);
 }
 
@@ -75,9 +84,9 @@ void sched_free(struct sched *s)
     if (!s)
         return;
     while (s->running.head)
-        finish(s, s->running.head, INFER_CANCELLED);
+        sched_finish(s, s->running.head, INFER_CANCELLED);
     while (s->waiting.head)
-        finish(s, s->waiting.head, INFER_CANCELLED);
+        sched_finish(s, s->waiting.head, INFER_CANCELLED);
     for (int i = 0; i < pool_threads(s->pool); i++)
         sample_scratch_free(s->scratch[i]);
     model_work_free(s->work);
@@ -89,7 +98,10 @@ void sched_free(struct sched *s)
     mem_free(s->drawings);
     mem_free(s->drawn);
     mem_free(s->scratch);
+    mem_free(s->state_rows);
+    mem_free(s->segments);
     steptime_free(s->steptime);
+    draft_model_free(s->draft_model);
     order_free(s->order);
     mem_free(s);
 }
@@ -124,13 +136,15 @@ enum err_code sched_add(struct sched *s, const struct sched_spec *spec, struct s
 {
     if (s->waiting.count >= s->o.waiting_max)
         return err_set(e, ERR_BUSY, "%d requests are waiting already; try again later", s->waiting.count);
-    if (spec->prompt_count < 1 || spec->prompt_count >= s->ctx)
+    if (spec->pooling && spec->prompt_count > s->ctx)
+        return err_set(e, ERR_LIMIT, "the text has %d tokens; the context holds %d", spec->prompt_count, s->ctx);
+    if (spec->prompt_count < 1 || (!spec->pooling && spec->prompt_count >= s->ctx))
         return err_set(e, ERR_LIMIT, "the prompt has %d tokens; the context holds %d and one must be left to answer",
                        spec->prompt_count, s->ctx);
     if (spec->deadline_ns && sched_deadline_fits(s, spec, sched_now_ns(s), e))
         return e ? e->code : ERR_BUSY;
     struct sched_seq *q = MEM_NEW(struct sched_seq);
-    int room = s->ctx - spec->prompt_count;
+    int room = spec->pooling ? 0 : s->ctx - spec->prompt_count;
     int want = spec->params->max_tokens;
     seq_init(&q->seq, s->kv, spec->space, spec->prompt, spec->prompt_count,
              spec->prompt_count + (want > 0 && want < room ? want : room));
@@ -144,10 +158,12 @@ enum err_code sched_add(struct sched *s, const struct sched_spec *spec, struct s
     q->user = spec->user;
     q->state = WAITING;
     q->arrived_ns = sched_now_ns(s);
-    if (spec->params->grammar)
-        q->form = form_new(&s->spelling, spec->params->grammar);
+    if (spec->params->grammar || spec->params->thought)
+        q->form = form_new(&s->spelling, spec->params->grammar, spec->params->thought);
     if (s->o.draft_rows)
         draft_init(&q->draft, q->seq.token_max);
+    if (spec->pooling)
+        q->pooled = sched_pooled_new(s, spec->pooling, spec->prompt_count);
     sched_list_insert(&s->waiting, q, order_first);
     *out = q;
     return ERR_OK;
@@ -155,7 +171,7 @@ enum err_code sched_add(struct sched *s, const struct sched_spec *spec, struct s
 
 void sched_cancel(struct sched *s, struct sched_seq *q)
 {
-    finish(s, q, INFER_CANCELLED);
+    sched_finish(s, q, INFER_CANCELLED);
 }
 
 void sched_pause(struct sched *s, struct sched_seq *q, bool paused)
@@ -173,14 +189,10 @@ static bool is_end(const struct sched *s, int32_t id)
     return false;
 }
 
-/* The token due, then one for each guess that was right: the very tokens that steps of one row would draw, for a draw
- * is a function of (logits, text before it, seed, position) and right guesses are that text. */
-static void draw(const struct sched *s, struct drawing *d, struct sample_scratch *scratch)
+struct sample_input sched_sample(const struct sched *s, const struct sched_seq *q)
 {
-    struct sched_seq *q = d->q;
-    int vocab = model_facts(s->model)->vocab;
-    struct sample_input in = {
-        .vocab = vocab,
+    return (struct sample_input){
+        .vocab = model_facts(s->model)->vocab,
         .history = q->seq.tokens,
         .prompt_count = q->seq.prompt,
         .params = &q->params,
@@ -188,6 +200,15 @@ static void draw(const struct sched *s, struct drawing *d, struct sample_scratch
         .end_tokens = s->o.end_tokens,
         .end_count = s->o.end_count,
     };
+}
+
+/* The token due, then one for each guess that was right: the very tokens that steps of one row would draw, for a draw
+ * is a function of (logits, text before it, seed, position) and right guesses are that text. */
+static void draw(const struct sched *s, struct drawing *d, struct sample_scratch *scratch)
+{
+    struct sched_seq *q = d->q;
+    int vocab = model_facts(s->model)->vocab;
+    struct sample_input in = sched_sample(s, q);
     for (bool more = true; more;) {
         struct infer_token *t = &s->drawn[d->first + d->count];
         in.logits = s->logits + (size_t)(d->first + d->count) * (size_t)vocab;
@@ -231,7 +252,7 @@ static bool deliver_token(struct sched *s, struct sched_seq *q, const struct inf
 {
     bool end = is_end(s, t->id) && !q->params.ignore_eos;
     if (end || (last && failed)) {
-        finish(s, q, end ? INFER_STOP : INFER_FAILED);
+        sched_finish(s, q, end ? INFER_STOP : INFER_FAILED);
         return false;
     }
     seq_append(&q->seq, t->id);
@@ -239,9 +260,9 @@ static bool deliver_token(struct sched *s, struct sched_seq *q, const struct inf
     s->stats.completion_tokens++;
     bool stop = q->events->token(q->user, t);
     if (stop || (last && q->form && form_must_end(q->form)))
-        finish(s, q, INFER_STOP);
+        sched_finish(s, q, INFER_STOP);
     else if (q->seq.count == q->seq.token_max)
-        finish(s, q, INFER_LENGTH);
+        sched_finish(s, q, INFER_LENGTH);
     else
         return true;
     return false;
@@ -285,7 +306,7 @@ static void expire(struct sched *s, int64_t now)
         for (struct sched_seq *q = lists[i]->head, *next; q; q = next) {
             next = q->next;
             if (q->seat.deadline_ns && q->seat.deadline_ns <= now)
-                finish(s, q, INFER_DEADLINE);
+                sched_finish(s, q, INFER_DEADLINE);
         }
 }
 
@@ -301,7 +322,10 @@ int sched_step(struct sched *s)
 {
     int64_t started = sched_now_ns(s);
     expire(s, started);
-    sched_plan(s);
+    if (s->text_rows)
+        sched_plan_texts(s);
+    else
+        sched_plan(s);
     if (!s->rows) {
         s->ended_ns = s->running.count ? s->ended_ns : 0;
         return 0;
@@ -314,16 +338,21 @@ int sched_step(struct sched *s)
         .run_count = s->run_count,
         .logit_rows = s->logit_rows,
         .logit_count = s->logit_count,
+        .state_rows = s->state_rows,
+        .state_count = s->state_count,
+        .segments = s->segments,
     };
     s->logits = model_forward(s->model, s->work, &batch);
     count_pages(s, sched_now_ns(s));
-    count_computed(s);
+    if (!s->text_rows)
+        count_computed(s);
+    sched_pool_all(s);
     if (s->drawing_count)
         pool_run(s->pool, draw_all, s);
     for (int i = 0; i < s->drawing_count; i++)
         deliver(s, &s->drawings[i]);
     int64_t took = sched_now_ns(s) - started;
-    steptime_learn(s->steptime, &s->load, (double)took / 1e6);
+    steptime_learn(s->steptime, &s->load, (double)(took - s->guess_ns) / 1e6);
     s->stats.steps++;
     s->stats.rows += s->rows;
     s->stats.step_ns += took;

@@ -39,6 +39,8 @@ struct sched_options {
     double itl_ms, ttft_ms;           /* targets (pace.h); itl_ms 0: prefill_rows says it all */
     int draft_rows;                   /* guesses checked for a sequence in a step, at most (draft.h); 0: none */
     bool draft_always;                /* whether it pays or not */
+    const struct model *draft_model;  /* guesses as well; borrowed; NULL: none */
+    size_t draft_kv_bytes;            /* memory for its pages */
     const struct steptime_model *step_time; /* instead of what is learned; borrowed; NULL: learn */
 };
 
@@ -49,6 +51,14 @@ struct sched_events {
     void (*finish)(void *user, enum infer_finish why);
     /* It left the queue for the first time: prompt tokens found in the prefix tree. */
     void (*start)(void *user, int cached_tokens);
+    /* A pooled text's vector: [n], borrowed for the call; finish(INFER_STOP) follows. */
+    void (*vector)(void *user, const float *v, int n);
+};
+
+/* A text that becomes a vector instead of going on. */
+struct sched_pooling {
+    enum model_pooling how; /* decoders: MODEL_POOL_MEAN or MODEL_POOL_LAST */
+    int second;             /* encoders that tell two texts apart: where the second one begins; 0: there is one */
 };
 
 struct sched_spec {
@@ -62,11 +72,13 @@ struct sched_spec {
     int weight;              /* of the tenant; 0 stands for 1 */
     int64_t deadline_ns;     /* monotonic; 0: none. Earlier ones of a class go first; past it: INFER_DEADLINE */
     struct sched_seq *after; /* start when this one's prompt is computed (choices of one prompt), or NULL */
+    const struct sched_pooling *pooling; /* borrowed for the call; NULL: it is a prompt. Its length may be ctx */
     const struct sched_events *events;
     void *user;
 };
 
-/* ctx is cut to what kv_bytes holds; ERR_LIMIT with both numbers when not even 64 tokens fit. */
+/* An encoder's texts are whole steps of batch_rows at most, of one text if it is longer; kv_bytes means nothing then.
+ * ctx is cut to what kv_bytes holds; ERR_LIMIT with both numbers when not even 64 tokens fit. */
 enum err_code sched_new(const struct model *m, struct pool *pool, const struct sched_options *o,
                         struct sched **out, struct err *e);
 void sched_free(struct sched *s); /* running sequences end with INFER_CANCELLED */

@@ -3,10 +3,6 @@
  * order.h says who goes first, pace.h how many rows there are, draft.h which guesses are worth one. */
 #include "sched/sched_impl.h"
 
-#include "base/mem.h"
-
-#include <string.h>
-
 enum { DECODE_ROWS_FREE = 8 }; /* so few rows of a step cost next to nothing: they never make way */
 
 /* Who goes before whom as of now. */
@@ -24,6 +20,7 @@ static void park(struct sched *s, struct sched_seq *q)
 {
     sched_list_remove(&s->running, q);
     seq_drop_pages(&q->seq);
+    draft_reader_park(&q->reader);
     order_run(s->order, &q->seat, false);
     q->state = WAITING;
     q->rows = 0;
@@ -57,39 +54,14 @@ static void plan_rows(struct sched *s, struct sched_seq *q, int rows, int guesse
     s->rows += rows;
     q->rows = rows - guesses;
     q->draft.rows = guesses;
-    if (seq->computed + q->rows < seq->count)
+    if (q->pooled)
+        sched_pooled_plan(s, q, rows);
+    if (q->pooled || seq->computed + q->rows < seq->count)
         return;
     struct drawing *d = &s->drawings[s->drawing_count++];
     *d = (struct drawing){ .q = q, .first = s->logit_count, .rows = 1 + guesses };
     for (int i = 0; i < d->rows; i++)
         s->logit_rows[s->logit_count++] = s->rows - d->rows + i;
-}
-
-/* A decoding sequence has one token to compute. */
-static bool decodes(const struct sched_seq *q)
-{
-    return q->seq.count - q->seq.computed == 1 && !q->paused;
-}
-
-/* Lays the guesses that pay after q's text, within `room` rows and the pages it has or may have without parking. */
-static int plan_guesses(struct sched *s, struct sched_seq *q, int room)
-{
-    struct seq *seq = &q->seq;
-    const struct draft_guess *g;
-    int most = seq->token_max - seq->count - 1, n = 0; /* the last token is drawn in any case */
-    draft_look_up(&q->draft, seq);
-    g = draft_best(&q->draft, &q->draft.source);
-    most = most < s->o.draft_rows ? most : s->o.draft_rows;
-    most = most < room ? most : room;
-    if (!g || most <= 0)
-        return 0;
-    double each = (double)draft_chance(&q->draft, q->draft.source), chance = each;
-    for (; n < most && n < g->count && (s->o.draft_always || pace_guess(&s->pace, chance)); chance *= each)
-        n++;
-    while (n && !seq_reserve(seq, seq->count + n))
-        n--;
-    memcpy(seq->tokens + seq->count, g->ids, (size_t)n * sizeof *g->ids);
-    return n;
 }
 
 /* The running sequence whose prompt (or what was parked of it) is computed next, or NULL. */
@@ -120,7 +92,7 @@ static bool makes_way(const struct sched *s, const struct sched_seq *q)
 /* How many of `rows` q may take. */
 static int allowed_rows(const struct sched *s, const struct sched_seq *q, int rows)
 {
-    bool spared = q->seat.deadline_ns && decodes(q); /* it was counted when the promises were made */
+    bool spared = q->seat.deadline_ns && sched_decodes(q); /* it was counted when the promises were made */
     if (s->hurry && !spared && order_own(s->hurry, &q->seat))
         return 0;
     return makes_way(s, q) && rows > s->way_rows ? s->way_rows : rows;
@@ -138,7 +110,7 @@ static void take_rows(struct sched *s, struct sched_seq *q, int rows, int guesse
 static void plan_decodes(struct sched *s)
 {
     for (struct sched_seq *q = s->running.head, *next; q; q = next) {
-        bool placed = !decodes(q) || make_room(s, q, q->seq.count);
+        bool placed = !sched_decodes(q) || make_room(s, q, q->seq.count);
         next = q->next; /* after make_room: it may have parked what was next */
         if (!placed)
             park(s, q);
@@ -147,7 +119,7 @@ static void plan_decodes(struct sched *s)
     int others = s->running.count; /* that may want logits of a row, prompts too */
     for (int skipped = 1; skipped >= 0; skipped--)
         for (struct sched_seq *q = s->running.head; q; q = q->next) {
-            if (!decodes(q) || q->rows || q->skipped != skipped)
+            if (!sched_decodes(q) || q->rows || q->skipped != skipped)
                 continue;
             others--;
             q->skipped = !allowed_rows(s, q, 1);
@@ -155,7 +127,7 @@ static void plan_decodes(struct sched *s)
                 continue;
             int room = s->o.batch_rows - s->rows, logits = s->logit_rows_max - s->logit_count;
             room = (room < logits ? room : logits) - others - 1;
-            int guesses = s->o.draft_rows ? plan_guesses(s, q, allowed_rows(s, q, room)) : 0;
+            int guesses = s->o.draft_rows ? sched_guess_plan(s, q, allowed_rows(s, q, room)) : 0;
             take_rows(s, q, 1 + guesses, guesses);
             s->load.batch += 1 + guesses;
             s->load.context += q->seq.count;
@@ -227,7 +199,8 @@ static void admit(struct sched *s)
         bool full = s->running.count >= s->o.running_max;
         if (q->after || q->paused || (full && !order_displaces(&q->seat, &s->running.tail->seat)))
             continue;
-        seq_adopt_prefix(&q->seq);
+        if (!sched_pooled_needs_all(q))
+            seq_adopt_prefix(&q->seq);
         if (!find_place(s, q)) {
             seq_drop_pages(&q->seq);
             return;
@@ -249,18 +222,20 @@ static void admit(struct sched *s)
 void sched_plan(struct sched *s)
 {
     struct steptime_load owed = { .prefill = 0 };
-    s->rows = s->run_count = s->drawing_count = s->logit_count = 0;
+    s->rows = s->run_count = s->drawing_count = s->logit_count = s->state_count = 0;
     s->load = owed;
     arrange(s);
     admit(s);
     s->hurry = s->deadlines ? sched_hurry(s, sched_now_ns(s)) : NULL;
     for (struct sched_seq *q = s->running.head; q; q = q->next) {
         q->rows = 0;
-        owed.batch += decodes(q);
-        owed.context += decodes(q) ? q->seq.count : 0;
+        owed.batch += sched_decodes(q);
+        owed.context += sched_decodes(q) ? q->seq.count : 0;
     }
     const struct steptime_model *m = s->o.step_time ? s->o.step_time : steptime_fit(s->steptime);
     pace_begin(&s->pace, &s->goal, m, &owed, s->o.batch_rows, s->o.step_time || steptime_knows_prefill(s->steptime));
+    if (s->o.draft_rows)
+        sched_guess(s, (int)owed.batch);
     plan_decodes(s);
     int room = s->o.batch_rows - s->rows;
     room = s->deadlines && s->o.prefill_rows < room ? s->o.prefill_rows : room; /* no step may be much too long */

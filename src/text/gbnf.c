@@ -625,10 +625,19 @@ void g_bnf_expand(const struct grammar *g, uint32_t element, struct g_frame *f, 
             inner->parent = f;
             inner->refs = 1;
             inner->spec = element + 1;
+            inner->bnf = true;
         }
         for (uint32_t alt = g->rule[el->to]; alt != G_NONE; alt = g->element[alt].to)
             g_bnf_expand(g, alt + 1, inner, out, depth + 1);
         g_frame_drop(inner);
+    } else if (el->kind == GE_VALUE) {
+        struct g_frame *back = mem_new(1, sizeof *back); /* where to go on when the value is complete */
+        back->parent = g_frame_ref(f);
+        back->refs = 1;
+        back->spec = element + 1;
+        back->bnf = true;
+        g_set_push(out, (struct g_cfg){ .f = back, .mode = GM_VALUE, .a = el->to, .space = G_WHITESPACE_MAX });
+        g_frame_drop(back);
     } else if (!f) {
         g_set_push(out, (struct g_cfg){ .mode = GM_DONE });
     } else {

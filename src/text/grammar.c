@@ -34,6 +34,11 @@ void grammar_free(struct grammar *g)
     mem_free(g->element);
     mem_free(g->rule);
     arena_release(&g->arena);
+    for (struct grammar *t = g->taken, *next; t; t = next) {
+        next = t->taken;
+        t->taken = NULL;
+        grammar_free(t);
+    }
     mem_free(g);
 }
 
@@ -157,8 +162,8 @@ static bool same_frame(const struct g_frame *a, const struct g_frame *b)
 {
     if (a == b)
         return true;
-    return a && b && a->parent == b->parent && a->spec == b->spec && a->object == b->object && a->count == b->count &&
-           a->hits == b->hits && a->nseen == b->nseen && a->nkeys == b->nkeys &&
+    return a && b && a->parent == b->parent && a->spec == b->spec && a->object == b->object && a->bnf == b->bnf &&
+           a->count == b->count && a->hits == b->hits && a->nseen == b->nseen && a->nkeys == b->nkeys &&
            !memcmp(a->word, b->word, (a->nseen + a->nkeys) * sizeof *a->word);
 }
 

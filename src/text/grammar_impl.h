@@ -5,7 +5,7 @@
 #include "text/rx.h"
 
 #define G_NONE UINT32_MAX
-enum { G_WHITESPACE_MAX = 128, G_CONFIGS_MAX = 128, G_DEPTH_MAX = 200 };
+enum { G_WHITESPACE_MAX = 128, G_CONFIGS_MAX = 256, G_DEPTH_MAX = 200 };
 
 /* What may stand where a value is expected: any of the parts that are there. */
 struct g_value {
@@ -70,8 +70,8 @@ struct g_object {
 
 /* GBNF: rules are sequences of elements; alternatives are chained. */
 struct g_element {
-    enum { GE_END, GE_ALT, GE_DFA, GE_RULE } kind;
-    uint32_t to; /* DFA or rule */
+    enum { GE_END, GE_ALT, GE_DFA, GE_RULE, GE_VALUE } kind;
+    uint32_t to; /* DFA, rule or JSON value */
 };
 
 enum g_kind { G_JSON, G_REGULAR, G_BNF };
@@ -90,6 +90,7 @@ struct grammar {
     struct g_element *element;
     uint32_t *rule;      /* rule -> its first element */
     uint32_t nrule;
+    struct grammar *taken; /* grammars put into this one: their arenas are still in use */
 };
 
 uint32_t grammar_add_dfa(struct grammar *g, struct rx_dfa *d);

@@ -22,7 +22,7 @@ struct tree {
     } *node;
     uint32_t nodes, cap;
     uint32_t *order;
-    uint32_t tokens;
+    uint32_t tokens, longest; /* longest: bytes of one */
 };
 
 struct grammar_trie {
@@ -33,11 +33,15 @@ struct grammar_trie {
 
 struct cached {
     uint32_t dfa, state;
+    bool rule;        /* of a rule's terminal: over all tokens, else over the safe ones */
     uint32_t *bits;
+    uint32_t *cross;  /* [crosses] a terminal's: nodes where the word may be over and tokens go on */
+    uint32_t crosses, cross_cap;
 };
 struct grammar_cache {
     const struct grammar_trie *t;
     struct cached slot[CACHE_SLOTS];
+    uint32_t *at;     /* [longest token] states along a path */
 };
 
 /* ---- building */
@@ -71,6 +75,7 @@ static void tree_build(struct tree *t, const struct token *tok, size_t n, size_t
     uint32_t *open = mem_new(longest + 1, sizeof *open);
     size_t depth = 0;
     t->order = mem_new(n + 1, sizeof *t->order);
+    t->longest = (uint32_t)longest;
     for (size_t i = 0; i < n; i++) {
         size_t common = 0;
         while (common < depth && common < tok[i].n && t->node[open[common]].byte == (uint8_t)tok[i].p[common])
@@ -174,6 +179,7 @@ struct grammar_cache *grammar_cache_new(const struct grammar *g, const struct gr
 {
     struct grammar_cache *c = MEM_NEW(struct grammar_cache);
     c->t = t;
+    c->at = mem_new(t->all.longest + 1u, sizeof *c->at);
     return c;
 }
 
@@ -181,8 +187,11 @@ void grammar_cache_free(struct grammar_cache *c)
 {
     if (!c)
         return;
-    for (uint32_t i = 0; i < CACHE_SLOTS; i++)
+    for (uint32_t i = 0; i < CACHE_SLOTS; i++) {
         mem_free(c->slot[i].bits);
+        mem_free(c->slot[i].cross);
+    }
+    mem_free(c->at);
     mem_free(c);
 }
 
@@ -196,21 +205,24 @@ static void allow(const struct tree *t, const struct tree_node *n, uint32_t *bit
     }
 }
 
-/* With the whole automaton: a set of configurations for each byte of the path. */
-static void walk(const struct grammar *g, const struct tree *t, const struct g_set *start, uint32_t *bits)
+/* With the whole automaton, over nodes [from, to) of which none is above depth `base`: a set of configurations for each
+ * byte of the path. */
+static void walk(const struct grammar *g, const struct tree *t, uint32_t first, uint32_t end, size_t base,
+                 const struct g_set *start, uint32_t *bits)
 {
     struct g_set *level = NULL;
     size_t levels = 0;
-    for (uint32_t i = 0; i < t->nodes;) {
+    for (uint32_t i = first; i < end;) {
         const struct tree_node *n = &t->node[i];
-        if (n->depth >= levels) {
+        size_t depth = n->depth - base;
+        if (depth >= levels) {
             size_t want = levels ? levels * 2 : 32;
             level = mem_grow(level, want, sizeof *level);
             memset(level + levels, 0, (want - levels) * sizeof *level);
             levels = want;
         }
-        const struct g_set *from = n->depth ? &level[n->depth - 1] : start;
-        struct g_set *to = &level[n->depth];
+        const struct g_set *from = depth ? &level[depth - 1] : start;
+        struct g_set *to = &level[depth];
         g_set_clear(to);
         for (uint32_t k = 0; k < from->n; k++)
             g_step(g, &from->v[k], n->byte, to);
@@ -259,6 +271,21 @@ static void or_bits(uint32_t *to, const uint32_t *from, size_t words)
         to[i] |= from[i];
 }
 
+/* Makes the slot that of (dfa, state). true: it was not, and its bits must be computed. */
+static bool take_slot(struct cached *slot, uint32_t dfa, uint32_t state, bool rule, const struct grammar_trie *t)
+{
+    if (slot->bits && slot->dfa == dfa && slot->state == state && slot->rule == rule)
+        return false;
+    if (!slot->bits)
+        slot->bits = mem_new(t->words + 1, sizeof *slot->bits);
+    memset(slot->bits, 0, t->words * sizeof *slot->bits);
+    slot->dfa = dfa;
+    slot->state = state;
+    slot->rule = rule;
+    slot->crosses = 0;
+    return true;
+}
+
 static void dfa_mask(const struct grammar *g, uint32_t dfa, uint32_t state, const struct grammar_trie *t,
                      struct grammar_cache *c, uint32_t *bits)
 {
@@ -267,15 +294,61 @@ static void dfa_mask(const struct grammar *g, uint32_t dfa, uint32_t state, cons
         walk_dfa(g->dfa[dfa], state, &t->safe, bits);
         return;
     }
-    if (!slot->bits || slot->dfa != dfa || slot->state != state) {
-        if (!slot->bits)
-            slot->bits = mem_new(t->words, sizeof *slot->bits);
-        memset(slot->bits, 0, t->words * sizeof *slot->bits);
-        slot->dfa = dfa;
-        slot->state = state;
+    if (take_slot(slot, dfa, state, false, t))
         walk_dfa(g->dfa[dfa], state, &t->safe, slot->bits);
-    }
     or_bits(bits, slot->bits, t->words);
+}
+
+/* ---- terminals of rules */
+
+/* Over all tokens: those within a word of the DFA, and the nodes where a word may end before its token does. */
+static void walk_terminal(const struct rx_dfa *d, uint32_t state, const struct tree *t, uint32_t *at,
+                          struct cached *slot)
+{
+    for (uint32_t i = 0; i < t->nodes;) {
+        const struct tree_node *n = &t->node[i];
+        uint32_t s = rx_dfa_step(d, n->depth ? at[n->depth - 1] : state, n->byte);
+        at[n->depth] = s;
+        if (s == RX_DEAD) {
+            i = n->skip;
+            continue;
+        }
+        allow(t, n, slot->bits);
+        if (d->accept[s] && n->skip > i + 1) {
+            if (slot->crosses == slot->cross_cap) {
+                slot->cross_cap = slot->cross_cap ? slot->cross_cap * 2 : 64;
+                slot->cross = mem_grow(slot->cross, slot->cross_cap, sizeof *slot->cross);
+            }
+            slot->cross[slot->crosses++] = i;
+        }
+        i++;
+    }
+}
+
+static bool only_ends(const struct g_set *s)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->v[i].mode != GM_DONE)
+            return false;
+    return true;
+}
+
+static void terminal_mask(const struct grammar *g, const struct g_cfg *c, const struct grammar_trie *t,
+                          struct grammar_cache *cache, uint32_t *bits)
+{
+    struct cached *slot = &cache->slot[(c->a * 31 + c->b * 2654435761u + 7) % CACHE_SLOTS];
+    if (take_slot(slot, c->a, c->b, true, t))
+        walk_terminal(g->dfa[c->a], c->b, &t->all, cache->at, slot);
+    or_bits(bits, slot->bits, t->words);
+    if (!slot->crosses)
+        return;
+    struct g_set next = { 0 };
+    g_bnf_expand(g, c->n, c->f, &next, 0);
+    for (uint32_t i = 0; i < slot->crosses && !only_ends(&next); i++) {
+        const struct tree_node *n = &t->all.node[slot->cross[i]];
+        walk(g, &t->all, slot->cross[i] + 1, n->skip, n->depth + 1u, &next, bits);
+    }
+    g_set_release(&next);
 }
 
 /* The safe tokens a configuration inside a string allows, without a walk; false: it takes one. */
@@ -317,15 +390,21 @@ void grammar_mask(const struct grammar_state *s, const struct grammar_trie *t, s
     memset(bits, 0, t->words * sizeof *bits);
     for (uint32_t i = 0; i < s->set.n; i++) {
         const struct g_cfg *cfg = &s->set.v[i];
+        if (cfg->mode == GM_DONE)
+            continue;
+        if (cfg->mode == GM_TERMINAL && c) {
+            terminal_mask(s->g, cfg, t, c, bits);
+            continue;
+        }
         if (cfg->mode == GM_LEX && s->g->kind == G_REGULAR)
             dfa_mask(s->g, cfg->a, cfg->b, t, c, bits);
         bool easy = (cfg->mode == GM_LEX && s->g->kind == G_REGULAR) || text_mask(s->g, cfg, t, c, bits);
         g_set_push(easy ? &text : &hard, *cfg);
     }
     if (text.n)
-        walk(s->g, &t->unsafe, &text, bits);
+        walk(s->g, &t->unsafe, 0, t->unsafe.nodes, 0, &text, bits);
     if (hard.n)
-        walk(s->g, &t->all, &hard, bits);
+        walk(s->g, &t->all, 0, t->all.nodes, 0, &hard, bits);
     g_set_release(&text);
     g_set_release(&hard);
 }

@@ -18,6 +18,7 @@ struct g_frame {
     uint32_t refs;
     uint32_t spec;         /* array or object; GBNF: the element to go on with */
     bool object;
+    bool bnf;              /* spec is an element of a rule */
     uint32_t count, hits;  /* members so far; of them, those for contains */
     uint32_t nseen, nkeys; /* words of the bit set of names seen; hashes of other keys */
     uint64_t word[];       /* nseen, then nkeys */

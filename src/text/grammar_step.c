@@ -18,7 +18,20 @@ static bool sat(const struct grammar *g, uint32_t v)
 
 static void value_done(const struct grammar *g, struct g_frame *f, struct g_set *out)
 {
-    g_set_push(out, (struct g_cfg){ .f = f, .mode = GM_AFTER });
+    if (f && f->bnf) /* a value within a rule */
+        g_bnf_expand(g, f->spec, f->parent, out, 0);
+    else
+        g_set_push(out, (struct g_cfg){ .f = f, .mode = GM_AFTER });
+}
+
+/* A number or word has come to state s. Within a rule nothing tells that it is over: both readings go on. */
+static void lex_at(const struct grammar *g, struct g_cfg c, uint32_t s, struct g_set *out)
+{
+    c.mode = GM_LEX;
+    c.b = s;
+    if (c.f && c.f->bnf && g->dfa[c.a]->accept[s])
+        value_done(g, c.f, out);
+    g_set_push(out, c);
 }
 
 /* ---- frames */
@@ -326,7 +339,7 @@ static void start_value(const struct grammar *g, const struct g_cfg *c, unsigned
     } else if (v->lex != G_NONE) {
         uint32_t s = rx_dfa_step(g->dfa[v->lex], 0, byte);
         if (s != RX_DEAD)
-            g_set_push(out, (struct g_cfg){ .f = c->f, .mode = GM_LEX, .a = v->lex, .b = s });
+            lex_at(g, (struct g_cfg){ .f = c->f, .a = v->lex }, s, out);
     }
 }
 
@@ -484,7 +497,7 @@ static bool step_escape(const struct grammar *g, struct g_cfg *c, unsigned byte)
 /* The closing quote. In a list of distinct strings the text must be new; it is kept with the list. */
 static void end_string(const struct grammar *g, const struct g_cfg *c, struct g_set *out)
 {
-    if (!c->f || c->f->object || !g->array[c->f->spec].distinct) {
+    if (!c->f || c->f->object || c->f->bnf || !g->array[c->f->spec].distinct) {
         value_done(g, c->f, out);
         return;
     }
@@ -534,10 +547,8 @@ static void step_lex(const struct grammar *g, const struct g_cfg *c, unsigned by
     const struct rx_dfa *d = g->dfa[c->a];
     uint32_t s = rx_dfa_step(d, c->b, byte);
     if (s != RX_DEAD) {
-        struct g_cfg n = *c;
-        n.b = s;
-        g_set_push(out, n);
-    } else if (g->kind == G_JSON && d->accept[c->b]) {
+        lex_at(g, *c, s, out);
+    } else if (g->kind != G_REGULAR && d->accept[c->b] && !(c->f && c->f->bnf)) {
         struct g_cfg after = { .f = c->f, .mode = GM_AFTER };
         g_step(g, &after, byte, out);
     }

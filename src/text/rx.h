@@ -62,6 +62,7 @@ struct rx_dfa {
 /* NULL: the language is empty (*empty set) or too large (e says so). */
 struct rx_dfa *rx_dfa_new(struct rx *x, rx_id a, bool *empty, struct err *e);
 void rx_dfa_free(struct rx_dfa *d);
+struct rx_dfa *rx_dfa_copy(const struct rx_dfa *d);
 static inline uint32_t rx_dfa_step(const struct rx_dfa *d, uint32_t state, unsigned byte)
 {
     return d->next[(size_t)state * d->classes + d->class_of[byte]];

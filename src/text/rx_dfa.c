@@ -274,6 +274,16 @@ void rx_dfa_free(struct rx_dfa *d)
     mem_free(d);
 }
 
+struct rx_dfa *rx_dfa_copy(const struct rx_dfa *d)
+{
+    struct rx_dfa *n = mem_dup(d, sizeof *d);
+    n->next = mem_dup(d->next, (size_t)d->states * d->classes * sizeof *d->next);
+    n->accept = mem_dup(d->accept, d->states * sizeof *d->accept);
+    n->infinite = mem_dup(d->infinite, d->states * sizeof *d->infinite);
+    n->dist = mem_dup(d->dist, d->states * sizeof *d->dist);
+    return n;
+}
+
 int rx_disjoint(struct rx *x, rx_id a, rx_id p)
 {
     struct build b = { .x = x, .states_max = 4000 };

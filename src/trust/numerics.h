@@ -2,7 +2,7 @@
  *
  *     SHA-256("tokenworks/numerics/v1" LF build LF isa LF kv-type LF weights LF)
  *
- * build is the SHA-256 of the program, weights that of the model file. In receipts; `tokenworks replay` needs an equal one. */
+ * build is the SHA-256 of the program, weights that of the model file. `tokenworks replay` needs an equal id. */
 #ifndef TRUST_NUMERICS_H
 #define TRUST_NUMERICS_H
 #include "trust/code.h"

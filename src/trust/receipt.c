@@ -48,6 +48,15 @@ static void put_time(struct words *w, int64_t v)
     put(w, s);
 }
 
+void receipt_class(struct span asked, char out[RECEIPT_NAME_MAX + 1])
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/@-";
+    bool ok = asked.len <= RECEIPT_NAME_MAX && !(asked.len == 1 && asked.data[0] == '-');
+    for (size_t i = 0; ok && i < asked.len; i++)
+        ok = asked.data[i] && strchr(allowed, asked.data[i]);
+    snprintf(out, RECEIPT_NAME_MAX + 1, "%.*s", ok ? (int)asked.len : 13, ok ? asked.data : "no-such-class");
+}
+
 enum err_code receipt_text(const struct receipt *r, struct buf *out, struct err *e)
 {
     struct words w = { 0 };

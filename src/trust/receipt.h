@@ -31,6 +31,10 @@ struct receipt {
     int64_t started, ended;       /* Unix seconds */
 };
 
+/* The data class a request asks for, as policy and receipt can name it: what could be no name reads as
+ * "no-such-class". */
+void receipt_class(struct span asked, char out[RECEIPT_NAME_MAX + 1]);
+
 enum err_code receipt_text(const struct receipt *r, struct buf *out, struct err *e);
 enum err_code receipt_parse(struct span text, struct receipt *out, struct err *e);
 

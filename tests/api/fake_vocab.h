@@ -42,6 +42,14 @@ void vocab_token_bytes(const struct vocab *v, int id, bool special, struct buf *
         buf_puts(out, fake_text[id - 256]);
 }
 
+int vocab_find(const struct vocab *v, const char *text, size_t n)
+{
+    for (int k = FAKE_BOS; k < FAKE_SIZE; k++)
+        if (strlen(fake_text[k - 256]) == n && !memcmp(text, fake_text[k - 256], n))
+            return k;
+    return n == 1 ? (unsigned char)*text : -1;
+}
+
 struct gguf_str vocab_token_text(const struct vocab *v, int id)
 {
     static const char none[] = "?";

@@ -32,6 +32,7 @@ static struct api_job *parse(const char *path, const char *body)
 #define CHAT "/v1/chat/completions"
 #define TEXT "/v1/completions"
 #define HI "\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]"
+#define FN(name) "{\"type\":\"function\",\"function\":{\"name\":\"" name "\"}}"
 
 static void check_prompt(const struct api_job *j, int choice, const char *want)
 {
@@ -168,13 +169,27 @@ static const struct refusal {
             "\"image_url\",\"image_url\":{\"url\":\"x\"}}]}]}", "messages[0].content[1].type", "unsupported_value" },
     { CHAT, "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\"}]}]}",
       "messages[0].content[0].type", "unsupported_value" },
-    { CHAT, "{\"messages\":[{\"role\":\"tool\",\"content\":\"a\"}]}", "messages", "invalid_value" },
     { CHAT, "{\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{}]}]}",
       "messages[0].tool_calls", "invalid_value" },
     { CHAT, "{" HI ",\"frobnicate\":1}", "frobnicate", "unknown_parameter" },
     { CHAT, "{" HI ",\"prompt\":\"a\"}", "prompt", "unknown_parameter" },
-    { CHAT, "{" HI ",\"tools\":[{\"type\":\"function\"}]}", "tools", "unsupported_parameter" },
-    { CHAT, "{" HI ",\"tool_choice\":\"required\"}", "tool_choice", "unsupported_parameter" },
+    { CHAT, "{" HI ",\"tools\":[{\"type\":\"function\"}]}", "tools[0]", "invalid_value" },
+    { CHAT, "{" HI ",\"tools\":[{\"type\":\"custom\",\"custom\":{\"name\":\"f\"}}]}", "tools[0]", "unsupported_value" },
+    { CHAT, "{" HI ",\"tools\":[" FN("a b") "]}", "tools[0]", "invalid_value" },
+    { CHAT, "{" HI ",\"tools\":[" FN("f") "," FN("f") "]}", "tools[1]", "invalid_value" },
+    { CHAT, "{" HI ",\"tools\":{}}", "tools", "invalid_type" },
+    { CHAT, "{" HI ",\"tools\":[" FN("f") "],\"tool_choice\":\"maybe\"}", "tool_choice", "invalid_value" },
+    { CHAT, "{" HI ",\"tools\":[" FN("f") "],\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"g\"}}}",
+      "tool_choice", "invalid_value" },
+    { CHAT, "{" HI ",\"tools\":[" FN("f") "],\"tool_choice\":\"required\",\"stop\":\"x\"}", "stop", "invalid_value" },
+    { CHAT, "{" HI ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"strict\":true,\"parameters\":"
+      "{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"pattern\":\"(a)\\\\1\"}}}}}]}",
+      "tools[0].function.parameters", "unsupported_schema" },
+    { CHAT, "{" HI ",\"tool_choice\":\"required\"}", "tool_choice", "invalid_value" },
+    { CHAT, "{" HI ",\"parallel_tool_calls\":1}", "parallel_tool_calls", "invalid_type" },
+    { CHAT, "{" HI ",\"functions\":[{\"name\":\"f\"}]}", "functions", "unsupported_parameter" },
+    { CHAT, "{" HI ",\"thinking_budget\":100}", "thinking_budget", "unsupported_parameter" },
+    { CHAT, "{" HI ",\"reasoning\":{\"summary\":\"auto\"}}", "reasoning", "unknown_parameter" },
     { CHAT, "{" HI ",\"response_format\":{\"type\":\"yaml\"}}", "response_format", "invalid_value" },
     { CHAT, "{" HI ",\"response_format\":{\"type\":\"json_schema\"}}", "response_format", "invalid_value" },
     { CHAT, "{" HI ",\"guided_regex\":\"(a\"}", "guided_regex", "unsupported_schema" },

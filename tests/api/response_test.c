@@ -52,6 +52,22 @@ static void whole_chat_answer(void)
     api_job_free(j);
 }
 
+static void guesses_are_in_the_usage_when_there_were_any(void)
+{
+    struct api_job *j = parse(CHAT, "{" HI ",\"n\":2}");
+    struct buf b = { 0 };
+    api_job_begin(j, &b);
+    for (int i = 0; i < 2; i++) {
+        api_job_guessed(j, 5, 1 + i);
+        api_choice_finish(j, i, INFER_STOP, &b);
+    }
+    api_job_end(j, &(struct api_usage){ 9, 4, 30 }, &b);
+    CHECK(strstr(buf_str(&b), "{\"cached_tokens\":4},\"completion_tokens_details\":{\"accepted_prediction_tokens\":10,"
+                              "\"rejected_prediction_tokens\":3}},\"seed\""));
+    buf_release(&b);
+    api_job_free(j);
+}
+
 #define CHUNK "data: {\"id\":\"r-1\",\"object\":\"chat.completion.chunk\",\"created\":1700000000,\"model\":\"tiny\"," \
               "\"system_fingerprint\":\"fp_1\",\"choices\":["
 
@@ -330,6 +346,7 @@ static void failures_are_errors(void)
 int main(void)
 {
     RUN(whole_chat_answer);
+    RUN(guesses_are_in_the_usage_when_there_were_any);
     RUN(streamed_chat_answer);
     RUN(stream_with_usage);
     RUN(completions_echo_and_count_choices);

@@ -24,6 +24,11 @@ assert len(detail.choices) == 2 and len(detail.choices[0].logprobs.content[0].to
 completion = client.completions.create(model=model, prompt="The capital of France is", max_tokens=5, temperature=0)
 assert "Paris" in completion.choices[0].text, completion
 
+many = client.embeddings.create(model=model, input=["The cat sat.", "A cat was sitting.", "Interest rates rose."])
+assert len(many.data) == 3 and many.usage.prompt_tokens == many.usage.total_tokens > 10
+plain = client.embeddings.create(model=model, input="The cat sat.", encoding_format="float")
+assert all(abs(a - b) < 1e-6 for a, b in zip(plain.data[0].embedding, many.data[0].embedding)), "base64 and float differ"
+
 for kind, fields in [(openai.NotFoundError, {"model": "no-such-model"}), (openai.BadRequestError, {"temperature": 99}),
                      (openai.BadRequestError, {"extra_body": {"unheard_of": 1}})]:
     try:

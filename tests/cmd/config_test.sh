@@ -11,6 +11,7 @@ refused() { # text, expected line and words
 }
 refused 'listen: 127.0.0.1:0\nlisten_on: x\n' 2 listen_on
 refused 'limits:\n  threads: 2\n  drains: 3\n' 3 drains
+refused 'speed:\n  speculate: 3\n' 2 speculate
 refused 'limits:\n  threads: many\n' 2 threads
 refused 'memory:\n  kv: lots\n' 2 "512M or 2G"
 refused 'models: one\n' 1 "list of"

@@ -163,7 +163,7 @@ def engine_headers_cannot_split_a_reply():
 
 
 def loading_is_told():
-    with Server(env={"FAKE_LOADING_MS": "2000"}, wait=False) as s:
+    with Server("--load-wait-s", "0", env={"FAKE_LOADING_MS": "2000"}, wait=False) as s:
         r = s.get("/health")
         equal((r.status, r.json()["status"]), (503, "loading"))
         r = s.do(do="echo")
@@ -173,6 +173,15 @@ def loading_is_told():
         until(lambda: s.get("/health").json().get("percent", 0) >= 30, "progress")
         until(lambda: s.get("/health").status == 200, "the model")
         until(lambda: "model ready: tiny" in s.log, "the narration")
+
+
+def a_request_waits_for_its_model():
+    with Server(env={"FAKE_LOADING_MS": "800"}, wait=False) as s:
+        with s.open(do="echo") as left:
+            until(lambda: "tokenworks_model_requests_waiting 1" in s.get("/metrics").body.decode(), "it to wait")
+            left.close()
+            until(lambda: "tokenworks_model_requests_waiting 0" in s.get("/metrics").body.decode(), "it to be forgotten")
+        equal(s.do(do="echo").status, 200)
 
 
 def a_model_that_is_refused_ends_the_server():
@@ -319,7 +328,7 @@ def mutated_bodies_never_hurt():
 run([the_request_arrives_whole, large_bodies_travel_in_parts, events_arrive_as_they_are_made, a_hang_up_cancels_at_once,
      a_slow_client_holds_back_its_own_stream_only, a_crash_before_the_head_is_503,
      a_crash_within_a_stream_is_an_error_event, garbage_from_the_engine_is_a_restart, engine_errors_keep_their_fields,
-     engine_headers_cannot_split_a_reply, loading_is_told, a_model_that_is_refused_ends_the_server,
+     engine_headers_cannot_split_a_reply, loading_is_told, a_request_waits_for_its_model, a_model_that_is_refused_ends_the_server,
      drain_lets_running_requests_finish, drain_has_an_end, the_engine_dies_with_the_front, two_models_are_two_engines,
      an_engine_that_ignores_credit_is_cut_off, many_at_once,
      mutated_bodies_never_hurt])

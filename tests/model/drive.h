@@ -38,7 +38,8 @@ static inline void drive(const struct drive *d, const int32_t *ids, int n, float
         }
         for (int i = 0; i < rows; i++)
             wanted[i] = at - rows + i;
-        struct model_batch b = { at, tokens, runs, seqs, wanted, rows };
+        struct model_batch b = { .rows = at, .tokens = tokens, .runs = runs, .run_count = seqs, .logit_rows = wanted,
+                                 .logit_count = rows };
         memcpy(logits + (size_t)pos * (size_t)vocab, model_forward(d->m, w, &b),
                (size_t)rows * (size_t)vocab * sizeof(float));
     }

@@ -12,11 +12,11 @@
 enum { ANSWER_MAX = 400 };
 
 struct fixture {
-    struct buf file, spelling;
-    struct gguf_file *gguf;
+    struct buf file, other_file, spelling;
+    struct gguf_file *gguf, *other_gguf;
     struct kern_table kern;
     struct pool *pool;
-    struct model *model;
+    struct model *model, *other; /* the same shape, other weights */
     struct vocab *vocab;
     struct grammar_trie *trie;
 };
@@ -52,7 +52,7 @@ static void on_start(void *user, int cached)
     ((struct answer *)user)->cached = cached;
 }
 
-static const struct sched_events events = { on_token, on_finish, on_start };
+static const struct sched_events events = { .token = on_token, .finish = on_finish, .start = on_start };
 
 static inline struct sched_options options_of(int kv_pages, int batch, int prefill, int running)
 {
@@ -149,11 +149,13 @@ static inline bool set_up(void)
 {
     struct err e = { 0 };
     tiny_model(&fx.file);
+    tiny_model(&fx.other_file); /* its random numbers go on where the first one's ended */
     kern_table_fill(&fx.kern, kern_isa_detect(KERN_ISA_COUNT));
     fx.pool = pool_new(2);
     struct model_load_options o = { .kern = &fx.kern, .kv_type = KERN_F16 };
     if (!gguf_open_memory(fx.file.data, fx.file.len, &fx.gguf, &e) && !model_load(fx.gguf, &o, fx.pool, &fx.model, &e) &&
-        make_vocab(&e))
+        !gguf_open_memory(fx.other_file.data, fx.other_file.len, &fx.other_gguf, &e) &&
+        !model_load(fx.other_gguf, &o, fx.pool, &fx.other, &e) && make_vocab(&e))
         return true;
     printf("not ok 1 - the tiny model loads\n# %s\n", e.text);
     return false;
@@ -162,11 +164,14 @@ static inline bool set_up(void)
 static inline void tear_down(void)
 {
     model_free(fx.model);
+    model_free(fx.other);
     gguf_close(fx.gguf);
+    gguf_close(fx.other_gguf);
     vocab_free(fx.vocab);
     grammar_trie_free(fx.trie);
     pool_free(fx.pool);
     buf_release(&fx.file);
+    buf_release(&fx.other_file);
     buf_release(&fx.spelling);
 }
 #endif

@@ -168,7 +168,7 @@ static void on_start(void *user, int cached)
 {
 }
 
-static const struct sched_events events = { on_token, on_finish, on_start };
+static const struct sched_events events = { .token = on_token, .finish = on_finish, .start = on_start };
 static const struct steptime_model one_ms_a_row = { .a = 1, .b = 1, .c = 1 };
 
 static struct sched *make(int running)

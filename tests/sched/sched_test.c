@@ -45,7 +45,7 @@ static void on_start(void *user, int cached)
     ((struct answer *)user)->cached = cached;
 }
 
-static const struct sched_events events = { on_token, on_finish, on_start };
+static const struct sched_events events = { .token = on_token, .finish = on_finish, .start = on_start };
 
 static struct sched *make(int kv_pages, int batch, int prefill, int running)
 {

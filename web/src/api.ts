@@ -24,6 +24,7 @@ export interface ChatRequest {
   top_p?: number;
   max_tokens?: number;
   seed?: number;
+  [more: string]: unknown; /* response_format, tools, guided_regex ...: the playground's */
 }
 export interface Usage { prompt_tokens: number; completion_tokens: number; prompt_tokens_details?: { cached_tokens?: number } }
 
@@ -80,7 +81,27 @@ export async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<
   }
 }
 
-export interface ChatEvents { text(piece: string): void; usage(u: Usage): void; finish(reason: string): void }
+/* A JSON answer of any other route: GET without a body, POST with one. */
+export async function call<T>(path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const r = await fetch(path, {
+    method: body === undefined ? "GET" : "POST",
+    headers: { ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers() },
+    body: body === undefined ? undefined : JSON.stringify(body),
+    signal, cache: "no-store",
+  });
+  if (!r.ok) throw await failure(r);
+  return r.json();
+}
+
+/* A piece of a call: its name once, its arguments bit by bit. */
+export interface CallPiece { index: number; id?: string; function?: { name?: string; arguments?: string } }
+export interface ChatEvents {
+  text(piece: string): void;
+  reasoning?(piece: string): void;
+  call?(piece: CallPiece): void;
+  usage(u: Usage): void;
+  finish(reason: string): void;
+}
 
 export async function chat(request: ChatRequest, on: ChatEvents, signal: AbortSignal): Promise<void> {
   const r = await fetch("/v1/chat/completions", {
@@ -96,6 +117,8 @@ export async function chat(request: ChatRequest, on: ChatEvents, signal: AbortSi
     if (chunk.error) throw new ApiError(500, String(chunk.error.message ?? "the stream broke off"));
     const choice = chunk.choices?.[0];
     if (typeof choice?.delta?.content === "string") on.text(choice.delta.content);
+    if (typeof choice?.delta?.reasoning_content === "string") on.reasoning?.(choice.delta.reasoning_content);
+    for (const piece of choice?.delta?.tool_calls ?? []) on.call?.(piece);
     if (typeof choice?.finish_reason === "string") on.finish(choice.finish_reason);
     if (chunk.usage) on.usage(chunk.usage);
   }

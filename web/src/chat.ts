@@ -1,10 +1,14 @@
-/* chat -- the conversation: one answer at a time, drawn as it streams, stopped by button or Escape. */
+/* chat -- the conversation: answers drawn as they stream, stopped by button or Escape.
+ *
+ * A question goes to the chosen model and to those ticked beside it; each has a conversation of its own, and their
+ * answers stand side by side. */
 import { ApiError, ChatRequest, Message, Usage, chat } from "./api";
 import { button, copyButton, find, make } from "./dom";
 import { render } from "./markdown";
-import { selected } from "./panel";
+import { onStats, selected } from "./panel";
+import { current } from "./views";
 
-const messages: Message[] = [];
+const conversations = new Map<string, Message[]>(); /* by model */
 let running: AbortController | null = null;
 
 const prompt = () => find<HTMLTextAreaElement>("prompt");
@@ -21,10 +25,24 @@ function setting(id: string): number | undefined {
   return text && Number.isFinite(v) ? v : undefined;
 }
 
-function fullRequest(): ChatRequest {
+function messagesOf(model: string): Message[] {
+  let messages = conversations.get(model);
+  if (!messages) conversations.set(model, messages = []);
+  return messages;
+}
+
+/* The chosen model first, then those ticked beside it. */
+function asked(): string[] {
+  const first = selected() || "default";
+  const ticked = [...find("beside").querySelectorAll<HTMLInputElement>("input:checked")].map((i) => i.value);
+  return [first, ...ticked.filter((m) => m !== first)];
+}
+
+function fullRequest(model: string): ChatRequest {
   const system = find<HTMLTextAreaElement>("system").value.trim();
+  const messages = messagesOf(model);
   return {
-    model: selected() || "default",
+    model,
     messages: system ? [{ role: "system", content: system }, ...messages] : [...messages],
     temperature: setting("temperature"), top_p: setting("top-p"),
     max_tokens: setting("max-tokens"), seed: setting("seed"),
@@ -38,6 +56,8 @@ function atBottom(log: HTMLElement): boolean {
 /* One answer on the page. Text is drawn at most once a frame, however fast tokens come. */
 class Answer {
   readonly turn = make("article", "turn assistant busy");
+  private readonly thought = make("div", "thought");
+  private readonly thinking = make("details", "thinking", make("summary", "", "Thinking"), this.thought);
   private readonly text = make("div", "text");
   private readonly foot = make("div", "foot");
   private shown: string[] = [];
@@ -49,11 +69,20 @@ class Answer {
   usage: Usage | null = null;
   finish = "";
 
-  constructor(private readonly log: HTMLElement) {
-    this.turn.setAttribute("aria-label", "Answer");
-    this.turn.append(this.text, this.foot);
-    log.append(this.turn);
+  constructor(private readonly log: HTMLElement, into: HTMLElement, readonly model: string, named: boolean) {
+    this.turn.setAttribute("aria-label", named ? `Answer of ${model}` : "Answer");
+    if (named) this.turn.append(make("h3", "who", model));
+    this.thinking.hidden = true;
+    this.turn.append(this.thinking, this.text, this.foot);
+    into.append(this.turn);
     log.scrollTop = log.scrollHeight;
+  }
+
+  reason(piece: string): void {
+    if (!this.firstAt) this.firstAt = performance.now();
+    this.pieces++;
+    this.thinking.hidden = false;
+    this.thought.append(piece);
   }
 
   add(piece: string): void {
@@ -106,20 +135,17 @@ function setBusy(busy: boolean): void {
   find("stop").hidden = !busy;
 }
 
-async function ask(): Promise<void> {
-  const answer = new Answer(find("log"));
+async function answerOne(answer: Answer, signal: AbortSignal): Promise<void> {
   let failed = "";
-  running = new AbortController();
-  setBusy(true);
-  notice("");
   try {
-    await chat(fullRequest(), {
+    await chat(fullRequest(answer.model), {
       text: (piece) => answer.add(piece),
+      reasoning: (piece) => answer.reason(piece),
       usage: (u) => { answer.usage = u; },
       finish: (reason) => { answer.finish = reason; },
-    }, running.signal);
+    }, signal);
   } catch (e) {
-    if (running.signal.aborted) {
+    if (signal.aborted) {
       notice("Stopped.");
     } else {
       failed = e instanceof Error ? e.message : String(e);
@@ -127,20 +153,31 @@ async function ask(): Promise<void> {
       notice("The answer is not complete.", true);
     }
   }
-  running = null;
   answer.done(failed);
-  messages.push({ role: "assistant", content: answer.content });
+  messagesOf(answer.model).push({ role: "assistant", content: answer.content });
+}
+
+async function ask(models: string[]): Promise<void> {
+  const log = find("log"), named = models.length > 1;
+  const into = named ? make("div", "beside") : log;
+  if (named) log.append(into);
+  const answers = models.map((m) => new Answer(log, into, m, named));
+  const abort = running = new AbortController();
+  setBusy(true);
+  notice("");
+  await Promise.all(answers.map((a) => answerOne(a, abort.signal)));
+  if (running === abort) running = null;
   setBusy(false);
-  prompt().focus();
+  if (current() === "chat") prompt().focus();
 }
 
 /* Asks the same once more: only the last answer can be replaced. */
 function again(a: Answer): void {
-  const last = messages[messages.length - 1];
-  if (running || a.turn !== find("log").lastElementChild || last?.role !== "assistant") return;
+  const messages = messagesOf(a.model);
+  if (running || a.turn !== find("log").lastElementChild || messages[messages.length - 1]?.role !== "assistant") return;
   messages.pop();
   a.turn.remove();
-  void ask();
+  void ask([a.model]);
 }
 
 function send(): void {
@@ -149,15 +186,16 @@ function send(): void {
   find("empty").hidden = true;
   prompt().value = "";
   grow();
-  messages.push({ role: "user", content: text });
+  const models = asked();
+  for (const m of models) messagesOf(m).push({ role: "user", content: text });
   showUser(text);
-  void ask();
+  void ask(models);
 }
 
 function clear(): void {
   running?.abort();
-  messages.length = 0;
-  for (const turn of [...find("log").querySelectorAll(".turn")]) turn.remove();
+  conversations.clear();
+  for (const turn of [...find("log").querySelectorAll(":scope > :not(#empty)")]) turn.remove();
   find("empty").hidden = false;
   notice("");
   prompt().focus();
@@ -169,7 +207,25 @@ function grow(): void {
   p.style.height = `${p.scrollHeight}px`;
 }
 
+/* A tick for each model that could answer too; shown once there are two. */
+function offerBeside(ids: string[]): void {
+  const box = find("beside");
+  const have = [...box.querySelectorAll("input")];
+  box.hidden = ids.length < 2;
+  if (have.map((i) => i.value).join("\n") === ids.join("\n")) return;
+  const ticked = new Set(have.filter((i) => i.checked).map((i) => i.value));
+  for (const label of [...box.querySelectorAll("label")]) label.remove();
+  for (const id of ids) {
+    const tick = make("input");
+    tick.type = "checkbox";
+    tick.value = id;
+    tick.checked = ticked.has(id);
+    box.append(make("label", "tick", tick, id));
+  }
+}
+
 export function startChat(): void {
+  onStats((s) => offerBeside(s.models.map((m) => m.id)));
   find("composer").addEventListener("submit", (ev) => { ev.preventDefault(); send(); });
   find("stop").addEventListener("click", () => running?.abort());
   find("new").addEventListener("click", clear);
@@ -178,6 +234,7 @@ export function startChat(): void {
     if (ev.key === "Enter" && !ev.shiftKey && !ev.isComposing) { ev.preventDefault(); send(); }
   });
   document.addEventListener("keydown", (ev) => {
+    if (current() !== "chat") return;
     if (ev.key === "Escape" && running) { ev.preventDefault(); running.abort(); }
     if (ev.altKey && ev.key.toLowerCase() === "n") { ev.preventDefault(); clear(); }
   });

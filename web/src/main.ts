@@ -1,7 +1,12 @@
-/* main -- the console: chat in the middle, the engine at the side, the colour scheme as chosen. */
+/* main -- the console: a view in the middle, the engine at the side, the colour scheme as chosen. */
 import { startChat } from "./chat";
+import { startCost } from "./cost";
 import { find } from "./dom";
 import { startPanel } from "./panel";
+import { startPlayground } from "./playground";
+import { startRequests } from "./requests";
+import { startUsage } from "./usage";
+import { startViews } from "./views";
 
 const THEME = "tokenworks-theme", THEMES = ["auto", "light", "dark"];
 
@@ -25,3 +30,8 @@ function startTheme(): void {
 startTheme();
 startPanel();
 startChat();
+startPlayground();
+startRequests();
+startUsage();
+startCost();
+startViews();

@@ -1,32 +1,16 @@
 /* panel -- the engine at a glance: asked once a second while the page is visible, drawn from /tokenworks/stats. */
 import { ApiError, Histogram, ModelState, Stats, key, stats } from "./api";
 import { fillList, find } from "./dom";
+import { bytes, duration, number, short } from "./format";
 
 const EVERY_MS = 1000, SPARK_POINTS = 60;
 const rates: number[] = [];
 
+const listeners: ((s: Stats) => void)[] = [];
+/* Called with each answer of the server, about once a second. */
+export const onStats = (act: (s: Stats) => void): void => { listeners.push(act); };
+
 export const selected = (): string => find<HTMLSelectElement>("model").value;
-
-function number(v: number | undefined, digits = 0): string {
-  return v === undefined ? "-" : v.toLocaleString("en", { maximumFractionDigits: digits });
-}
-
-function bytes(v: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let i = 0;
-  while (v >= 1024 && i < units.length - 1) { v /= 1024; i++; }
-  return `${number(v, 1)} ${units[i]}`;
-}
-
-function short(v: number): string {
-  return v >= 1e9 ? `${number(v / 1e9, 1)} billion` : v >= 1e6 ? `${number(v / 1e6)} million` : number(v);
-}
-
-function duration(s: number): string {
-  if (s < 1) return `${number(1000 * s)} ms`;
-  if (s < 120) return `${number(s, 1)} s`;
-  return s < 7200 ? `${number(s / 60)} min` : `${number(s / 3600, 1)} h`;
-}
 
 /* The bound below which the share q of the observations lies; buckets are not cumulative. */
 function quantile(h: Histogram | undefined, q: number): string {
@@ -130,7 +114,9 @@ async function tick(): Promise<void> {
   const abort = new AbortController();
   const timer = setTimeout(() => abort.abort(), 5 * EVERY_MS);
   try {
-    draw(await stats(abort.signal));
+    const s = await stats(abort.signal);
+    draw(s);
+    for (const act of listeners) act(s);
     find("key-form").hidden = true;
   } catch (e) {
     const denied = e instanceof ApiError && e.status === 401;
