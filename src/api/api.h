@@ -38,6 +38,7 @@ struct api_model {
     int top_k_default;            /* and other defaults the file or configuration gives; 0 = ours */
     const json_t *defaults;       /* fields a body has unless it says otherwise; NULL: none */
     const char *fingerprint;      /* system_fingerprint of responses; NULL: the id */
+    struct grammar_trie *trie;    /* prepared when the first job with a grammar is read; NULL: there is none */
 };
 
 /* From the chat template, which the model must have; some ten renderings. Free with calls_form_free. */

@@ -177,6 +177,8 @@ struct api_job *api_job_parse(const struct api_model *m, const struct api_reques
     j->store = r->store;
     j->space = r->space;
     if (read_request(j, r, error)) {
+        if (j->grammar && m->trie)
+            grammar_trie_prepare(m->trie);
         if (j->ready.len)
             drop_prompts(j);
         return j;

@@ -37,6 +37,8 @@ struct api_choice {
     struct reply *reply;      /* tells thoughts and calls apart; NULL: all is text */
     struct api_parts parts;   /* what was said; only when not streaming, or when the writer keeps it */
     int calls;                /* tool calls opened so far */
+    int thought_tokens;       /* of those drawn so far */
+    bool thinking;            /* the latest delta was a thought */
     struct vocab_ids ids;     /* every token drawn; only when the job keeps them */
     struct buf stop_text;     /* the stop string that ended it, or empty */
     size_t seen, seen_chars;  /* visible text so far, pending included */

@@ -20,6 +20,7 @@ void api_choice_delta(struct api_job *j, int choice, const struct api_delta *d, 
 {
     struct api_choice *c = &j->choices[choice];
     c->calls += d->kind == API_CALL_OPEN;
+    c->thinking = d->kind == API_REASONING;
     if (!flows(j) || j->writer->keeps_parts)
         api_parts_add(&c->parts, d);
     if (flows(j)) {
@@ -134,6 +135,7 @@ bool api_choice_token(struct api_job *j, int choice, const struct infer_token *t
         return true;
     }
     release(j, choice, c->pending.len - stop_held(&j->stops, &c->stop), false, out);
+    c->thought_tokens += c->thinking;
     return false;
 }
 

@@ -60,6 +60,8 @@ static const struct opt rows[] = {
     { "no-trust", 0, OPT_FLAG, NULL, "keep no evidence although there is a site", FIELD(no_trust), 0, 0 },
     { "site", 0, OPT_STRING, "NAME", "what the policy calls this place (the site's own name)", FIELD(site), 0, 0 },
     { "jurisdiction", 0, OPT_STRING, "CC", "the country this is in, where no policy says", FIELD(jurisdiction), 0, 0 },
+    { "air-gapped", 0, OPT_FLAG, NULL, "prove that engine and keeper have no way out, or refuse to start",
+      FIELD(air_gapped), 0, 0 },
     { "engine", 0, OPT_STRING, "PROGRAM", "another program as the engine, for tests", FIELD(engine), 0, 0 },
     { 0 },
 };
@@ -242,6 +244,7 @@ int cmd_serve(int argc, char **argv)
     f.trust_dir = trust;
     f.trust_site = o.site;
     f.trust_jurisdiction = o.jurisdiction;
+    f.air_gapped = o.air_gapped;
     f.trust_best_effort = strcmp(o.sandbox, "enforce") != 0;
     f.ledger = o.no_ledger ? ACCOUNTS_OFF : o.ledger ? ACCOUNTS_ON : ACCOUNTS_AUTO;
     f.oidc = o.oidc;
@@ -253,6 +256,8 @@ int cmd_serve(int argc, char **argv)
         f.ledger = !strcmp(o.book, "always") ? ACCOUNTS_ON : !strcmp(o.book, "never") ? ACCOUNTS_OFF : f.ledger;
     if (!c && o.ledger && o.no_ledger)
         c = err_set(&e, ERR_INVALID, "--ledger and --no-ledger: one of them");
+    if (!c && o.air_gapped && strcmp(o.sandbox, "enforce"))
+        c = err_set(&e, ERR_INVALID, "--air-gapped needs the whole sandbox: leave --sandbox at enforce");
     if (!c)
         c = serve_models_find(&o, &config, &f, &models, &e);
     if (!c)

@@ -62,7 +62,7 @@ static const struct setting settings[] = {
     { "telemetry", "log-requests", BOOL, AT(log_requests), 0, 0 },
 };
 static const char *const sections[] = { "memory", "tls", "auth", "auth.oidc", "limits", "ledger", "batches", "trust",
-                                       "speed", "telemetry" };
+                                        "speed", "telemetry" };
 enum { KEYS_MAX = 16 };
 
 static enum err_code set_texts(const struct yaml_doc *d, int line, const char *key, const json_t *v,

@@ -9,14 +9,13 @@ struct serve_options {
     struct opt_strings models, allowed_hosts;
     const json_t *model_list; /* the file's `models`, as it is: serve_models.c reads it */
     const char *listen, *state, *models_dir, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
-    const char *otlp, *service_name;
-    const char *batches, *book;
+    const char *otlp, *service_name, *batches, *book;
     struct oidc_options oidc;
     const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
     int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s;
     const char *speculate, *draft;
     int64_t itl_ms, ttft_ms;
-    bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust;
+    bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust, air_gapped;
 };
 
 /* Reads the file into *doc (the strings of *o then point into it: release it last) and lays its settings over *o:

@@ -42,6 +42,7 @@ static json_t *general_options(const struct serve_options *o)
         json_object_set_new(v, "matryoshka", json_true());
     set_text(v, "sandbox", o->sandbox);
     set_int(v, "max_body", o->max_body);
+    json_object_set_new(v, "air_gapped", json_boolean(o->air_gapped));
     json_object_set_new(v, "log_json", json_boolean(o->log_json));
     return v;
 }

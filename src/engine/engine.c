@@ -1,6 +1,7 @@
 /* engine -- see engine.h. The calling thread becomes the step thread. */
 #include "engine/engine.h"
 
+#include "api/store.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -26,6 +27,7 @@ struct engine {
     char id[256];
     struct runtime_options options;
     int64_t body_max;
+    bool air_gapped;
     const char *sandbox_mode; /* "enforce", "best-effort" or "off" */
     struct runtime *runtime;
     struct sandbox_report sandbox;
@@ -61,6 +63,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
     c = c ? c : jsonx_get_bool(o, "matryoshka", &r->matryoshka, e);
     c = c ? c : jsonx_get_string(o, "sandbox", &sandbox, e);
+    c = c ? c : jsonx_get_bool(o, "air_gapped", &g->air_gapped, e);
     if (c)
         return c;
     if (isa && !kern_isa_by_name(isa, &r->isa))
@@ -214,9 +217,10 @@ static void serve(struct engine *g)
 {
     struct metric metric = { 0 };
     struct sched *sched = g->runtime->sched;
-    struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .body_max = (size_t)g->body_max,
-                                                           .model = &g->runtime->api ,
-                                                           .vault = g->vault });
+    struct api_store *store = api_store_new();
+    struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .store = store,
+                                                                  .body_max = (size_t)g->body_max,
+                                                                  .model = &g->runtime->api, .vault = g->vault });
     struct job_table *jobs = engine_job_table_new(sched, link, &metric);
     int64_t stats_ns = 0;
     int rows = 0;
@@ -237,13 +241,14 @@ static void serve(struct engine *g)
     }
     engine_job_table_free(jobs);
     engine_link_stop(link);
+    api_store_free(store);
 }
 
 static enum err_code lock_in(struct engine *g, struct err *e)
 {
     if (!strcmp(g->sandbox_mode, "off"))
         return ERR_OK;
-    struct sandbox_profile profile = { .name = "engine", .threads = true };
+    struct sandbox_profile profile = { .name = "engine", .threads = true, .air_gapped = g->air_gapped };
     profile.best_effort = !strcmp(g->sandbox_mode, "best-effort");
     return sandbox_enter(&profile, &g->sandbox, e);
 }

@@ -23,6 +23,7 @@ struct job {
     struct api_job *api;     /* NULL: refused, and the refusal is sealed */
     struct sealed *sealed;   /* it came sealed: its bytes leave sealed, its end waits for the receipt */
     bool asked, noted;       /* for the receipt; it came */
+    bool counted_late, said_late; /* its deadline passed; before anything was begun */
     struct choice *choices;  /* [count] */
     int count, open;         /* open: choices not finished */
     int added;               /* choices the scheduler has seen; texts to be pooled come a few at a time */
@@ -118,14 +119,6 @@ static const char *finish_name(enum infer_finish why)
 {
     static const char *const names[] = { "running", "stop", "length", "cancelled", "failed", "deadline" };
     return names[why];
-}
-
-/* Its deadline passed while it waited: an error, nothing else. */
-static void send_late(struct job *j)
-{
-    struct api_error e = { .status = 504, .type = "server_error", .code = "deadline_exceeded", .param = "deadline_ms",
-                           .message = "the deadline passed before the request was begun" };
-    engine_link_send_error(j->table->link, j->id, j->attempt, &e);
 }
 
 static void send_end(struct job *j)
@@ -258,9 +251,9 @@ static void on_finish(void *user, enum infer_finish why)
 {
     struct choice *c = user;
     struct job *j = c->job;
-    j->page_ns += sched_seq_page_ns(c->seq);
     struct sched_drafts drafts = sched_seq_drafts(c->seq);
     api_job_guessed(j->api, drafts.accepted, drafts.rejected);
+    j->page_ns += sched_seq_page_ns(c->seq);
     c->seq = NULL;
     j->open--;
     j->last_finish = j->last_finish == INFER_DEADLINE ? j->last_finish : why;
@@ -338,9 +331,10 @@ static bool add_texts(struct job *j, struct err *e)
 static bool add_choices(struct job *j, const struct message *m, struct err *e)
 {
     const struct infer_params *params = api_job_params(j->api);
-    j->ask = (struct sched_spec){ .params = params, .space = m->space, .tenant = m->space, .weight = m->weight,
-                                  .priority = m->priority, .events = &events,
-                                  .deadline_ns = m->deadline_ms ? m->received_ns + m->deadline_ms * 1000000 : 0 };
+    j->ask = (struct sched_spec){ .params = params, .space = m->space, .priority = m->priority, .tenant = m->space,
+                                  .weight = m->weight, .events = &events };
+    if (m->deadline_ms)
+        j->ask.deadline_ns = m->received_ns + m->deadline_ms * 1000000;
     if (api_job_pools(j->api)) {
         for (int i = 0; i < j->count; i++)
             j->usage.prompt_tokens += (int)api_job_prompt(j->api, i)->count;
@@ -399,6 +393,15 @@ static void refuse(struct job *j, const struct message *m, const struct err *e)
     j->table->metric->rejected++;
 }
 
+/* The deadline passed before anything was begun. */
+static void say_late(struct job *j)
+{
+    struct api_error e = { .status = 504, .type = "server_error", .code = "deadline_exceeded", .param = "deadline_ms",
+                           .message = "the deadline passed before the request was begun" };
+    answer_error(j, &e);
+    j->said_late = true;
+}
+
 static void keep(struct job_table *t, struct job *j)
 {
     j->next = t->jobs;
@@ -436,9 +439,9 @@ void engine_job_start(struct job_table *t, struct message *m)
             free_job(j);
         return;
     }
-    if (j->count)
+    if (j->count) {
         send_usage_frame(j, true);
-    if (!j->count) { /* its answer was known when it was read */
+    } else { /* its answer was known when it was read */
         j->last_finish = INFER_STOP;
         send_usage_frame(j, false);
         api_job_end(j->api, &j->usage, &j->out);
@@ -498,10 +501,13 @@ void engine_job_flush_all(struct job_table *t)
 {
     for (struct job **at = &t->jobs; *at;) {
         struct job *j = *at;
-        bool late = !j->open && j->last_finish == INFER_DEADLINE;
+        bool late = !j->open && j->last_finish == INFER_DEADLINE && !j->counted_late;
         t->metric->deadlines_missed += late;
-        if (late && !j->begun)
-            buf_clear(&j->out); /* send_end says all */
+        j->counted_late = j->counted_late || late;
+        if (late && !j->begun) {
+            buf_clear(&j->out);
+            say_late(j);
+        }
         if (!j->cancelled)
             send_out(j);
         if (!j->cancelled && j->added < j->count)
@@ -518,9 +524,7 @@ void engine_job_flush_all(struct job_table *t)
             at = &j->next;
             continue;
         }
-        if (late && !j->begun && !j->sealed)
-            send_late(j);
-        else
+        if (!j->said_late || j->sealed)
             send_end(j);
         if (!j->cancelled)
             observe_end(j, clock_mono_ns());

@@ -145,7 +145,8 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     const char *tenant = "", *how = NULL;
     int64_t priority = 0, allowance = INT64_MAX, weight = 0, deadline_ms = 0;
     struct err e = { 0 };
-    if (jsonx_get_string(head, "path", &r.path, &e) || jsonx_get_string(head, "response_id", &r.response_id, &e) ||
+    if (jsonx_get_string(head, "method", &r.method, &e) || jsonx_get_string(head, "path", &r.path, &e) ||
+        jsonx_get_string(head, "response_id", &r.response_id, &e) ||
         jsonx_get_int(head, "created", 0, INT64_MAX, &r.created, &e) ||
         jsonx_get_string(head, "tenant", &tenant, &e) || jsonx_get_string(head, "sealed", &how, &e) ||
         jsonx_get_int(head, "priority", -1000, 1000, &priority, &e) ||
@@ -161,6 +162,10 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     struct sealed *sealed = how ? open_sealed(l, p, how, &r, &tenant) : NULL;
     if (how && !sealed)
         return NULL;
+    r.space = tenant_space(l, tenant);
+    r.store = sealed ? NULL : l->o.store; /* what came sealed is not kept */
+    r.space = tenant_space(l, tenant);
+    r.store = sealed ? NULL : l->o.store; /* what came sealed is not kept */
     struct api_job *job = sealed && sealed_refused(sealed) ? NULL : api_job_parse(l->o.model, &r, &error);
     if (job && !within_allowance(l, job, allowance, &error)) {
         api_job_free(job);
@@ -172,8 +177,8 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     }
     struct message *m = MEM_NEW(struct message);
     *m = (struct message){ .kind = MESSAGE_JOB, .id = p->id, .attempt = p->attempt, .job = job, .sealed = sealed,
-                           .error = error, .space = tenant_space(l, tenant), .priority = (int)priority,
-                           .weight = (int)weight, .deadline_ms = deadline_ms };
+                           .error = error, .space = r.space, .priority = (int)priority, .weight = (int)weight,
+                           .deadline_ms = deadline_ms };
     if (sealed)
         sealed_forget(sealed);
     return m;

@@ -37,6 +37,7 @@ struct link_options {
     size_t body_max;               /* a longer body is answered 413 */
     const struct api_model *model; /* borrowed */
     struct vault *vault;           /* borrowed; NULL: no sealed requests */
+    struct api_store *store;       /* borrowed: the conversations that may go on */
 };
 struct link *engine_link_start(const struct link_options *o);
 void engine_link_stop(struct link *l); /* after MESSAGE_CLOSED, or to end: closes the queues and joins */

@@ -1,5 +1,5 @@
-/* batch_line -- an input file's lines: {"custom_id", "method", "url", "body"}, checked all before any is run. Nothing in
- * a body is looked at but that it is an object. */
+/* batch_line -- an input file's lines: {"custom_id", "method", "url", "body"}, all checked before any is run. Of a body
+ * nothing is looked at but that it is an object. */
 #include "base/mem.h"
 #include "front/batches_impl.h"
 #include "net/digest.h"

@@ -230,7 +230,8 @@ static void take_data(struct call *c, const struct frame *f)
         skip = 2 + 4 * ((size_t)(unsigned char)p[0] | (size_t)(unsigned char)p[1] << 8);
     if (skip > n || c->body.len + n > BATCH_ANSWER_MAX) {
         link_call_send(c->link, &c->link_call, FRAME_CANCEL, 0, NULL, 0);
-        fail_call(c, &(struct error){ .status = 502, .message = "the answer is malformed or larger than a batch keeps" });
+        fail_call(c, &(struct error){ .status = 502,
+                                      .message = "the answer is malformed or larger than a batch keeps" });
         return;
     }
     buf_append(&c->body, p + skip, n - skip);
@@ -361,7 +362,8 @@ static bool decide(struct call *c)
     struct http_head head = { .field_count = 0 };
     const char *data_class = batches_text(c->run->t, "_class");
     if (*data_class)
-        head.fields[head.field_count++] = (struct http_field){ { "tw-data-class", 13 }, { data_class, strlen(data_class) } };
+        head.fields[head.field_count++] = (struct http_field){ { "tw-data-class", 13 },
+                                                               { data_class, strlen(data_class) } };
     draft_begin(&c->draft, f->trust, c->response_id, c->run->lines[c->line].body);
     c->draft.r.has_numerics = introduce_numerics(f, c->link, c->draft.r.numerics);
     return draft_decide(&c->draft, introduce_model(f, c->link), &head, batches_text(c->run->t, "_tenant"), &why);

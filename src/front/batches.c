@@ -109,8 +109,8 @@ struct thing *batches_make_file(struct batches *b, const char *purpose, const ch
                                 const char *tenant)
 {
     json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:s}", "id", "", "object", "file", "bytes", (json_int_t)bytes,
-                          "created_at", (json_int_t)clock_wall_s(), "purpose", purpose, "status", "processed", "_tenant",
-                          tenant);
+                          "created_at", (json_int_t)clock_wall_s(), "purpose", purpose, "status", "processed",
+                          "_tenant", tenant);
     json_t *text = json_stringn(name, strlen(name)); /* NULL: no UTF-8 */
     json_object_set_new(o, "filename", text ? text : json_string("file.jsonl"));
     return batches_add(b, "file-", o);
@@ -192,7 +192,8 @@ static void check_lines(struct batches *b, struct thing *t)
     if (c) {
         batches_set_text(t, "status", "failed");
         batches_set(t, "failed_at", clock_wall_s());
-        json_t *why = json_pack("{s:s, s:s, s:n, s:i}", "code", "invalid_line", "message", e.text, "param", "line", line);
+        json_t *why = json_pack("{s:s, s:s, s:n, s:i}", "code", "invalid_line", "message", e.text, "param", "line",
+                                line);
         json_object_set_new(t->o, "errors", json_pack("{s:s, s:[o]}", "object", "list", "data", why));
     } else {
         json_object_set_new(t->o, "request_counts",
@@ -263,8 +264,8 @@ static void create(struct batches *b, struct http_exchange *x)
     json_t *o = json_pack("{s:s, s:s, s:O, s:n, s:O, s:s, s:s, s:n, s:n, s:I, s:I, s:O}", "id", "", "object", "batch",
                           "endpoint", json_object_get(in, "endpoint"), "errors", "input_file_id",
                           json_object_get(in, "input_file_id"), "completion_window", "24h", "status", "validating",
-                          "output_file_id", "error_file_id", "created_at", now, "expires_at", now + WINDOW_S, "metadata",
-                          metadata ? metadata : json_null());
+                          "output_file_id", "error_file_id", "created_at", now, "expires_at", now + WINDOW_S,
+                          "metadata", metadata ? metadata : json_null());
     json_decref(in);
     remember_owner(b, x, o);
     struct thing *t = batches_add(b, "batch_", o);

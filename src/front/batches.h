@@ -1,5 +1,5 @@
-/* batches -- requests for the night: /v1/files and /v1/batches. A file of JSON lines is kept sealed, each line's body is
- * given to an engine at the lowest class, and the answers are kept in files of the same kind.
+/* batches -- requests for the night: /v1/files and /v1/batches. A file of JSON lines is kept sealed, each line's body
+ * is given to an engine at the lowest class, and the answers are kept in files of the same kind.
  *
  * B1  Nothing is written while no folder is configured for it; what is written is sealed (trust/chest.h).
  * B2  A line is billed once: its row's id is made of the batch and the line, its answer is kept after the row is on

@@ -1,4 +1,4 @@
-/* files -- /v1/files: what batches read and write. Uploads come as multipart/form-data, as OpenAI's clients send them. */
+/* files -- /v1/files: what batches read and write. Uploads come as multipart/form-data, as OpenAI's clients do it. */
 #include "base/log.h"
 #include "base/mem.h"
 #include "front/batches_impl.h"

@@ -44,7 +44,7 @@ struct front_options {
     struct oidc_options oidc;       /* issuer NULL: none */
     const char *trust_dir;          /* the site's folder; NULL: no evidence is kept */
     const char *trust_site, *trust_jurisdiction; /* trustlog.h; may be NULL */
-    bool trust_best_effort;
+    bool trust_best_effort, air_gapped;
     struct telemetry_options telemetry;
     int64_t drain_ms;
     bool log_requests;

@@ -9,6 +9,7 @@
 #include "front/introduce.h"
 #include "front/link.h"
 #include "front/models.h"
+#include "front/notify.h"
 #include "front/receipts.h"
 #include "front/recent.h"
 #include "front/repeat.h"
@@ -51,6 +52,8 @@ struct front {
     struct recents *recents;              /* requests to look at */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct models *models;
+    struct notify *notify;
+    struct loop_timer *alive_timer;
     struct telemetry *telemetry;          /* NULL: none */
     struct relay *relays;                 /* in flight */
     int relay_count;
@@ -76,8 +79,10 @@ void front_reply_bytes(struct front *f, struct http_exchange *x, const struct ht
 void front_note(struct front *f, const struct http_exchange *x, int status);          /* the request's log line */
 const char *front_tenant(const struct front *f, const struct http_head *h); /* whom the key names; "" when nobody */
 struct link *front_find_model(struct front *f, const char *name);     /* models_find */
+struct link *front_find_named(struct front *f, enum dialect d, const char *name); /* Ollama's NAME:latest too */
 
 /* answers.c, admin.c, metrics.c, console.c, relay.c: the `answer` functions of the table */
+bool answer_ready(const struct front *f);  /* every engine that is to be there is */
 void answer_health(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_models(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_model(struct front *f, struct http_exchange *x, const struct route *r);
@@ -91,6 +96,13 @@ void answer_load(struct front *f, struct http_exchange *x, const struct route *r
 void answer_admin(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_sealed(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_response(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_tags(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_ps(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_show(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_version(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_pull(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_not_here(struct front *f, struct http_exchange *x, const struct route *r);
 
 /* evidence.c: /v1/evidence, /v1/receipts/{id}, /log/... */
 void answer_evidence(struct front *f, struct http_exchange *x, const struct route *r);
@@ -103,7 +115,14 @@ void metrics_count(struct front *f, int route_index, int status);
 void metrics_seconds(struct front *f, double seconds);
 void metrics_render(const struct front *f, struct buf *out);
 
+/* responses.c: RESPONSE_MARK_BYTES characters and a NUL that tell the model of a response's id */
+enum { RESPONSE_MARK_BYTES = 3 };
+void response_mark(const char *model, char *out);
+
 /* relay.c */
+struct envelope;
+void relay_start(struct front *f, struct http_exchange *x, const struct route *route, struct link *link,
+                 const struct envelope *env);
 void relay_gone(struct http_exchange *x, void *front);
 void relay_drained(struct http_exchange *x, void *front);
 void relay_cut_all(struct front *f, const char *why);  /* the drain's time is over */

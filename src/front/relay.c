@@ -47,6 +47,7 @@ struct relay {
     const struct route *route;
     struct relay *prev, *next;
     bool begun, events;       /* head was relayed; as an event stream */
+    bool ndjson;              /* or as a stream of lines (Ollama's) */
     bool held;                /* the head is here, in reply, lines, type and body, and goes out with the end */
     bool tells;               /* a stream whose client asked what it took */
     struct http_reply reply;
@@ -145,7 +146,7 @@ static void part(struct relay *r, struct span note)
         if (r->events && note.len)
             draft_comment(note, &out);
         buf_append(&out, r->tail.data, r->tail.len);
-        if (r->usage.len) /* a comment: whoever reads events skips it */
+        if (r->usage.len && r->events) /* a comment: whoever reads events skips it */
             buf_printf(&out, ": x-tokenworks-usage: %s\n\n", buf_str(&r->usage));
         http_reply_data(r->x, out.data, out.len);
         buf_release(&out);
@@ -195,9 +196,9 @@ static void booked(void *arg, int64_t cost_micros)
 static void take_end(struct relay *r, const struct frame *f)
 {
     json_t *end = jsonx_parse(f->payload, f->length, NULL);
+    recent_figures(r->line, end);
     if (r->held && r->reply.status >= 500) /* an error instead of the answer: nothing of that was sent */
         json_object_set_new(json_object_get(end, "usage"), "completion_tokens", json_integer(0));
-    recent_figures(r->line, end);
     draft_usage(&r->draft, json_object_get(end, "usage"));
     trace_end_frame(&r->trace, end);
     const char *finish = json_string_value(json_object_get(end, "finish"));
@@ -234,7 +235,7 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
         buf_release(&lines);
         return;
     }
-    bool events = r->events;
+    bool events = r->events || r->ndjson;
     if (!events || !r->draft.log)
         front_note(f, x, r->status);
     account_settle(f->accounts, &r->bill, NULL, "failed", NULL, NULL);
@@ -306,6 +307,7 @@ static bool take_head(struct relay *r, const struct frame *f)
         if (json_is_string(value) && !is_ours(name) && ++count <= HEADERS_MAX)
             http_field_write(&lines, name, json_string_value(value)); /* what is no field is left out */
     r->events = type && !strncmp(type, "text/event-stream", 17);
+    r->ndjson = type && !strncmp(type, "application/x-ndjson", 20);
     if (r->events)
         buf_puts(&lines, "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n");
     buf_clear(&r->lines);
@@ -514,7 +516,8 @@ static void call_lost(struct link_call *c, const char *why)
 
 /* ---- client to engine */
 
-static void make_response_id(const char *prefix, char *out, size_t size)
+/* The id of a stored response ends in a mark of its model, so that who asks for it is led to the right engine. */
+static void make_response_id(const char *prefix, const char *model, char *out, size_t size)
 {
     static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     uint8_t random[RESPONSE_ID_BYTES];
@@ -523,6 +526,8 @@ static void make_response_id(const char *prefix, char *out, size_t size)
     for (size_t i = 0; i < sizeof random && n + 1 < size; i++)
         out[n++] = digits[random[i] % (sizeof digits - 1)];
     out[n] = '\0';
+    if (!strcmp(prefix, "resp_") && n + RESPONSE_MARK_BYTES < size)
+        response_mark(model, out + n);
 }
 
 /* What is left of its time, at least a millisecond: the engine says when it is over; 0: it has no deadline. */
@@ -628,9 +633,10 @@ static void model_ready(void *arg)
     const struct trustlog_model *model = introduce_model(r->front, r->link);
     struct http_exchange *x = r->x;
     struct front *f = r->front;
+    const char *tenant = front_tenant(f, http_request_head(x));
     r->draft.r.has_numerics = introduce_numerics(f, r->link, r->draft.r.numerics);
-    if (r->sealed ? !draft_may_seal(&r->draft, model, front_tenant(r->front, http_request_head(r->x)), &why)
-                  : !draft_decide(&r->draft, model, http_request_head(x), front_tenant(r->front, http_request_head(r->x)), &why)) {
+    if (r->sealed ? !draft_may_seal(&r->draft, model, tenant, &why)
+                  : !draft_decide(&r->draft, model, http_request_head(x), tenant, &why)) {
         struct draft draft = r->draft;
         http_exchange_set_user(x, NULL);
         relay_free(r);
@@ -659,7 +665,7 @@ static struct relay *begin(struct front *f, struct http_exchange *x, const struc
     f->relays = r;
     f->relay_count++;
     r->bill.ticket = r->repeat = -1;
-    make_response_id(route->id_prefix, r->response_id, sizeof r->response_id);
+    make_response_id(route->id_prefix, link_model_id(link), r->response_id, sizeof r->response_id);
     r->line = recent_open(f->recents, r->response_id, route->path, link_model_id(link));
     draft_begin(&r->draft, f->trust, r->response_id, http_request_body(x));
     r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
@@ -713,13 +719,18 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
         front_reply_error(f, x, &(struct error){ .status = 400, .message = e.text, .param = param }, NULL);
         return;
     }
-    struct link *link = front_find_model(f, env.model);
-    if (!link) {
+    struct link *link = front_find_named(f, route->dialect, env.model);
+    if (link)
+        relay_start(f, x, route, link, &env);
+    else
         refuse_unknown(f, x, env.model);
-        return;
-    }
+}
+
+void relay_start(struct front *f, struct http_exchange *x, const struct route *route, struct link *link,
+                 const struct envelope *env)
+{
     struct relay *r = begin(f, x, route, link);
-    r->env = env;
+    r->env = *env;
     begin_trace(r);
     want(r);
 }

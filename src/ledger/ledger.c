@@ -134,6 +134,7 @@ static void keep_retention(struct ledger *l)
 static void *write_rows(void *arg)
 {
     struct ledger *l = arg;
+    pthread_setname_np(pthread_self(), "ledger"); /* so that its processor time can be told apart */
     struct usage_row **group = mem_new(GROUP_MAX, sizeof(struct usage_row *));
     int64_t looked_ms = clock_mono_ns() / 1000000;
     for (;;) {

@@ -16,6 +16,7 @@ enum {
     WAITING_MAX = 1024,
     ITL_MS = 150,         /* what a prompt may make others' tokens wait */
     TEMPLATE_BYTES_MAX = 1 << 20,
+    PROGRAM_BYTES = 5 << 20, /* stacks, libraries' data, queues, template: measured on a serving engine */
 };
 
 /* MemAvailable of /proc/meminfo, or 0 when it cannot be read. Asked for before a sandbox closes /proc. */
@@ -64,8 +65,9 @@ static void collect_end_tokens(struct runtime *r)
             r->end_tokens[r->end_count++] = id;
 }
 
-static struct grammar_trie *make_trie(const struct vocab *v)
+static struct grammar_trie *make_trie(const void *vocab)
 {
+    const struct vocab *v = vocab;
     size_t n = (size_t)vocab_size(v);
     struct grammar_token *tokens = mem_new(n, sizeof *tokens);
     size_t *at = mem_new(n + 1, sizeof *at);
@@ -173,7 +175,7 @@ static size_t draft_kv_bytes(const struct runtime *r, size_t kv_bytes)
 static enum err_code start_sched(struct runtime *r, const struct runtime_options *o, struct err *e)
 {
     collect_end_tokens(r);
-    r->trie = make_trie(r->vocab);
+    r->trie = grammar_trie_later(make_trie, r->vocab, (size_t)vocab_size(r->vocab));
     struct sched_options so = {
         .vocab = r->vocab,
         .trie = r->trie,
@@ -232,9 +234,10 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
         return c;
     }
     r->api = (struct api_model){ .id = r->id, .vocab = r->vocab, .chat = r->chat, .ctx = sched_ctx(r->sched),
-                                 .pooling = pooling_of(r->model, o) };
+                                 .trie = r->trie, .pooling = pooling_of(r->model, o) };
     if (r->chat)
         r->api.form = r->form = api_form_new(&r->api);
+    mem_trim();
     *out = r;
     return ERR_OK;
 }
@@ -256,6 +259,11 @@ static enum err_code add_draft_needs(const struct runtime_options *o, int ctx, s
     return ERR_OK;
 }
 
+size_t runtime_host_bytes(const struct gguf_file *f)
+{
+    return vocab_measure(f) + PROGRAM_BYTES;
+}
+
 enum err_code runtime_measure(int fd, const char *name, const struct runtime_options *o, struct model_needs *needs,
                               int *ctx, struct err *e)
 {
@@ -268,6 +276,8 @@ enum err_code runtime_measure(int fd, const char *name, const struct runtime_opt
     char key[GGUF_NAME_MAX];
     int64_t positions = o->ctx;
     c = model_measure(f, &mo, o->batch_rows, sched_logit_rows(o->running_max, o->draft_rows), needs, e);
+    if (!c)
+        needs->work_bytes += runtime_host_bytes(f);
     gguf_value_string(gguf_find(f, "general.architecture"), &arch);
     snprintf(key, sizeof key, "%.*s.context_length", (int)(arch.len < 64 ? arch.len : 64), arch.data);
     if (!positions)

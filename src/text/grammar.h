@@ -39,6 +39,12 @@ struct grammar_token {
     size_t len;
 };
 struct grammar_trie *grammar_trie_new(const struct grammar_token *tokens, size_t count);
+/* One that is made when it is first prepared, by make(arg): several MB that most servers never need. Prepare before a
+ * state's masks are asked for, on a thread that may take tens of milliseconds; any thread may, and again costs nothing.
+ * One made by grammar_trie_new is prepared. */
+typedef struct grammar_trie *grammar_trie_make(const void *arg);
+struct grammar_trie *grammar_trie_later(grammar_trie_make *make, const void *arg, size_t count);
+void grammar_trie_prepare(struct grammar_trie *t);
 void grammar_trie_free(struct grammar_trie *t);
 size_t grammar_trie_tokens(const struct grammar_trie *t);
 /* Sets bit i of bits (count of them, whole words written) when token i may come next. The masks of states

@@ -6,8 +6,11 @@
  * a few thousand, are walked with the whole automaton. Elsewhere few bytes go and the walk ends soon. */
 #include "text/grammar_run.h"
 
+#include "base/assert.h"
 #include "base/mem.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +32,10 @@ struct grammar_trie {
     size_t count, words;
     struct tree all, safe, unsafe;
     uint32_t *upto[CHARS_MAX + 1]; /* safe tokens of at most that many characters */
+    atomic_bool ready;             /* release when all of the above is there, acquire before it is read */
+    grammar_trie_make *make;       /* until then; under the lock */
+    const void *arg;
+    pthread_mutex_t lock;
 };
 
 struct cached {
@@ -92,6 +99,8 @@ static void tree_build(struct tree *t, const struct token *tok, size_t n, size_t
     }
     while (depth)
         t->node[open[--depth]].skip = t->nodes;
+    if (t->nodes)
+        t->node = mem_grow(t->node, t->nodes, sizeof *t->node); /* what doubling left over */
     mem_free(open);
 }
 
@@ -149,7 +158,37 @@ struct grammar_trie *grammar_trie_new(const struct grammar_token *tokens, size_t
     mem_free(safe);
     mem_free(unsafe);
     grammar_free(g);
+    t->ready = true;
     return t;
+}
+
+struct grammar_trie *grammar_trie_later(grammar_trie_make *make, const void *arg, size_t count)
+{
+    struct grammar_trie *t = MEM_NEW(struct grammar_trie);
+    t->count = count;
+    t->make = make;
+    t->arg = arg;
+    pthread_mutex_init(&t->lock, NULL);
+    return t;
+}
+
+void grammar_trie_prepare(struct grammar_trie *t)
+{
+    if (atomic_load_explicit(&t->ready, memory_order_acquire))
+        return;
+    pthread_mutex_lock(&t->lock);
+    if (!t->ready) {
+        struct grammar_trie *made = t->make(t->arg);
+        ASSERT(made->count == t->count);
+        t->words = made->words;
+        t->all = made->all;
+        t->safe = made->safe;
+        t->unsafe = made->unsafe;
+        memcpy(t->upto, made->upto, sizeof t->upto);
+        mem_free(made);
+        atomic_store_explicit(&t->ready, true, memory_order_release);
+    }
+    pthread_mutex_unlock(&t->lock);
 }
 
 static void tree_release(struct tree *t)
@@ -162,6 +201,8 @@ void grammar_trie_free(struct grammar_trie *t)
 {
     if (!t)
         return;
+    if (t->make)
+        pthread_mutex_destroy(&t->lock);
     for (uint32_t i = 0; i <= CHARS_MAX; i++)
         mem_free(t->upto[i]);
     tree_release(&t->all);
@@ -177,6 +218,7 @@ size_t grammar_trie_tokens(const struct grammar_trie *t)
 
 struct grammar_cache *grammar_cache_new(const struct grammar *g, const struct grammar_trie *t)
 {
+    ASSERT(atomic_load_explicit(&t->ready, memory_order_acquire));
     struct grammar_cache *c = MEM_NEW(struct grammar_cache);
     c->t = t;
     c->at = mem_new(t->all.longest + 1u, sizeof *c->at);
