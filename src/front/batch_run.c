@@ -547,7 +547,8 @@ static enum err_code open_side(struct run *r, int which, const char *member, con
     if (!s->file) {
         char name[64];
         snprintf(name, sizeof name, "%s%s", r->t->id, which == ANSWERS ? "_output.jsonl" : "_error.jsonl");
-        s->file = batches_make_file(r->b, purpose, name, 0, batches_text(r->t, "_tenant"));
+        s->file = batches_make_file(r->b, purpose, name, batches_text(r->t, "_tenant"),
+                                    json_is_true(json_object_get(r->t->o, "_booked")));
         if (!s->file)
             return err_set(e, ERR_LIMIT, "too many files and batches are kept");
         if (batches_save(r->b, s->file, e))

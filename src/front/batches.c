@@ -15,7 +15,7 @@
 
 #include <string.h>
 
-enum { TICK_MS = 100, WINDOW_S = 86400, SWEEP_S = 3600, LIST_MAX = 100, METADATA_MAX = 16 };
+enum { TICK_MS = 100, WINDOW_S = 86400, SWEEP_S = 60, LIST_MAX = 100, METADATA_MAX = 16 };
 
 /* ---- things */
 
@@ -105,12 +105,12 @@ void batches_delete(struct batches *b, struct thing *t)
     *t = (struct thing){ .gone = true };
 }
 
-struct thing *batches_make_file(struct batches *b, const char *purpose, const char *name, int64_t bytes,
-                                const char *tenant)
+struct thing *batches_make_file(struct batches *b, const char *purpose, const char *name, const char *tenant,
+                                bool booked)
 {
-    json_t *o = json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:s}", "id", "", "object", "file", "bytes", (json_int_t)bytes,
+    json_t *o = json_pack("{s:s, s:s, s:i, s:I, s:s, s:s, s:s, s:b}", "id", "", "object", "file", "bytes", 0,
                           "created_at", (json_int_t)clock_wall_s(), "purpose", purpose, "status", "processed",
-                          "_tenant", tenant);
+                          "_tenant", tenant, "_booked", booked);
     json_t *text = json_stringn(name, strlen(name)); /* NULL: no UTF-8 */
     json_object_set_new(o, "filename", text ? text : json_string("file.jsonl"));
     return batches_add(b, "file-", o);
@@ -353,7 +353,15 @@ static bool runs(const struct batches *b, const struct thing *t)
     return false;
 }
 
-/* What is older than it may be goes, unless a batch still needs it. */
+/* Whose tenant was erased. */
+static bool is_orphan(const struct batches *b, const struct thing *t)
+{
+    struct accounts *a = b->front->accounts;
+    return accounts_booking(a) && json_is_true(json_object_get(t->o, "_booked")) &&
+           !accounts_owner(a, 0, batches_text(t, "_tenant"), "");
+}
+
+/* What is older than it may be goes, unless a batch still needs it; and what belonged to a tenant that was erased. */
 static void sweep(struct batches *b)
 {
     int64_t now = clock_wall_s();
@@ -362,8 +370,8 @@ static void sweep(struct batches *b)
     b->swept_s = now;
     for (int i = 0; i < b->count; i++) {
         struct thing *t = &b->things[i];
-        if (!t->gone && batches_number(t, "created_at") + BATCH_KEEP_S < now && !under_way(t) &&
-            !batches_needed(b, t))
+        bool old = !t->gone && batches_number(t, "created_at") + BATCH_KEEP_S < now;
+        if (!t->gone && !runs(b, t) && (is_orphan(b, t) || (old && !under_way(t) && !batches_needed(b, t))))
             batches_delete(b, t);
     }
 }

@@ -54,8 +54,9 @@ const char *batches_text(const struct thing *t, const char *member);  /* "" when
 int64_t batches_number(const struct thing *t, const char *member);
 void batches_set(struct thing *t, const char *member, int64_t v);
 void batches_set_text(struct thing *t, const char *member, const char *v);
-struct thing *batches_make_file(struct batches *b, const char *purpose, const char *name, int64_t bytes,
-                                const char *tenant);
+/* booked: its tenant is one of the ledger's, and it goes when that tenant is erased. */
+struct thing *batches_make_file(struct batches *b, const char *purpose, const char *name, const char *tenant,
+                                bool booked);
 void batches_show(struct batches *b, struct http_exchange *x, const struct thing *t);
 void batches_refuse(struct front *f, struct http_exchange *x, int status, const char *param, const char *message);
 /* Whether the request's key is of the thing's tenant. */

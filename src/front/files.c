@@ -123,7 +123,11 @@ static void upload(struct batches *b, struct http_exchange *x)
         return;
     }
     memcpy(name, file.file_name.p, file.file_name.n < FILE_NAME_MAX ? file.file_name.n : FILE_NAME_MAX);
-    struct thing *t = batches_make_file(b, "batch", name, (int64_t)file.data.n, front_tenant(f, http_request_head(x)));
+    const struct http_head *h = http_request_head(x);
+    struct thing *t = batches_make_file(b, "batch", name, front_tenant(f, h),
+                                        accounts_key(f->accounts, keys_shown(h)) != NULL);
+    if (t)
+        batches_set(t, "bytes", (int64_t)file.data.n);
     if (!t) {
         batches_refuse(f, x, 429, "", "too many files and batches are kept; delete some");
         return;

@@ -177,5 +177,23 @@ def each_tenant_sees_its_own():
               ["response"]["body"]["head"]["tenant"], "red")
 
 
+def what_an_erased_tenant_kept_goes():
+    with Batches("--ledger") as s:
+        tw = lambda *words: subprocess.run([os.path.join(B, "tokenworks"), *words, "--state", s.dir.name], check=True,
+                                           capture_output=True, text=True).stdout
+        tw("tenant", "add", "red")
+        key = tw("key", "add", "-t", "red", "-n", "k").strip()
+        until(lambda: s.get("/v1/models").status == 401, "the key")
+        b = s.create([line(1, do="echo")], x_api_key=key)
+        until(lambda: s.batch(b["id"], x_api_key=key)["status"] == "completed", "the batch")
+        equal(len(os.listdir(s.folder)), 5)  # the batch, two files of two parts
+        s.process.send_signal(signal.SIGTERM)
+        s.process.wait(20 * SLOW)
+        tw("tenant", "erase", "red", "--yes")
+        again = Batches("--ledger", at=s)
+        until(lambda: not os.listdir(s.folder), "nothing to be left")
+        equal(again.stop(), 0)
+
+
 run([a_batch_is_answered_and_sealed, wrong_lines_fail_before_any_is_run, off_unless_a_folder_is_given,
-     kill_9_loses_and_doubles_nothing, cancelling_stops_and_keeps_what_is_there, each_tenant_sees_its_own])
+     kill_9_loses_and_doubles_nothing, cancelling_stops_and_keeps_what_is_there, each_tenant_sees_its_own, what_an_erased_tenant_kept_goes])
