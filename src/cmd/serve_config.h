@@ -6,7 +6,7 @@
 #include "front/oidc.h"
 
 struct serve_options {
-    struct opt_strings models, allowed_hosts;
+    struct opt_strings models, allowed_hosts, lora;
     const json_t *model_list; /* the file's `models`, as it is: serve_models.c reads it */
     const char *listen, *state, *models_dir, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
     const char *otlp, *service_name, *batches, *book;
@@ -14,7 +14,7 @@ struct serve_options {
     const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
     int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s;
     const char *speculate, *draft;
-    int64_t itl_ms, ttft_ms;
+    int64_t itl_ms, ttft_ms, lora_rank;
     bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust, air_gapped;
 };
 

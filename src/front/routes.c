@@ -9,6 +9,7 @@
 #include "front/front_impl.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -92,7 +93,14 @@ const char *front_tenant(const struct front *f, const struct http_head *h)
 
 struct link *front_find_model(struct front *f, const char *name)
 {
-    return models_find(f->models, name);
+    struct link *k = models_find(f->models, name);
+    const char *colon = strrchr(name, ':');
+    char base[ENVELOPE_MODEL_MAX];
+    if (k || !colon || (size_t)(colon - name) >= sizeof base)
+        return k;
+    snprintf(base, sizeof base, "%.*s", (int)(colon - name), name); /* MODEL:ADAPTER */
+    k = models_find(f->models, base);
+    return k && link_has_adapter(k, colon + 1) ? k : NULL;
 }
 
 struct link *front_find_named(struct front *f, enum dialect d, const char *name)
