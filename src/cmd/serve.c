@@ -253,6 +253,7 @@ int cmd_serve(int argc, char **argv)
     f.trust_best_effort = strcmp(o.sandbox, "enforce") != 0;
     f.ledger = o.no_ledger ? ACCOUNTS_OFF : o.ledger ? ACCOUNTS_ON : ACCOUNTS_AUTO;
     f.oidc = o.oidc;
+    f.batches_dir = o.batches;
     enum err_code c = parse_listen(o.listen, address, sizeof address, &f.http.port, &e);
     if (!c && o.book && strcmp(o.book, "auto") && strcmp(o.book, "always") && strcmp(o.book, "never"))
         c = err_set(&e, ERR_INVALID, "ledger: book is auto, always or never");
