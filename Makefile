@@ -4,7 +4,7 @@
 #   make test      every test, one closing line        make deps   install what is missing (the only network use)
 #   make layers    prove the order of the floors       make tidy   the style rules a machine can hold
 #   make library   libtokenworks.a and its .pc         make fuzz T=gguf   libFuzzer, by hand
-#   make man       man pages from the option tables    make install PREFIX=/usr/local
+#   make man       man pages from the option tables    make install PREFIX=/usr/local    make deb   a Debian package
 #   SANITIZE=address,undefined | thread                builds into build/<variant>/, seccomp filter left out
 
 # The floors, lowest first, and what each may include and link directly (what those reach is included).
@@ -174,6 +174,10 @@ install: all library man
 	  s|^Libs:.*|Libs: -L$(PREFIX)/lib -ltokenworks|' $(B)/tokenworks.pc > \
 	  $(DESTDIR)$(PREFIX)/lib/pkgconfig/tokenworks.pc
 
+# ---- packages: a Debian package, and the folders its files go to
+deb: $(B)/$(PROG)
+	@packaging/deb $(B) $(VERSION)
+
 # ---- the console: web/ bundled by Debian's esbuild, embedded in the program by front/console.c
 $(B)/web/.done: $(wildcard web/src/*.ts) $(addprefix web/,console.css index.html icon.svg) | $(B)/.deps
 	@mkdir -p $(B)/web
@@ -221,19 +225,18 @@ fuzz:
 build/fuzz/fuzz-%: build/fuzz/fuzz/%.o $(call archives,cmd)
 	$(CC) -fsanitize=fuzzer,address,undefined -o $@ $^ $(call libs,cmd)
 
-# ---- make neon: the kernels' floor for aarch64, its tests under an emulator (tools/deps test installs both)
+# ---- make neon: the kernels' floor for aarch64, its tests under an emulator, with and without dot products
 NEON_TESTS := matmul attn vec format law
 neon:
-	@command -v aarch64-linux-gnu-gcc qemu-aarch64-static >/dev/null || { echo "SKIP: make neon needs" \
-	  "aarch64-linux-gnu-gcc and qemu-aarch64-static: tools/deps arm"; exit 0; }
+	@tools/deps arm
 	@$(MAKE) CC=aarch64-linux-gnu-gcc VARIANT=aarch64 LIBS_base="-static -lpthread -lm" \
 	  CPPFLAGS="-idirafter /usr/include -idirafter /usr/include/x86_64-linux-gnu" \
 	  $(NEON_TESTS:%=build/aarch64/tests/kern/%_test)
-	@for t in $(NEON_TESTS); do for cpu in max,pauth=off cortex-a53; do echo "# $$t on $$cpu"; \
+	@for t in $(NEON_TESTS); do for cpu in max cortex-a53; do echo "# $$t on $$cpu"; \
 	  qemu-aarch64-static -cpu $$cpu build/aarch64/tests/kern/$${t}_test || exit 1; done; done
 
 clean:
 	rm -rf build
-.PHONY: all always neon deps check test unit bench library man install layers tidy run fuzz clean
+.PHONY: all always neon deb deps check test unit bench library man install layers tidy run fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

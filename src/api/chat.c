@@ -68,7 +68,7 @@ static bool take_content(const json_t *message, size_t i, bool may_lack, json_t 
         if (!may_lack)
             return api_refuse(error, 400, at(i, "content").path, "missing_required_parameter",
                               "message %zu has no content", i);
-        json_object_set_new(to, "content", json_null());
+        json_object_set_new(to, "content", json_string("")); /* templates ask what is in it */
         return true;
     }
     if (json_is_string(content)) {

@@ -59,6 +59,8 @@ static const struct api_field fields[] = {
     { "presence_penalty", BOTH, READ, NULL },
     { "repetition_penalty", BOTH, READ, NULL },
     { "n", BOTH, READ, NULL },
+    { "priority", BOTH, READ, NULL }, /* the front has read both; sampling.c checks them */
+    { "deadline_ms", BOTH, READ, NULL },
     { "best_of", API_COMPLETION, READ, NULL },
     { "echo", API_COMPLETION, READ, NULL },
     { "chat_template_kwargs", API_CHAT, READ, NULL },
@@ -83,6 +85,7 @@ static const struct api_field fields[] = {
     { "guided_regex", BOTH, READ, NULL },
     { "guided_choice", BOTH, READ, NULL },
     { "guided_grammar", BOTH, READ, NULL },
+    { "lora", BOTH, READ, NULL },
     { "modalities", API_CHAT, NOT_YET, is_text_modality },
     { "functions", API_CHAT, NOT_YET, api_is_empty },
     { "function_call", API_CHAT, NOT_YET, is_no_tool },

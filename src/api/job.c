@@ -56,7 +56,7 @@ static void write_head(struct api_job *j)
     buf_puts(&j->head, "{\"id\":");
     jsonx_quote(j->id, strlen(j->id), &j->head);
     buf_printf(&j->head, ",\"object\":\"%s\",\"created\":%lld,\"model\":", j->object, (long long)j->created);
-    jsonx_quote(m->id, strlen(m->id), &j->head);
+    api_put_model(j, &j->head);
     buf_puts(&j->head, ",\"system_fingerprint\":");
     jsonx_quote(print, strlen(print), &j->head);
 }
@@ -127,6 +127,8 @@ static void add_defaults(json_t *body, const json_t *defaults)
 static bool read_any(struct api_job *j, json_t *body, const struct api_request *r, struct api_error *error)
 {
     json_t *chat = NULL;
+    if (!api_adapter_read(j, body, error))
+        return false;
     if (j->route->vectors)
         return j->route->vectors(j, body, error);
     if (!j->route->translate) {
@@ -245,7 +247,7 @@ bool api_job_stream(const struct api_job *j)
 
 int api_job_status(const struct api_job *j)
 {
-    return j->failed == INFER_RUNNING ? 200 : j->failed == INFER_CANCELLED ? 503 : 500;
+    return j->failed == INFER_RUNNING ? 200 : j->failed == INFER_CANCELLED ? 503 : j->failed == INFER_DEADLINE ? 504 : 500;
 }
 
 const char *api_job_content_type(const struct api_job *j)

@@ -20,6 +20,7 @@ void api_choice_delta(struct api_job *j, int choice, const struct api_delta *d, 
 {
     struct api_choice *c = &j->choices[choice];
     c->calls += d->kind == API_CALL_OPEN;
+    c->thinking = d->kind == API_REASONING;
     if (!flows(j) || j->writer->keeps_parts)
         api_parts_add(&c->parts, d);
     if (flows(j)) {
@@ -134,6 +135,7 @@ bool api_choice_token(struct api_job *j, int choice, const struct infer_token *t
         return true;
     }
     release(j, choice, c->pending.len - stop_held(&j->stops, &c->stop), false, out);
+    c->thought_tokens += c->thinking;
     return false;
 }
 
@@ -145,8 +147,9 @@ static void fail(struct api_job *j, enum infer_finish why, struct buf *out)
     if (j->error_sent)
         return;
     struct api_error e;
-    bool cancelled = j->failed == INFER_CANCELLED;
-    api_refuse(&e, api_job_status(j), "", cancelled ? "cancelled" : "generation_failed", "%s", cancelled ?
+    bool cancelled = j->failed == INFER_CANCELLED, late = j->failed == INFER_DEADLINE;
+    api_refuse(&e, api_job_status(j), "", late ? "deadline_exceeded" : cancelled ? "cancelled" :
+               "generation_failed", "%s", late ? "the deadline passed before the answer was complete" : cancelled ?
                "the request was cancelled before its answer was complete" :
                "the engine failed while it generated the answer; send the request again");
     j->writer->error(j, &e, out);

@@ -12,6 +12,14 @@
 static const struct api_route routes[] = {
     { .method = "POST", .path = "/v1/chat/completions", .form = API_CHAT, .writer = &api_write_chat },
     { .method = "POST", .path = "/v1/completions", .form = API_COMPLETION, .writer = &api_write_completion },
+    { .method = "POST", .path = "/v1/responses", .form = API_CHAT, .writer = &api_write_responses,
+      .translate = api_translate_responses, .names = api_names_responses },
+    { .method = "POST", .path = "/v1/responses/input_tokens", .form = API_CHAT, .writer = &api_write_responses,
+      .translate = api_translate_input_tokens, .count = api_count_input_tokens, .names = api_names_responses },
+    { .method = "GET", .path = "/v1/responses/*", .form = API_CHAT, .writer = &api_write_responses,
+      .find = api_find_response },
+    { .method = "DELETE", .path = "/v1/responses/*", .form = API_CHAT, .writer = &api_write_responses,
+      .find = api_delete_response },
     { .method = "POST", .path = "/v1/messages", .form = API_CHAT, .writer = &api_write_messages,
       .translate = api_translate_messages, .names = api_names_messages },
     { .method = "POST", .path = "/v1/messages/count_tokens", .form = API_CHAT, .writer = &api_write_messages,
@@ -40,16 +48,16 @@ const struct api_route *api_route_find(const char *method, const char *path)
 
 /* ---- refusals in the client's words */
 
-/* Replaces every 'ours' in the sentence by 'theirs', quotes included, so that no part of a word is touched. */
+/* Replaces 'ours' wherever a quoted path in the sentence begins with it, so that no part of a word is touched. */
 static void replace_quoted(char *text, size_t size, const struct api_name *n)
 {
     char quoted[96];
     struct buf out = { 0 };
-    int len = snprintf(quoted, sizeof quoted, "'%s'", n->ours);
+    int len = snprintf(quoted, sizeof quoted, "'%s", n->ours);
     const char *at = text, *hit;
     while ((hit = strstr(at, quoted))) {
         buf_append(&out, at, (size_t)(hit - at));
-        buf_printf(&out, "'%s'", n->theirs);
+        buf_printf(&out, "'%s", hit[len] && strchr("'.[", hit[len]) ? n->theirs : n->ours);
         at = hit + len;
     }
     buf_puts(&out, at);

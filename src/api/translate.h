@@ -55,5 +55,10 @@ void api_count_tokens(struct api_job *j);
 bool api_translate_ollama_chat(struct api_job *j, const json_t *body, json_t **chat, struct api_error *error);
 bool api_translate_generate(struct api_job *j, const json_t *body, json_t **chat, struct api_error *error);
 bool api_prompt_context(struct api_job *j, struct api_error *error);
-extern const struct api_name api_names_messages[], api_names_ollama[];
+bool api_translate_responses(struct api_job *j, const json_t *body, json_t **chat, struct api_error *error);
+bool api_translate_input_tokens(struct api_job *j, const json_t *body, json_t **chat, struct api_error *error);
+void api_count_input_tokens(struct api_job *j);
+bool api_find_response(struct api_job *j, const char *rest, struct api_error *error);
+bool api_delete_response(struct api_job *j, const char *rest, struct api_error *error);
+extern const struct api_name api_names_messages[], api_names_ollama[], api_names_responses[];
 #endif

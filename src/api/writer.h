@@ -22,7 +22,7 @@ struct api_writer {
 };
 
 extern const struct api_writer api_write_chat, api_write_completion, api_write_messages, api_write_ollama_chat,
-    api_write_ollama_generate, api_write_text;
+    api_write_ollama_generate, api_write_responses, api_write_text;
 
 /* response.c: a delta of a choice on its way to the writer, or to the choice's parts. reply.c calls it. */
 void api_choice_delta(struct api_job *j, int choice, const struct api_delta *d, struct buf *out);

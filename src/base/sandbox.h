@@ -18,6 +18,7 @@ enum { SANDBOX_TEXT_MAX = 512, SANDBOX_LANDLOCK_ABI_MIN = 2 };
 struct sandbox_profile {
     const char *name; /* "engine", "keeper": for messages and the report */
     bool threads;     /* the process will make threads */
+    bool air_gapped;  /* every layer is needed, and that there is no way out is tried and logged: the proof */
     bool best_effort; /* --sandbox=best-effort: install what can be installed and say what is missing */
 };
 
@@ -30,6 +31,7 @@ struct sandbox_report {
     bool no_new_privs, no_dump, no_core, no_caps;
     /* The canonical line whose SHA-256 the node note carries: "engine netns=1 landlock=6 seccomp=kill:61 ..." */
     char text[SANDBOX_TEXT_MAX];
+    char proof[SANDBOX_TEXT_MAX];   /* air_gapped: what was tried before the filter closed, and how it failed */
     char missing[SANDBOX_TEXT_MAX]; /* best effort: the layers that are not there, and why; "" when all are */
 };
 

@@ -9,7 +9,7 @@ enum { SOCKET_FD = 3 };
 
 struct keeper_cmd_options {
     const char *site, *boot;
-    bool best_effort;
+    bool best_effort, air_gapped;
 };
 
 static const struct opt rows[] = {
@@ -18,6 +18,8 @@ static const struct opt rows[] = {
     { "boot", 0, OPT_STRING, "ID", "this boot's id", OPT_FIELD(struct keeper_cmd_options, boot), 0, 0 },
     { "best-effort", 0, OPT_FLAG, NULL, "run with the sandbox layers this machine has",
       OPT_FIELD(struct keeper_cmd_options, best_effort), 0, 0 },
+    { "air-gapped", 0, OPT_FLAG, NULL, "prove that there is no way out, or refuse",
+      OPT_FIELD(struct keeper_cmd_options, air_gapped), 0, 0 },
     { 0 } };
 const struct opt_command cmd_keeper_spec = {
     "keeper", "--site DIR --boot ID", "hold the private keys and sign for the server (started by serve)",
@@ -35,6 +37,7 @@ int cmd_keeper(int argc, char **argv)
         fprintf(stderr, "tokenworks keeper: give --site and --boot\n");
         return 2;
     }
-    const struct keeper_options k = { .site_dir = o.site, .boot = o.boot, .best_effort = o.best_effort };
+    const struct keeper_options k = { .site_dir = o.site, .boot = o.boot, .best_effort = o.best_effort,
+                                      .air_gapped = o.air_gapped };
     return keeper_run(SOCKET_FD, &k, &e) ? cmd_fail(&cmd_keeper_spec, &e) : 0;
 }

@@ -189,7 +189,7 @@ static void on_drained(struct http_exchange *x, void *arg)
 {
 }
 
-static void on_error(int status, const char *sentence, struct buf *out, void *arg)
+static void on_error(const struct http_exchange *x, int status, const char *sentence, struct buf *out, void *arg)
 {
     buf_puts(out, "{\"error\":{\"type\":\"proxy_error\",\"message\":");
     jsonx_quote(sentence, strlen(sentence), out);

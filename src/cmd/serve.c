@@ -37,6 +37,8 @@ static const struct opt rows[] = {
     { "target-itl-ms", 0, OPT_INT, "N", "longest time between tokens while prompts are read (150)", FIELD(itl_ms), 1,
       600000 },
     { "target-ttft-ms", 0, OPT_INT, "N", "time to the first token aimed at (the soonest)", FIELD(ttft_ms), 1, 600000 },
+    { "lora", 0, OPT_STRINGS, "NAME=FILE", "a LoRA adapter of the first model (repeatable)", FIELD(lora), 0, 0 },
+    { "lora-rank", 0, OPT_INT, "N", "room for adapters of this rank loaded later (0)", FIELD(lora_rank), 0, 512 },
     { "matryoshka", 0, OPT_FLAG, NULL, "embeddings may be cut to `dimensions`", FIELD(matryoshka), 0, 0 },
     { "isa", 0, OPT_STRING, "NAME", "highest rung of kernels: ref, avx2, avx512, amx", FIELD(isa), 0, 0 },
     { "max-body", 0, OPT_SIZE, "SIZE", "largest request body (32M)", FIELD(max_body), 0, 0 },
@@ -60,6 +62,8 @@ static const struct opt rows[] = {
     { "no-trust", 0, OPT_FLAG, NULL, "keep no evidence although there is a site", FIELD(no_trust), 0, 0 },
     { "site", 0, OPT_STRING, "NAME", "what the policy calls this place (the site's own name)", FIELD(site), 0, 0 },
     { "jurisdiction", 0, OPT_STRING, "CC", "the country this is in, where no policy says", FIELD(jurisdiction), 0, 0 },
+    { "air-gapped", 0, OPT_FLAG, NULL, "prove that engine and keeper have no way out, or refuse to start",
+      FIELD(air_gapped), 0, 0 },
     { "engine", 0, OPT_STRING, "PROGRAM", "another program as the engine, for tests", FIELD(engine), 0, 0 },
     { 0 },
 };
@@ -242,11 +246,19 @@ int cmd_serve(int argc, char **argv)
     f.trust_dir = trust;
     f.trust_site = o.site;
     f.trust_jurisdiction = o.jurisdiction;
+    f.air_gapped = o.air_gapped;
     f.trust_best_effort = strcmp(o.sandbox, "enforce") != 0;
     f.ledger = o.no_ledger ? ACCOUNTS_OFF : o.ledger ? ACCOUNTS_ON : ACCOUNTS_AUTO;
+    f.oidc = o.oidc;
     enum err_code c = parse_listen(o.listen, address, sizeof address, &f.http.port, &e);
+    if (!c && o.book && strcmp(o.book, "auto") && strcmp(o.book, "always") && strcmp(o.book, "never"))
+        c = err_set(&e, ERR_INVALID, "ledger: book is auto, always or never");
+    else if (!c && o.book && f.ledger == ACCOUNTS_AUTO)
+        f.ledger = !strcmp(o.book, "always") ? ACCOUNTS_ON : !strcmp(o.book, "never") ? ACCOUNTS_OFF : f.ledger;
     if (!c && o.ledger && o.no_ledger)
         c = err_set(&e, ERR_INVALID, "--ledger and --no-ledger: one of them");
+    if (!c && o.air_gapped && strcmp(o.sandbox, "enforce"))
+        c = err_set(&e, ERR_INVALID, "--air-gapped needs the whole sandbox: leave --sandbox at enforce");
     if (!c)
         c = serve_models_find(&o, &config, &f, &models, &e);
     if (!c)

@@ -29,6 +29,19 @@ static const struct setting settings[] = {
     { "auth", "api-key-file", TEXT, AT(api_key_file), 0, 0 },
     { "auth", "allowed-hosts", TEXTS, AT(allowed_hosts), 0, 0 },
     { "auth", "cors-origin", TEXT, AT(cors_origin), 0, 0 },
+    { "auth.oidc", "issuer", TEXT, AT(oidc.issuer), 0, 0 },
+    { "auth.oidc", "audience", TEXT, AT(oidc.audience), 0, 0 },
+    { "auth.oidc", "jwks", TEXT, AT(oidc.jwks), 0, 0 },
+    { "auth.oidc", "tenant", TEXT, AT(oidc.tenant), 0, 0 },
+    { "auth.oidc", "tenant-claim", TEXT, AT(oidc.tenant_claim), 0, 0 },
+    { "auth.oidc", "team-claim", TEXT, AT(oidc.team_claim), 0, 0 },
+    { "auth.oidc", "roles-claim", TEXT, AT(oidc.roles_claim), 0, 0 },
+    { "auth.oidc", "scopes-claim", TEXT, AT(oidc.scopes_claim), 0, 0 },
+    { "auth.oidc", "scope", TEXT, AT(oidc.scope), 0, 0 },
+    { "auth.oidc", "admin-role", TEXT, AT(oidc.admin_role), 0, 0 },
+    { "auth.oidc", "auditor-role", TEXT, AT(oidc.auditor_role), 0, 0 },
+    { "batches", "dir", TEXT, AT(batches), 0, 0 },
+    { "ledger", "book", TEXT, AT(book), 0, 0 },
     { "limits", "threads", INT, AT(threads), 1, 512 },
     { "limits", "batch", INT, AT(batch), 1, 1 << 16 },
     { "limits", "max-body", SIZE, AT(max_body), 0, 0 },
@@ -48,7 +61,8 @@ static const struct setting settings[] = {
     { "telemetry", "log-json", BOOL, AT(log_json), 0, 0 },
     { "telemetry", "log-requests", BOOL, AT(log_requests), 0, 0 },
 };
-static const char *const sections[] = { "memory", "tls", "auth", "limits", "trust", "speed", "telemetry" };
+static const char *const sections[] = { "memory", "tls", "auth", "auth.oidc", "limits", "ledger", "batches", "trust",
+                                        "speed", "telemetry" };
 enum { KEYS_MAX = 16 };
 
 static enum err_code set_texts(const struct yaml_doc *d, int line, const char *key, const json_t *v,
@@ -121,6 +135,26 @@ static enum err_code set(const struct yaml_doc *d, const json_t *object, const s
     return ERR_OK;
 }
 
+/* The last part of a section's name when it stands directly in `parent` (NULL: at the top), else NULL. */
+static const char *child_of(const char *section, const char *parent)
+{
+    size_t n = parent ? strlen(parent) : 0;
+    const char *rest = !parent ? section : !strncmp(section, parent, n) && section[n] == '.' ? section + n + 1 : NULL;
+    return rest && !strchr(rest, '.') ? rest : NULL;
+}
+
+/* The object of "a.b" in the file, or NULL; *line: where it begins. */
+static const json_t *find_section(const struct yaml_doc *d, const char *section, int *line)
+{
+    const char *dot = strchr(section, '.');
+    const json_t *in = d->root;
+    for (size_t i = 0; dot && i < MEM_COUNT(sections); i++) /* what it stands in is a section as well */
+        if (strlen(sections[i]) == (size_t)(dot - section) && !strncmp(sections[i], section, (size_t)(dot - section)))
+            in = json_object_get(in, sections[i]);
+    *line = yaml_line(d, in, dot ? dot + 1 : section);
+    return json_object_get(in, dot ? dot + 1 : section);
+}
+
 /* The keys a section (NULL: the top) may have, ended by NULL. */
 static void known_keys(const char *section, const char **out)
 {
@@ -130,18 +164,19 @@ static void known_keys(const char *section, const char **out)
         if (section ? of && !strcmp(of, section) : !of)
             out[n++] = settings[i].key;
     }
-    for (size_t i = 0; !section && i < MEM_COUNT(sections); i++)
-        out[n++] = sections[i];
+    for (size_t i = 0; i < MEM_COUNT(sections); i++)
+        if (child_of(sections[i], section))
+            out[n++] = child_of(sections[i], section);
     out[n] = NULL;
 }
 
-static enum err_code read_section(const struct yaml_doc *d, const char *section, const json_t *object,
+static enum err_code read_section(const struct yaml_doc *d, const char *section, const json_t *object, int line,
                                   struct serve_options *o, struct err *e)
 {
     const char *known[KEYS_MAX];
     known_keys(section, known);
     if (!json_is_object(object))
-        return yaml_err(d, section ? yaml_line(d, d->root, section) : 1, e, "%s%smust be a mapping of keys",
+        return yaml_err(d, line, e, "%s%smust be a mapping of keys",
                         section ? section : "the file", " ");
     enum err_code c = yaml_refuse_unknown(d, object, known, e);
     for (size_t i = 0; !c && i < MEM_COUNT(settings); i++) {
@@ -156,11 +191,12 @@ enum err_code serve_config_read(const char *path, struct yaml_doc *doc, struct s
 {
     enum err_code c = yaml_parse_file(path, doc, e);
     if (!c)
-        c = read_section(doc, NULL, doc->root, o, e);
+        c = read_section(doc, NULL, doc->root, 1, o, e);
     for (size_t i = 0; !c && i < MEM_COUNT(sections); i++) {
-        const json_t *object = json_object_get(doc->root, sections[i]);
+        int line;
+        const json_t *object = find_section(doc, sections[i], &line);
         if (object)
-            c = read_section(doc, sections[i], object, o, e);
+            c = read_section(doc, sections[i], object, line, o, e);
     }
     return c;
 }

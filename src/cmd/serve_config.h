@@ -3,17 +3,19 @@
 #define CMD_SERVE_CONFIG_H
 #include "base/opt.h"
 #include "base/yaml.h"
+#include "front/oidc.h"
 
 struct serve_options {
-    struct opt_strings models, allowed_hosts;
+    struct opt_strings models, allowed_hosts, lora;
     const json_t *model_list; /* the file's `models`, as it is: serve_models.c reads it */
     const char *listen, *state, *models_dir, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
-    const char *otlp, *service_name;
+    const char *otlp, *service_name, *batches, *book;
+    struct oidc_options oidc;
     const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
     int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s;
     const char *speculate, *draft;
-    int64_t itl_ms, ttft_ms;
-    bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust;
+    int64_t itl_ms, ttft_ms, lora_rank;
+    bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust, air_gapped;
 };
 
 /* Reads the file into *doc (the strings of *o then point into it: release it last) and lays its settings over *o:
@@ -23,6 +25,9 @@ struct serve_options {
  *     memory: { limit: 24G, kv: 4G, ctx: 8192, kv-type: f16 }
  *     tls: { cert: FILE, key: FILE, client-ca: FILE }
  *     auth: { api-key-file: FILE, allowed-hosts: [NAME, ...], cors-origin: ORIGIN }
+ *           oidc: { issuer: URL, audience: NAME, jwks: FILE-or-URL, tenant: NAME, tenant-claim: CLAIM, ... }
+ *     ledger: { book: auto | always | never }
+ *     batches: { dir: DIR }                  content at rest, sealed; without it there are no batches
  *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512, load-wait-s: 300,
  *               matryoshka: true }
  *     trust: { dir: DIR, site: NAME, jurisdiction: DE }

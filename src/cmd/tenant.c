@@ -9,15 +9,19 @@
 
 struct tenant_options {
     const char *state, *team;
-    int64_t weight;
+    int64_t weight, priority;
     bool json, yes;
     struct limit_args limits;
 };
+
+enum { PRIORITY_NONE = ADMIN_PRIORITY_MAX + 1 }; /* not given */
 
 static const struct opt rows[] = {
     { "state", 0, OPT_STRING, "DIR", "state folder", OPT_FIELD(struct tenant_options, state), 0, 0 },
     { "weight", 'w', OPT_INT, "N", "share under load, against other tenants' (default 1)",
       OPT_FIELD(struct tenant_options, weight), 1, ADMIN_WEIGHT_MAX },
+    { "priority", 0, OPT_INT, "N", "highest class its requests may ask for, -100 to 100 (0)",
+      OPT_FIELD(struct tenant_options, priority), -ADMIN_PRIORITY_MAX, ADMIN_PRIORITY_MAX },
     { "team", 0, OPT_STRING, "NAME", "with set: the limits are this team's; made when new",
       OPT_FIELD(struct tenant_options, team), 0, 0 },
     { "yes", 'y', OPT_FLAG, NULL, "erase without asking", OPT_FIELD(struct tenant_options, yes), 0, 0 },
@@ -40,6 +44,8 @@ static enum err_code add(struct store *s, void *options, char **args, struct err
     if (c)
         return c;
     c = admin_tenant_add(s, args[0], o->weight > 0 ? (int)o->weight : 1, ledger_args_now_ms(), &id, e);
+    if (!c && o->priority != PRIORITY_NONE)
+        c = admin_tenant_priority(s, id, (int)o->priority, e);
     if (!c)
         c = limit_args_set(s, LEDGER_TENANT, id, &o->limits, e);
     if (!c)
@@ -58,6 +64,8 @@ static enum err_code set(struct store *s, void *options, char **args, struct err
     enum err_code c = admin_tenant_find(s, args[0], &id, e);
     if (!c && o->weight > 0)
         c = admin_tenant_weight(s, id, (int)o->weight, e);
+    if (!c && o->priority != PRIORITY_NONE)
+        c = admin_tenant_priority(s, id, (int)o->priority, e);
     if (!c && o->team)
         c = admin_team_need(s, id, o->team, ledger_args_now_ms(), &team, e);
     return c ? c : limit_args_set(s, team ? LEDGER_TEAM : LEDGER_TENANT, team ? team : id, &o->limits, e);
@@ -101,7 +109,7 @@ static const struct ledger_verb verbs[] = {
 
 int cmd_tenant(int argc, char **argv)
 {
-    struct tenant_options o = { .weight = -1, .limits = LIMIT_ARGS_NONE };
+    struct tenant_options o = { .weight = -1, .priority = PRIORITY_NONE, .limits = LIMIT_ARGS_NONE };
     int positional;
     enum opt_result r = opt_parse(&cmd_tenant_spec, argc, argv, &o, &positional);
     if (r != OPT_RUN)

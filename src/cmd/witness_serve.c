@@ -89,7 +89,7 @@ static void on_gone(struct http_exchange *x, void *arg)
 {
 }
 
-static void on_error(int status, const char *sentence, struct buf *out, void *arg)
+static void on_error(const struct http_exchange *x, int status, const char *sentence, struct buf *out, void *arg)
 {
     buf_printf(out, "%s\n", sentence);
 }

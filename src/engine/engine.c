@@ -1,6 +1,7 @@
 /* engine -- see engine.h. The calling thread becomes the step thread. */
 #include "engine/engine.h"
 
+#include "api/store.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -26,6 +27,7 @@ struct engine {
     char id[256];
     struct runtime_options options;
     int64_t body_max;
+    bool air_gapped;
     const char *sandbox_mode; /* "enforce", "best-effort" or "off" */
     struct runtime *runtime;
     struct sandbox_report sandbox;
@@ -34,6 +36,8 @@ struct engine {
     struct vault *vault;      /* opens sealed requests; the link's reader's while serving */
     int64_t progress_ns;
     json_t *defaults;         /* fields requests have unless they say otherwise, or NULL */
+    json_t *lora;             /* hello's list of adapters; names are borrowed from it */
+    struct runtime_adapter adapters[API_ADAPTERS_MAX];
     bool measure;             /* the front only asks what the model would need */
 };
 
@@ -45,7 +49,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     const char *id = "model", *isa = NULL, *kv_type = NULL, *sandbox = "enforce";
     struct runtime_options *r = &g->options;
     int64_t threads = 0, ctx = 0, kv = 0, batch = r->batch_rows, prefill = r->prefill_rows, running = r->running_max;
-    int64_t speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms;
+    int64_t rank = 0, speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms;
     enum err_code c = jsonx_get_string(model, "id", &id, e);
     c = c ? c : jsonx_get_int(o, "threads", 0, POOL_THREADS_MAX, &threads, e);
     c = c ? c : jsonx_get_int(o, "ctx", 0, INT32_MAX, &ctx, e);
@@ -59,8 +63,10 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_int(o, "max_body", 1, BODY_BYTES_MAX, &g->body_max, e);
     c = c ? c : jsonx_get_string(o, "isa", &isa, e);
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
+    c = c ? c : jsonx_get_int(o, "lora_rank", 0, MODEL_RANK_MAX, &rank, e);
     c = c ? c : jsonx_get_bool(o, "matryoshka", &r->matryoshka, e);
     c = c ? c : jsonx_get_string(o, "sandbox", &sandbox, e);
+    c = c ? c : jsonx_get_bool(o, "air_gapped", &g->air_gapped, e);
     if (c)
         return c;
     if (isa && !kern_isa_by_name(isa, &r->isa))
@@ -76,6 +82,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     r->batch_rows = (int)(batch > running ? batch : running);
     r->prefill_rows = (int)(prefill < batch ? prefill : batch);
     r->running_max = (int)running;
+    r->adapter_rank = (int)rank;
     r->draft_rows = speculate < 0 ? r->draft_rows : (int)speculate;
     r->draft_always = speculate > 0;
     r->itl_ms = (int)itl;
@@ -89,6 +96,24 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     return ERR_OK;
 }
 
+/* The descriptors from `first` on are the adapters', in the list's order. */
+static enum err_code take_adapters(struct engine *g, const json_t *options, const int *fds, int fd_count, int first,
+                                   struct err *e)
+{
+    g->lora = json_incref(json_object_get(options, "lora"));
+    int count = (int)json_array_size(g->lora);
+    if (count > API_ADAPTERS_MAX || fd_count != first + count)
+        return err_set(e, ERR_INVALID, "hello has %d descriptors, for the model and %d adapters (at most %d)", fd_count,
+                       count, API_ADAPTERS_MAX);
+    for (int i = 0; i < count; i++) {
+        const char *name = json_string_value(json_object_get(json_array_get(g->lora, (size_t)i), "name"));
+        g->adapters[i] = (struct runtime_adapter){ name ? name : "", fds[first + i] };
+    }
+    g->options.adapters = g->adapters;
+    g->options.adapter_count = count;
+    return ERR_OK;
+}
+
 /* Waits for the front's hello: JSON, with the model's descriptor riding on it. */
 static enum err_code receive_hello(struct engine *g, struct err *e)
 {
@@ -99,8 +124,8 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     if (c)
         return c;
     json_t *hello = NULL;
-    if (f.kind != FRAME_HELLO || fd_count < 1 || fd_count > 2)
-        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor or two");
+    if (f.kind != FRAME_HELLO || fd_count < 1)
+        c = err_set(e, ERR_INVALID, "the first frame must be a hello with the model's descriptor");
     else if (!(hello = jsonx_parse(f.payload, f.length, e)))
         c = e->code;
     else
@@ -108,7 +133,11 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     g->measure = json_is_true(json_object_get(hello, "measure"));
     g->trust = json_incref(json_object_get(hello, "trust"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
-    g->options.draft_fd = fd_count > 1 ? fds[1] : -1;
+    const json_t *options = json_object_get(json_object_get(hello, "model"), "options");
+    bool draft = json_is_string(json_object_get(options, "draft"));
+    g->options.draft_fd = draft && fd_count > 1 ? fds[1] : -1;
+    if (!c)
+        c = take_adapters(g, options, fds, fd_count, 1 + draft, e);
     json_decref(hello);
     buf_release(&in);
     return c;
@@ -147,7 +176,7 @@ static void send_ready(const struct engine *g)
         buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"sandbox\":", hex);
         jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
         buf_puts(&b, ",\"ohttp\":\"");
-        vault_config(g->vault, &b);
+        engine_vault_config(g->vault, &b);
         buf_puts(&b, "\"}");
     }
     buf_puts(&b, "}");
@@ -214,9 +243,10 @@ static void serve(struct engine *g)
 {
     struct metric metric = { 0 };
     struct sched *sched = g->runtime->sched;
-    struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .body_max = (size_t)g->body_max,
-                                                           .model = &g->runtime->api ,
-                                                           .vault = g->vault });
+    struct api_store *store = api_store_new();
+    struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .store = store,
+                                                                  .body_max = (size_t)g->body_max,
+                                                                  .model = &g->runtime->api, .vault = g->vault });
     struct job_table *jobs = engine_job_table_new(sched, link, &metric);
     int64_t stats_ns = 0;
     int rows = 0;
@@ -237,13 +267,14 @@ static void serve(struct engine *g)
     }
     engine_job_table_free(jobs);
     engine_link_stop(link);
+    api_store_free(store);
 }
 
 static enum err_code lock_in(struct engine *g, struct err *e)
 {
     if (!strcmp(g->sandbox_mode, "off"))
         return ERR_OK;
-    struct sandbox_profile profile = { .name = "engine", .threads = true };
+    struct sandbox_profile profile = { .name = "engine", .threads = true, .air_gapped = g->air_gapped };
     profile.best_effort = !strcmp(g->sandbox_mode, "best-effort");
     return sandbox_enter(&profile, &g->sandbox, e);
 }
@@ -268,11 +299,14 @@ enum err_code engine_run(int socket, struct err *e)
     if (!c && !g.measure)
         c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
     if (!c)
-        c = vault_new(g.trust, &g.vault, e);
+        c = engine_vault_new(g.trust, &g.vault, e);
     if (g.model_fd >= 0)
         close(g.model_fd);
     if (g.options.draft_fd >= 0)
         close(g.options.draft_fd);
+    for (int i = 0; i < g.options.adapter_count; i++)
+        close(g.adapters[i].fd);
+    json_decref(g.lora);
     if (c)
         send_failure(&g, e);
     if (c || g.measure) {
@@ -285,7 +319,7 @@ enum err_code engine_run(int socket, struct err *e)
     send_ready(&g);
     serve(&g);
     runtime_close(g.runtime);
-    vault_free(g.vault);
+    engine_vault_free(g.vault);
     json_decref(g.defaults);
     identity_free(g.identity);
     json_decref(g.trust);

@@ -23,6 +23,7 @@ struct job {
     struct api_job *api;     /* NULL: refused, and the refusal is sealed */
     struct sealed *sealed;   /* it came sealed: its bytes leave sealed, its end waits for the receipt */
     bool asked, noted;       /* for the receipt; it came */
+    bool counted_late, said_late; /* its deadline passed; before anything was begun */
     struct choice *choices;  /* [count] */
     int count, open;         /* open: choices not finished */
     int added;               /* choices the scheduler has seen; texts to be pooled come a few at a time */
@@ -33,6 +34,7 @@ struct job {
     int64_t credit;          /* data frames that may still be sent, when credited */
     int64_t received_ns, started_ns, first_ns; /* 0: not yet; first: the first token */
     enum infer_finish last_finish;
+    int64_t page_ns;         /* pages of KV memory times the time they were held, of choices that ended */
 };
 
 struct job_table {
@@ -93,12 +95,14 @@ static void sampling_text(const struct infer_params *p, struct buf *b)
                (double)p->min_p);
 }
 
-static void send_usage(struct job *j)
+/* queued: nothing is computed yet, the prompt is only counted. */
+static void send_usage_frame(struct job *j, bool queued)
 {
     struct buf b = { 0 };
     const struct infer_params *p = api_job_params(j->api);
     usage_json(j, &b);
     b.len--; /* the brace */
+    buf_puts(&b, queued ? ",\"queued\":true" : "");
     buf_printf(&b, ",\"seed\":%llu,\"sampling\":\"", (unsigned long long)p->seed);
     sampling_text(p, &b);
     buf_puts(&b, "\"");
@@ -124,6 +128,7 @@ static void send_end(struct job *j)
     buf_printf(&b, "{\"finish\":\"%s\",\"usage\":", finish_name(j->cancelled ? INFER_CANCELLED : j->last_finish));
     usage_json(j, &b);
     int64_t first_ns = j->first_ns ? j->first_ns : now, started_ns = j->started_ns ? j->started_ns : first_ns;
+    buf_printf(&b, ",\"kv_page_ms\":%lld", (long long)(j->page_ns / 1000000));
     buf_printf(&b, ",\"queue_ms\":%.3f,\"prefill_ms\":%.3f,\"decode_ms\":%.3f,\"total_ms\":%.3f}",
                (double)(started_ns - j->received_ns) / 1e6, (double)(first_ns - started_ns) / 1e6,
                (double)(now - first_ns) / 1e6, (double)(now - j->received_ns) / 1e6);
@@ -220,7 +225,7 @@ static void on_start(void *user, int cached_tokens)
     j->begun = true;
     j->started_ns = now;
     engine_metric_observe(j->table->metric, METRIC_QUEUE, (double)(now - j->received_ns) / 1e9);
-    send_usage(j);
+    send_usage_frame(j, false);
     if (api_job_stream(j->api) && !j->sealed)
         send_head(j);
     measure(j);
@@ -248,9 +253,10 @@ static void on_finish(void *user, enum infer_finish why)
     struct job *j = c->job;
     struct sched_drafts drafts = sched_seq_drafts(c->seq);
     api_job_guessed(j->api, drafts.accepted, drafts.rejected);
+    j->page_ns += sched_seq_page_ns(c->seq);
     c->seq = NULL;
     j->open--;
-    j->last_finish = why;
+    j->last_finish = j->last_finish == INFER_DEADLINE ? j->last_finish : why;
     if (j->cancelled)
         return;
     api_choice_finish(j->api, (int)(c - j->choices), why, &j->out);
@@ -325,7 +331,10 @@ static bool add_texts(struct job *j, struct err *e)
 static bool add_choices(struct job *j, const struct message *m, struct err *e)
 {
     const struct infer_params *params = api_job_params(j->api);
-    j->ask = (struct sched_spec){ .params = params, .space = m->space, .priority = m->priority, .events = &events };
+    j->ask = (struct sched_spec){ .params = params, .space = m->space, .priority = m->priority, .tenant = m->space,
+                                  .weight = m->weight, .events = &events, .adapter = api_job_adapter(j->api) };
+    if (m->deadline_ms)
+        j->ask.deadline_ns = m->received_ns + m->deadline_ms * 1000000;
     if (api_job_pools(j->api)) {
         for (int i = 0; i < j->count; i++)
             j->usage.prompt_tokens += (int)api_job_prompt(j->api, i)->count;
@@ -368,6 +377,31 @@ static void answer_error(struct job *j, const struct api_error *error)
     sealed_head(j->sealed, error->status, "application/json", false);
 }
 
+/* 503: the queue is full, or the deadline cannot be met now; 400: it never could. */
+static void refuse(struct job *j, const struct message *m, const struct err *e)
+{
+    bool busy = e->code == ERR_BUSY;
+    struct api_error error = { .status = busy ? 503 : 400 };
+    snprintf(error.type, sizeof error.type, "%s", busy ? "server_error" : "invalid_request_error");
+    snprintf(error.message, sizeof error.message, "%s", e->text);
+    if (m->deadline_ms) {
+        snprintf(error.param, sizeof error.param, "deadline_ms");
+        snprintf(error.code, sizeof error.code, busy ? "deadline_not_now" : "deadline_too_short");
+        j->table->metric->deadlines_refused++;
+    }
+    answer_error(j, &error);
+    j->table->metric->rejected++;
+}
+
+/* The deadline passed before anything was begun. */
+static void say_late(struct job *j)
+{
+    struct api_error e = { .status = 504, .type = "server_error", .code = "deadline_exceeded", .param = "deadline_ms",
+                           .message = "the deadline passed before the request was begun" };
+    answer_error(j, &e);
+    j->said_late = true;
+}
+
 static void keep(struct job_table *t, struct job *j)
 {
     j->next = t->jobs;
@@ -383,6 +417,7 @@ void engine_job_start(struct job_table *t, struct message *m)
     m->job = NULL;
     m->sealed = NULL;
     t->metric->requests++;
+    t->metric->deadlines += m->deadline_ms > 0;
     if (!j->api) { /* refused already: what is left is to say so */
         if (!sealed_refused(j->sealed))
             answer_error(j, &m->error);
@@ -397,19 +432,18 @@ void engine_job_start(struct job_table *t, struct message *m)
     if (!add_choices(j, m, &e)) {
         cancel_choices(j);
         j->cancelled = false;
-        struct api_error error = { .status = e.code == ERR_BUSY ? 503 : 400, .type = "server_error" };
-        snprintf(error.message, sizeof error.message, "%s", e.text);
-        answer_error(j, &error);
-        t->metric->rejected++;
+        refuse(j, m, &e);
         if (j->sealed)
             keep(t, j);
         else
             free_job(j);
         return;
     }
-    if (!j->count) { /* its answer was known when it was read */
+    if (j->count) {
+        send_usage_frame(j, true);
+    } else { /* its answer was known when it was read */
         j->last_finish = INFER_STOP;
-        send_usage(j);
+        send_usage_frame(j, false);
         api_job_end(j->api, &j->usage, &j->out);
     }
     keep(t, j);
@@ -467,6 +501,13 @@ void engine_job_flush_all(struct job_table *t)
 {
     for (struct job **at = &t->jobs; *at;) {
         struct job *j = *at;
+        bool late = !j->open && j->last_finish == INFER_DEADLINE && !j->counted_late;
+        t->metric->deadlines_missed += late;
+        j->counted_late = j->counted_late || late;
+        if (late && !j->begun) {
+            buf_clear(&j->out);
+            say_late(j);
+        }
         if (!j->cancelled)
             send_out(j);
         if (!j->cancelled && j->added < j->count)
@@ -483,7 +524,8 @@ void engine_job_flush_all(struct job_table *t)
             at = &j->next;
             continue;
         }
-        send_end(j);
+        if (!j->said_late || j->sealed)
+            send_end(j);
         if (!j->cancelled)
             observe_end(j, clock_mono_ns());
         *at = j->next;

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/queue.h"
 #include "base/rng.h"
+#include "sched/order.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -125,7 +126,7 @@ static struct sealed *open_sealed(struct link *l, const struct partial *p, const
                                .message = "no sealed requests are taken here" };
     const struct sealed_envelope in = { .body = { r->body, r->body_len }, .chunked = !strcmp(how, "chunked"),
                                         .tenant = *tenant, .id = r->response_id, .now_s = clock_wall_s() };
-    struct sealed *s = l->o.vault ? vault_open(l->o.vault, &in, &error) : NULL;
+    struct sealed *s = l->o.vault ? engine_vault_open(l->o.vault, &in, &error) : NULL;
     if (!s) {
         engine_link_send_error(l, p->id, p->attempt, &error);
         return NULL;
@@ -142,12 +143,15 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
 {
     struct api_request r = { .body = body, .body_len = body_len, .path = "", .response_id = "" };
     const char *tenant = "", *how = NULL;
-    int64_t priority = 0, allowance = INT64_MAX;
+    int64_t priority = 0, allowance = INT64_MAX, weight = 0, deadline_ms = 0;
     struct err e = { 0 };
-    if (jsonx_get_string(head, "path", &r.path, &e) || jsonx_get_string(head, "response_id", &r.response_id, &e) ||
+    if (jsonx_get_string(head, "method", &r.method, &e) || jsonx_get_string(head, "path", &r.path, &e) ||
+        jsonx_get_string(head, "response_id", &r.response_id, &e) ||
         jsonx_get_int(head, "created", 0, INT64_MAX, &r.created, &e) ||
         jsonx_get_string(head, "tenant", &tenant, &e) || jsonx_get_string(head, "sealed", &how, &e) ||
         jsonx_get_int(head, "priority", -1000, 1000, &priority, &e) ||
+        jsonx_get_int(head, "weight", 0, ORDER_WEIGHT_MAX, &weight, &e) ||
+        jsonx_get_int(head, "deadline_ms", 0, INT32_MAX, &deadline_ms, &e) ||
         jsonx_get_int(head, "allowance", 0, INT64_MAX, &allowance, &e)) {
         refuse(l, p, 400, "invalid_request_error", e.text);
         return NULL;
@@ -158,6 +162,8 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     struct sealed *sealed = how ? open_sealed(l, p, how, &r, &tenant) : NULL;
     if (how && !sealed)
         return NULL;
+    r.store = how ? NULL : l->o.store; /* what was sealed is never kept */
+    r.space = tenant_space(l, tenant);
     struct api_job *job = sealed && sealed_refused(sealed) ? NULL : api_job_parse(l->o.model, &r, &error);
     if (job && !within_allowance(l, job, allowance, &error)) {
         api_job_free(job);
@@ -169,7 +175,8 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     }
     struct message *m = MEM_NEW(struct message);
     *m = (struct message){ .kind = MESSAGE_JOB, .id = p->id, .attempt = p->attempt, .job = job, .sealed = sealed,
-                           .error = error, .space = tenant_space(l, tenant), .priority = (int)priority };
+                           .error = error, .space = r.space, .priority = (int)priority, .weight = (int)weight,
+                           .deadline_ms = deadline_ms };
     if (sealed)
         sealed_forget(sealed);
     return m;

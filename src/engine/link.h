@@ -24,7 +24,8 @@ struct message {
     struct api_error error;
     struct buf note;       /* MESSAGE_RECEIPT */
     uint64_t space;        /* prefix name space of the tenant */
-    int priority;
+    int priority, weight;  /* weight: the tenant's; 0: not stated */
+    int64_t deadline_ms;   /* from its arrival here; 0: none */
     uint32_t credit;       /* MESSAGE_CREDIT */
     int64_t received_ns;
 };
@@ -36,6 +37,7 @@ struct link_options {
     size_t body_max;               /* a longer body is answered 413 */
     const struct api_model *model; /* borrowed */
     struct vault *vault;           /* borrowed; NULL: no sealed requests */
+    struct api_store *store;       /* borrowed: the conversations that may go on */
 };
 struct link *engine_link_start(const struct link_options *o);
 void engine_link_stop(struct link *l); /* after MESSAGE_CLOSED, or to end: closes the queues and joins */

@@ -71,12 +71,13 @@ static void put_step_time(json_t *gauges, const struct steptime_model *m)
 void engine_metric_json(struct metric *m, const struct sched_stats *s, int64_t now_ns, struct buf *out)
 {
     update_rates(m, s, now_ns);
-    json_t *counters = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}",
+    json_t *counters = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}",
         "prompt_tokens_total", (json_int_t)s->prompt_tokens, "prompt_tokens_cached_total", (json_int_t)s->cached_tokens,
         "generation_tokens_total", (json_int_t)s->completion_tokens, "steps_total", (json_int_t)s->steps,
         "step_rows_total", (json_int_t)s->rows, "preemptions_total", (json_int_t)s->parked,
         "requests_total", (json_int_t)m->requests, "requests_cancelled_total", (json_int_t)m->cancelled,
-        "step_seconds_total", (double)s->step_ns / 1e9);
+        "deadlines_total", (json_int_t)m->deadlines, "deadlines_refused_total", (json_int_t)m->deadlines_refused,
+        "deadlines_missed_total", (json_int_t)m->deadlines_missed, "step_seconds_total", (double)s->step_ns / 1e9);
     json_object_set_new(counters, "prefix_cache_queries_total", json_integer(s->prompt_tokens)); /* in tokens */
     json_object_set_new(counters, "prefix_cache_hits_total", json_integer(s->cached_tokens));
     if (s->drafted) {

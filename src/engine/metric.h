@@ -18,6 +18,7 @@ struct metric {
         double sum;
     } histograms[METRIC_HISTOGRAMS];
     int64_t requests, cancelled, rejected;
+    int64_t deadlines, deadlines_refused, deadlines_missed; /* taken, refused at once, passed all the same */
     int64_t last_ns, last_completion, last_prompt; /* for the rates */
     double decode_rate, prefill_rate;
 };

@@ -12,11 +12,12 @@ enum { EVERY_MS = 1000, TENANTS_SHOWN = 64 };
 
 struct accounts {
     struct loop *loop;
-    char *dir;
+    char *dir, *jurisdiction;
     struct ledger *ledger;       /* NULL: no key yet, nothing is booked */
     struct loop_watch *watch;
     struct loop_timer *timer;
     struct energy *energy;
+    struct oidc *oidc;           /* NULL: keys only */
     bool locked; /* a key was seen: revoking the last one must not open the doors */
 };
 
@@ -34,7 +35,7 @@ static void poll_ledger(void *arg)
 
 static enum err_code open_ledger(struct accounts *a, struct err *e)
 {
-    enum err_code c = ledger_open(a->dir, "", now_ms(), &a->ledger, e);
+    enum err_code c = ledger_open(a->dir, a->jurisdiction, now_ms(), &a->ledger, e);
     if (c)
         return c;
     struct energy_model machine = ledger_machine(a->ledger);
@@ -60,16 +61,24 @@ static void each_second(void *arg)
     loop_timer_set(a->timer, EVERY_MS);
 }
 
-struct accounts *accounts_open(struct loop *l, const char *dir, enum accounts_mode mode, struct err *e)
+struct accounts *accounts_open(struct loop *l, const struct accounts_options *o, struct err *e)
 {
     *e = (struct err){ 0 };
-    if (mode == ACCOUNTS_OFF)
+    if (o->oidc && o->mode == ACCOUNTS_OFF) {
+        err_set(e, ERR_INVALID, "oidc needs the ledger, which was switched off");
+        return NULL;
+    }
+    if (o->mode == ACCOUNTS_OFF)
         return NULL;
     struct accounts *a = MEM_NEW(struct accounts);
     a->loop = l;
-    a->dir = mem_dup(dir, strlen(dir) + 1);
-    a->locked = ledger_ever_had_keys(dir, now_ms()); /* revoking the last one must not open the doors */
-    if ((a->locked || mode == ACCOUNTS_ON) && open_ledger(a, e)) {
+    a->dir = mem_strdup(o->dir);
+    a->jurisdiction = mem_strdup(o->jurisdiction ? o->jurisdiction : "");
+    /* revoking the last key must not open the doors */
+    a->locked = o->oidc || ledger_ever_had_keys(o->dir, now_ms());
+    enum err_code c = a->locked || o->mode == ACCOUNTS_ON ? open_ledger(a, e) : ERR_OK;
+    a->oidc = !c && o->oidc ? oidc_new(o->oidc, e) : NULL;
+    if (c || (o->oidc && !a->oidc)) {
         accounts_close(a);
         return NULL;
     }
@@ -85,8 +94,10 @@ void accounts_close(struct accounts *a)
     loop_watch_free(a->watch);
     loop_timer_free(a->timer);
     ledger_close(a->ledger);
+    oidc_free(a->oidc);
     energy_close(a->energy);
     mem_free(a->dir);
+    mem_free(a->jurisdiction);
     mem_free(a);
 }
 
@@ -107,16 +118,41 @@ const struct ledger_key *accounts_key(const struct accounts *a, struct http_slic
     const struct ledger_key *key = NULL;
     if (!accounts_booking(a) || !shown.n)
         return NULL;
-    return ledger_key_lookup(a->ledger, shown.p, shown.n, now_ms(), &key) == LEDGER_FOUND ? key : NULL;
+    if (ledger_key_lookup(a->ledger, shown.p, shown.n, now_ms(), &key) == LEDGER_FOUND)
+        return key;
+    return oidc_key(a->oidc, a->ledger, shown, now_ms() / 1000);
 }
 
-bool account_admit(struct accounts *a, struct bill *b, const struct ledger_ask *ask, struct ledger_answer *answer)
+/* The most tokens all choices together can have after such a prompt. */
+static int64_t worst_output(const struct bill *b, int64_t prompt)
 {
-    *b = (struct bill){ .ticket = -1, .max_output = ask->output_tokens };
+    int64_t room = b->ctx > prompt ? b->ctx - prompt : 0, most = b->max_output;
+    return b->choices * (most && (most < room || !b->ctx) ? most : room);
+}
+
+/* What a route answers with when max_tokens is not stated: -1: no tokens, 0: as many as there is room for. */
+static int64_t usual_output(struct http_slice path)
+{
+    static const char *const none[] = { "/v1/embeddings", "/v1/rerank", "/rerank", "/api/embed" };
+    for (size_t i = 0; i < MEM_COUNT(none); i++)
+        if (http_slice_is(path, none[i]))
+            return -1;
+    return http_slice_is(path, "/v1/completions") ? 16 : 0;
+}
+
+bool account_admit(struct accounts *a, struct bill *b, const struct account_ask *ask, struct ledger_answer *answer)
+{
+    enum { BYTES_A_TOKEN = 4 };
+    int64_t usual = usual_output(ask->path), prompt = ask->body_bytes / BYTES_A_TOKEN;
+    *b = (struct bill){ .ticket = -1, .max_output = ask->max_tokens > 0 ? ask->max_tokens : usual > 0 ? usual : 0,
+                        .choices = usual < 0 ? 0 : ask->choices > 1 ? ask->choices : 1, .ctx = ask->ctx };
     *answer = (struct ledger_answer){ .ticket = -1, .allowance_tokens = -1 };
     if (!accounts_booking(a))
         return true;
-    ledger_admit(a->ledger, ask, now_ms(), answer);
+    prompt = ask->ctx && prompt > ask->ctx - 1 && usual >= 0 ? ask->ctx - 1 : prompt;
+    struct ledger_ask whole = { .key = ask->key, .model = ask->model, .request_id = ask->request_id,
+                                .prompt_tokens = prompt, .output_tokens = worst_output(b, prompt) };
+    ledger_admit(a->ledger, &whole, now_ms(), answer);
     b->ticket = answer->verdict == LEDGER_ADMITTED ? answer->ticket : -1;
     return answer->verdict == LEDGER_ADMITTED;
 }
@@ -140,14 +176,16 @@ bool account_usage(struct accounts *a, struct bill *b, const json_t *usage, stru
 {
     if (!a || b->ticket < 0)
         return true;
-    bool first = !b->counted;
     read_counts(b, usage);
-    b->counted = true;
-    if (!first)
+    if (!b->held) {
+        ledger_revise(a->ledger, b->ticket, b->prompt, worst_output(b, b->prompt), now_ms(), answer);
+        if (answer->verdict != LEDGER_ADMITTED)
+            return false;
+    }
+    b->held = true;
+    if (json_is_true(json_object_get(usage, "queued")))
         return true;
-    ledger_revise(a->ledger, b->ticket, b->prompt, b->max_output, now_ms(), answer);
-    if (answer->verdict != LEDGER_ADMITTED)
-        return false;
+    b->counted = true;
     work(a, b, b->prompt - b->cached);
     return true;
 }
@@ -189,7 +227,7 @@ bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const
     b->use = (struct ledger_use){
         .prompt_tokens = b->prompt, .cached_tokens = b->cached, .output_tokens = b->output, .energy_mj = -1,
         .queue_us = micros(end, "queue_ms"), .prefill_us = micros(end, "prefill_ms"),
-        .decode_us = micros(end, "decode_ms"),
+        .decode_us = micros(end, "decode_ms"), .kv_page_ms = micros(end, "kv_page_ms") / 1000,
         .finish = said ? said : finish,
     };
     ledger_settle(a->ledger, b->ticket, &b->use, now_ms(), done, arg);

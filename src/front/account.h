@@ -6,6 +6,7 @@
 #ifndef FRONT_ACCOUNT_H
 #define FRONT_ACCOUNT_H
 #include "base/json.h"
+#include "front/oidc.h"
 #include "ledger/ledger.h"
 #include "net/http_parse.h"
 #include "net/loop.h"
@@ -18,7 +19,12 @@ enum accounts_mode {
 
 struct accounts;
 /* NULL with ACCOUNTS_OFF or an error: *e says which (e->code ERR_OK when off). */
-struct accounts *accounts_open(struct loop *l, const char *dir, enum accounts_mode mode, struct err *e);
+struct accounts_options {
+    const char *dir, *jurisdiction;  /* where this machine stands, or NULL */
+    enum accounts_mode mode;
+    const struct oidc_options *oidc; /* NULL: keys only. With it the ledger is opened at once */
+};
+struct accounts *accounts_open(struct loop *l, const struct accounts_options *o, struct err *e);
 void accounts_close(struct accounts *a); /* calls what account_settle still owes */
 bool accounts_booking(const struct accounts *a);
 void accounts_metrics(const struct accounts *a, struct buf *out); /* what was booked, in Prometheus' format */
@@ -29,15 +35,23 @@ const struct ledger_key *accounts_key(const struct accounts *a, struct http_slic
 struct bill {
     int ticket;                      /* -1: none */
     int64_t max_output;              /* 0: not stated */
+    int64_t choices, ctx;            /* for the worst case when it is not */
     int64_t prompt, cached, output;  /* output: data frames seen, until the engine says */
     int64_t worked;                  /* tokens told to the ledger for their share of the joules */
-    bool counted, settled;           /* the prompt is known; it was booked */
+    bool held, counted, settled;     /* the hold is exact; the engine has begun; it was booked */
     struct ledger_use use;           /* once settled: what was booked */
 };
 
-/* false: refused, *answer says how. */
-bool account_admit(struct accounts *a, struct bill *b, const struct ledger_ask *ask, struct ledger_answer *answer);
-/* A usage frame. false at the first one: what the prompt took no longer fits; abandon and refuse. */
+struct account_ask {
+    const struct ledger_key *key;    /* NULL: nobody's */
+    const char *model, *request_id;
+    struct http_slice path;
+    int64_t body_bytes, choices, max_tokens, ctx; /* max_tokens 0: not stated; ctx 0: not known */
+};
+/* false: refused, *answer says how. The hold is a guess from the body's length until the engine has counted. */
+bool account_admit(struct accounts *a, struct bill *b, const struct account_ask *ask, struct ledger_answer *answer);
+/* A usage frame: the prompt is counted ("queued"), or begun. false: the worst case no longer fits; abandon and
+ * refuse. */
 bool account_usage(struct accounts *a, struct bill *b, const json_t *usage, struct ledger_answer *answer);
 void account_data(struct accounts *a, struct bill *b, int64_t tokens); /* so many were given to the client */
 void account_unsent(struct bill *b, int64_t tokens);                   /* so many of them it never took */

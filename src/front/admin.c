@@ -71,6 +71,13 @@ static enum err_code find_tenant(const struct call *c, const char *field, int64_
 
 /* ---- tenant */
 
+static enum err_code set_priority(const struct call *c, int64_t tenant, struct err *e)
+{
+    int64_t priority = ADMIN_PRIORITY_MAX + 1;
+    enum err_code code = jsonx_get_int(c->in, "priority", -ADMIN_PRIORITY_MAX, ADMIN_PRIORITY_MAX, &priority, e);
+    return code || priority > ADMIN_PRIORITY_MAX ? code : admin_tenant_priority(c->store, tenant, (int)priority, e);
+}
+
 static enum err_code tenant_add(struct call *c, struct err *e)
 {
     const char *name = NULL;
@@ -80,6 +87,8 @@ static enum err_code tenant_add(struct call *c, struct err *e)
         code = jsonx_get_int(c->in, "weight", 1, ADMIN_WEIGHT_MAX, &weight, e);
     if (!code)
         code = admin_tenant_add(c->store, name, (int)weight, c->now_ms, &id, e);
+    if (!code)
+        code = set_priority(c, id, e);
     if (!code)
         code = set_limits(c, LEDGER_TENANT, id, e);
     fprintf(c->out, "{\"id\":%lld}", (long long)id);
@@ -95,6 +104,8 @@ static enum err_code tenant_set(struct call *c, struct err *e)
         code = jsonx_get_int(c->in, "weight", 1, ADMIN_WEIGHT_MAX, &weight, e);
     if (!code && weight)
         code = admin_tenant_weight(c->store, id, (int)weight, e);
+    if (!code)
+        code = set_priority(c, id, e);
     if (!code)
         code = jsonx_get_string(c->in, "team", &name, e);
     if (!code && name)
@@ -266,8 +277,8 @@ static const struct verb {
 } verbs[] = {
     { "tenant/list", true, tenant_list, { NULL } },
     { "tenant/limits", true, limits_list, { NULL } },
-    { "tenant/add", false, tenant_add, { "name", "weight", LIMITS, NULL } },
-    { "tenant/set", false, tenant_set, { "name", "team", "weight", LIMITS, NULL } },
+    { "tenant/add", false, tenant_add, { "name", "weight", "priority", LIMITS, NULL } },
+    { "tenant/set", false, tenant_set, { "name", "team", "weight", "priority", LIMITS, NULL } },
     { "tenant/model", false, tenant_model, { "model", LIMITS, NULL } },
     { "key/list", true, key_list, { NULL } },
     { "key/limits", true, limits_list, { NULL } },

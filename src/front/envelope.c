@@ -227,9 +227,10 @@ static bool scan_value(struct scan *s, int depth)
 
 /* ---- the fields */
 
-enum field { MODEL, STREAM, MAX_TOKENS, MAX_COMPLETION_TOKENS, MAX_OUTPUT_TOKENS, CHOICES, PRIORITY, FIELDS };
+enum field { MODEL, STREAM, MAX_TOKENS, MAX_COMPLETION_TOKENS, MAX_OUTPUT_TOKENS, CHOICES, PRIORITY, DEADLINE, FIELDS };
 static const char *const names[FIELDS] = {
     "model", "stream", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "priority",
+    "deadline_ms",
 };
 
 static bool read_bool(struct scan *s, const char *name, bool *out)
@@ -293,6 +294,7 @@ static bool read_field(struct scan *s, enum field f, struct envelope *out)
     case STREAM: return read_bool(s, names[f], &out->stream);
     case CHOICES: return read_int(s, names[f], &out->choices);
     case PRIORITY: return read_int(s, names[f], &out->priority);
+    case DEADLINE: return read_int(s, names[f], &out->deadline_ms);
     case MAX_TOKENS:
     case MAX_COMPLETION_TOKENS:
     case MAX_OUTPUT_TOKENS: return read_int(s, names[f], &out->max_tokens);

@@ -18,6 +18,7 @@ struct envelope {
     int64_t max_tokens; /* of max_tokens, max_completion_tokens or max_output_tokens; 0 when absent */
     int64_t choices;    /* of n; 1 when absent */
     int64_t priority;   /* 0 when absent */
+    int64_t deadline_ms; /* 0 when absent */
 };
 
 /* ERR_INVALID with a sentence when the body is no JSON object or one of the fields has the wrong type or comes

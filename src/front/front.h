@@ -40,9 +40,10 @@ struct front_options {
     const char *plain_key;          /* NULL: none */
     const char *ledger_dir;         /* where ledger.db is or comes to be */
     enum accounts_mode ledger;
+    struct oidc_options oidc;       /* issuer NULL: none */
     const char *trust_dir;          /* the site's folder; NULL: no evidence is kept */
     const char *trust_site, *trust_jurisdiction; /* trustlog.h; may be NULL */
-    bool trust_best_effort;
+    bool trust_best_effort, air_gapped;
     struct telemetry_options telemetry;
     int64_t drain_ms;
     bool log_requests;

@@ -8,6 +8,7 @@
 #include "front/introduce.h"
 #include "front/link.h"
 #include "front/models.h"
+#include "front/notify.h"
 #include "front/receipts.h"
 #include "front/recent.h"
 #include "front/repeat.h"
@@ -16,7 +17,7 @@
 struct front;
 struct relay;
 
-enum method_bit { M_GET = 1, M_POST = 2 };
+enum method_bit { M_GET = 1, M_POST = 2, M_DELETE = 4 };
 
 struct route {
     const char *path;           /* ending in '*': everything that begins so */
@@ -49,6 +50,8 @@ struct front {
     struct recents *recents;              /* requests to look at */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct models *models;
+    struct notify *notify;
+    struct loop_timer *alive_timer;
     struct telemetry *telemetry;          /* NULL: none */
     struct relay *relays;                 /* in flight */
     int relay_count;
@@ -73,8 +76,10 @@ void front_reply_bytes(struct front *f, struct http_exchange *x, const struct ht
                        size_t n);
 void front_note(struct front *f, const struct http_exchange *x, int status);          /* the request's log line */
 struct link *front_find_model(struct front *f, const char *name);     /* models_find */
+struct link *front_find_named(struct front *f, enum dialect d, const char *name); /* Ollama's NAME:latest too */
 
 /* answers.c, admin.c, metrics.c, console.c, relay.c: the `answer` functions of the table */
+bool answer_ready(const struct front *f);  /* every engine that is to be there is */
 void answer_health(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_models(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_model(struct front *f, struct http_exchange *x, const struct route *r);
@@ -88,6 +93,13 @@ void answer_load(struct front *f, struct http_exchange *x, const struct route *r
 void answer_admin(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_sealed(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_response(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_tags(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_ps(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_show(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_version(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_pull(struct front *f, struct http_exchange *x, const struct route *r);
+void answer_not_here(struct front *f, struct http_exchange *x, const struct route *r);
 
 /* evidence.c: /v1/evidence, /v1/receipts/{id}, /log/... */
 void answer_evidence(struct front *f, struct http_exchange *x, const struct route *r);
@@ -100,7 +112,14 @@ void metrics_count(struct front *f, int route_index, int status);
 void metrics_seconds(struct front *f, double seconds);
 void metrics_render(const struct front *f, struct buf *out);
 
+/* responses.c: RESPONSE_MARK_BYTES characters and a NUL that tell the model of a response's id */
+enum { RESPONSE_MARK_BYTES = 3 };
+void response_mark(const char *model, char *out);
+
 /* relay.c */
+struct envelope;
+void relay_start(struct front *f, struct http_exchange *x, const struct route *route, struct link *link,
+                 const struct envelope *env);
 void relay_gone(struct http_exchange *x, void *front);
 void relay_drained(struct http_exchange *x, void *front);
 void relay_cut_all(struct front *f, const char *why);  /* the drain's time is over */

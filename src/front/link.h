@@ -50,6 +50,7 @@ bool link_refused(const struct link *k);         /* the engine itself said that 
 int link_failures(const struct link *k);         /* starts since the last one that became ready */
 int64_t link_restarts(const struct link *k);
 int64_t link_retry_s(const struct link *k);      /* what to put into Retry-After */
+bool link_has_adapter(const struct link *k, const char *name); /* loaded, or named in its options */
 const json_t *link_facts(const struct link *k);  /* hello's model object, or NULL */
 const json_t *link_stats(const struct link *k);  /* the latest stats frame, or NULL */
 const json_t *link_needs(const struct link *k);  /* what link_measure found, or NULL */

@@ -188,6 +188,11 @@ void models_names(const struct models *m, struct buf *out)
         buf_puts(out, "none");
 }
 
+const char *models_path(const struct models *m, int i)
+{
+    return m->entries[i].path;
+}
+
 const char *models_alias(const struct models *m, int i, int n)
 {
     return n < m->entries[i].alias_count ? m->entries[i].aliases[n] : NULL;

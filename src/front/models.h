@@ -42,6 +42,7 @@ struct link *models_link(const struct models *m, int i);
 struct link *models_find(struct models *m, const char *name);
 void models_rescan(struct models *m);
 void models_names(const struct models *m, struct buf *out);           /* "a, b, c and 7 more" */
+const char *models_path(const struct models *m, int i);               /* of its file */
 const char *models_alias(const struct models *m, int i, int n);       /* NULL past the last */
 bool models_expected(const struct models *m, int i);                  /* loaded from the start: /health waits for it */
 int64_t models_need_bytes(const struct models *m, int i);             /* 0: not measured */

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "front/claim.h"
 #include "front/envelope.h"
 #include "front/front_impl.h"
 
@@ -46,6 +47,7 @@ struct relay {
     const struct route *route;
     struct relay *prev, *next;
     bool begun, events;       /* head was relayed; as an event stream */
+    bool ndjson;              /* or as a stream of lines (Ollama's) */
     bool held;                /* the head is here, in reply, lines, type and body, and goes out with the end */
     bool tells;               /* a stream whose client asked what it took */
     struct http_reply reply;
@@ -143,7 +145,7 @@ static void part(struct relay *r, struct span note)
         if (r->events && note.len)
             draft_comment(note, &out);
         buf_append(&out, r->tail.data, r->tail.len);
-        if (r->usage.len) /* a comment: whoever reads events skips it */
+        if (r->usage.len && r->events) /* a comment: whoever reads events skips it */
             buf_printf(&out, ": x-tokenworks-usage: %s\n\n", buf_str(&r->usage));
         http_reply_data(r->x, out.data, out.len);
         buf_release(&out);
@@ -194,6 +196,8 @@ static void take_end(struct relay *r, const struct frame *f)
 {
     json_t *end = jsonx_parse(f->payload, f->length, NULL);
     recent_figures(r->line, end);
+    if (r->held && r->reply.status >= 500) /* an error instead of the answer: nothing of that was sent */
+        json_object_set_new(json_object_get(end, "usage"), "completion_tokens", json_integer(0));
     draft_usage(&r->draft, json_object_get(end, "usage"));
     trace_end_frame(&r->trace, end);
     const char *finish = json_string_value(json_object_get(end, "finish"));
@@ -230,7 +234,7 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
         buf_release(&lines);
         return;
     }
-    bool events = r->events;
+    bool events = r->events || r->ndjson;
     if (!events || !r->draft.log)
         front_note(f, x, r->status);
     account_settle(f->accounts, &r->bill, NULL, "failed", NULL, NULL);
@@ -302,6 +306,7 @@ static bool take_head(struct relay *r, const struct frame *f)
         if (json_is_string(value) && !is_ours(name) && ++count <= HEADERS_MAX)
             http_field_write(&lines, name, json_string_value(value)); /* what is no field is left out */
     r->events = type && !strncmp(type, "text/event-stream", 17);
+    r->ndjson = type && !strncmp(type, "application/x-ndjson", 20);
     if (r->events)
         buf_puts(&lines, "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n");
     buf_clear(&r->lines);
@@ -510,7 +515,8 @@ static void call_lost(struct link_call *c, const char *why)
 
 /* ---- client to engine */
 
-static void make_response_id(const char *prefix, char *out, size_t size)
+/* The id of a stored response ends in a mark of its model, so that who asks for it is led to the right engine. */
+static void make_response_id(const char *prefix, const char *model, char *out, size_t size)
 {
     static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     uint8_t random[RESPONSE_ID_BYTES];
@@ -519,15 +525,8 @@ static void make_response_id(const char *prefix, char *out, size_t size)
     for (size_t i = 0; i < sizeof random && n + 1 < size; i++)
         out[n++] = digits[random[i] % (sizeof digits - 1)];
     out[n] = '\0';
-}
-
-static int64_t deadline_ms(const struct http_head *h)
-{
-    const struct http_field *f = http_head_field(h, "tw-deadline-ms");
-    int64_t v = 0;
-    for (size_t i = 0; f && i < f->value.n && i < 9 && f->value.p[i] >= '0' && f->value.p[i] <= '9'; i++)
-        v = v * 10 + (f->value.p[i] - '0');
-    return v;
+    if (!strcmp(prefix, "resp_") && n + RESPONSE_MARK_BYTES < size)
+        response_mark(model, out + n);
 }
 
 /* Whom the key names; "" when nobody. */
@@ -548,16 +547,16 @@ static const char *sealed_how(const struct http_head *h)
     return type && http_slice_is(type->value, "message/ohttp-req") ? "whole" : NULL;
 }
 
-static void send_request(struct relay *r, const struct envelope *env, int64_t allowance)
+static void send_request(struct relay *r, const struct claim *claim, int64_t allowance)
 {
     const struct http_head *h = http_request_head(r->x);
     struct http_slice body = http_request_body(r->x);
     const char *tenant = tenant_of(r);
-    json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I}", "method", h->method.p, h->method.n, "path",
+    json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I, s:I}", "method", h->method.p, h->method.n, "path",
                              h->path.p, h->path.n, "tenant", tenant, "created",
                              (json_int_t)(r->draft.log ? r->draft.r.started : clock_wall_s()), "response_id",
-                             r->response_id, "deadline_ms",
-                             (json_int_t)deadline_ms(h), "priority", (json_int_t)env->priority);
+                             r->response_id, "deadline_ms", (json_int_t)claim->deadline_ms, "priority",
+                             (json_int_t)claim->priority, "weight", (json_int_t)claim->weight);
     if (r->sealed)
         json_object_set_new(head, "sealed", json_string(sealed_how(h)));
     if (allowance >= 0)
@@ -606,9 +605,10 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     recent_tenant(r->line, tenant_of(r));
     if (!name_request(r, key, id))
         return false;
-    int64_t choices = env->choices > 1 ? env->choices : 1, most = env->max_tokens > 0 ? env->max_tokens : 0;
-    struct ledger_ask ask = { .key = key, .model = link_model_id(r->link), .request_id = id,
-                              .output_tokens = choices * most }; /* both below 2^31 */
+    struct account_ask ask = { .key = key, .model = link_model_id(r->link), .request_id = id,
+                               .path = http_request_head(r->x)->path, .body_bytes = (int64_t)http_request_body(r->x).n,
+                               .choices = env->choices, .max_tokens = env->max_tokens,
+                               .ctx = json_integer_value(json_object_get(link_facts(r->link), "ctx")) };
     if (!account_admit(a, &r->bill, &ask, answer)) {
         refuse_account(r, answer);
         return false;
@@ -631,9 +631,17 @@ static void model_ready(void *arg)
     }
     struct ledger_answer answer;
     struct policy_decision why;
+    struct claim claim;
+    struct error refusal;
+    struct err e;
     const struct trustlog_model *model = introduce_model(r->front, r->link);
     struct http_exchange *x = r->x;
     struct front *f = r->front;
+    const struct ledger_key *key = accounts_key(f->accounts, keys_shown(http_request_head(x)));
+    if (!claim_read(http_request_head(x), &r->env, key, &claim, &refusal, &e)) {
+        fail(r, &refusal, 0);
+        return;
+    }
     r->draft.r.has_numerics = introduce_numerics(f, r->link, r->draft.r.numerics);
     if (r->sealed ? !draft_may_seal(&r->draft, model, tenant_of(r), &why)
                   : !draft_decide(&r->draft, model, http_request_head(x), tenant_of(r), &why)) {
@@ -644,7 +652,7 @@ static void model_ready(void *arg)
         return;
     }
     if (admit(r, &r->env, &answer)) {
-        send_request(r, &r->env, answer.allowance_tokens);
+        send_request(r, &claim, answer.allowance_tokens);
         http_request_forget_body(r->x);
     }
 }
@@ -665,7 +673,7 @@ static struct relay *begin(struct front *f, struct http_exchange *x, const struc
     f->relays = r;
     f->relay_count++;
     r->bill.ticket = r->repeat = -1;
-    make_response_id(route->id_prefix, r->response_id, sizeof r->response_id);
+    make_response_id(route->id_prefix, link_model_id(link), r->response_id, sizeof r->response_id);
     r->line = recent_open(f->recents, r->response_id, route->path, link_model_id(link));
     draft_begin(&r->draft, f->trust, r->response_id, http_request_body(x));
     r->tells = http_head_field(http_request_head(x), "x-tokenworks-usage") != NULL;
@@ -703,13 +711,18 @@ void answer_relay(struct front *f, struct http_exchange *x, const struct route *
         front_reply_error(f, x, &(struct error){ .status = 400, .message = e.text, .param = param }, NULL);
         return;
     }
-    struct link *link = front_find_model(f, env.model);
-    if (!link) {
+    struct link *link = front_find_named(f, route->dialect, env.model);
+    if (link)
+        relay_start(f, x, route, link, &env);
+    else
         refuse_unknown(f, x, env.model);
-        return;
-    }
+}
+
+void relay_start(struct front *f, struct http_exchange *x, const struct route *route, struct link *link,
+                 const struct envelope *env)
+{
     struct relay *r = begin(f, x, route, link);
-    r->env = env;
+    r->env = *env;
     begin_trace(r);
     if (models_want(f->models, link, &r->wait))
         model_ready(r);

@@ -5,9 +5,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "front/envelope.h"
 #include "front/front_impl.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -32,11 +34,25 @@ static const struct route routes[] = {
     { "/v2/rerank", M_POST, answer_relay, "rerank-", DIALECT_OPENAI, false },
     { "/rerank", M_POST, answer_relay, "rerank-", DIALECT_OPENAI, false },
     { "/v1/responses", M_POST, answer_relay, "resp_", DIALECT_OPENAI, false },
+    { "/v1/responses/input_tokens", M_POST, answer_relay, "resp_", DIALECT_OPENAI, false },
+    { "/v1/responses/*", M_GET | M_DELETE, answer_response, "resp_", DIALECT_OPENAI, false },
     { "/v1/messages", M_POST, answer_relay, "msg_", DIALECT_ANTHROPIC, false },
     { "/v1/messages/count_tokens", M_POST, answer_relay, "msg_", DIALECT_ANTHROPIC, false },
+    { "/v1/messages/*", M_GET | M_POST, answer_unknown, NULL, DIALECT_ANTHROPIC, false },
     { "/api/chat", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
     { "/api/generate", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
     { "/v1/sealed", M_POST, answer_sealed, "sealed-", DIALECT_OPENAI, false },
+    { "/api/tags", M_GET, answer_tags, NULL, DIALECT_OLLAMA, false },
+    { "/api/ps", M_GET, answer_ps, NULL, DIALECT_OLLAMA, false },
+    { "/api/show", M_POST, answer_show, NULL, DIALECT_OLLAMA, false },
+    { "/api/version", M_GET, answer_version, NULL, DIALECT_OLLAMA, false },
+    { "/api/pull", M_POST, answer_pull, NULL, DIALECT_OLLAMA, false },
+    { "/api/push", M_POST, answer_not_here, NULL, DIALECT_OLLAMA, false },
+    { "/api/create", M_POST, answer_not_here, NULL, DIALECT_OLLAMA, false },
+    { "/api/copy", M_POST, answer_not_here, NULL, DIALECT_OLLAMA, false },
+    { "/api/delete", M_DELETE, answer_not_here, NULL, DIALECT_OLLAMA, false },
+    { "/api/blobs/*", M_GET | M_POST, answer_not_here, NULL, DIALECT_OLLAMA, false },
+    { "/api/*", M_GET | M_POST, answer_unknown, NULL, DIALECT_OLLAMA, false },
     { "/v1/evidence", M_GET, answer_evidence, NULL, DIALECT_OPENAI, true },
     { "/v1/receipts/*", M_GET, answer_receipt, NULL, DIALECT_OPENAI, false },
     { "/log/*", M_GET, answer_log, NULL, DIALECT_OPENAI, true },
@@ -66,7 +82,27 @@ const char *route_name(int index)
 
 struct link *front_find_model(struct front *f, const char *name)
 {
-    return models_find(f->models, name);
+    struct link *k = models_find(f->models, name);
+    const char *colon = strrchr(name, ':');
+    char base[ENVELOPE_MODEL_MAX];
+    if (k || !colon || (size_t)(colon - name) >= sizeof base)
+        return k;
+    snprintf(base, sizeof base, "%.*s", (int)(colon - name), name); /* MODEL:ADAPTER */
+    k = models_find(f->models, base);
+    return k && link_has_adapter(k, colon + 1) ? k : NULL;
+}
+
+struct link *front_find_named(struct front *f, enum dialect d, const char *name)
+{
+    static const char latest[] = ":latest";
+    size_t n = strlen(name), tag = sizeof latest - 1;
+    struct link *k = front_find_model(f, name);
+    char bare[ENVELOPE_MODEL_MAX];
+    if (k || d != DIALECT_OLLAMA || n <= tag || n - tag >= sizeof bare || strcmp(name + n - tag, latest))
+        return k;
+    memcpy(bare, name, n - tag);
+    bare[n - tag] = '\0';
+    return front_find_model(f, bare);
 }
 
 /* ---- replies */
@@ -199,8 +235,8 @@ static bool content_ok(const struct route *r, const struct http_head *h)
 
 static void preflight(struct front *f, struct http_exchange *x)
 {
-    static const char lines[] = "Access-Control-Allow-Methods: GET, POST\r\nAccess-Control-Max-Age: 600\r\n"
-                                "Access-Control-Allow-Headers: authorization, content-type, x-api-key\r\n";
+    static const char lines[] = "Access-Control-Allow-Methods: GET, POST, DELETE\r\nAccess-Control-Max-Age: 600\r\n"
+                                "Access-Control-Allow-Headers: authorization, content-type, x-api-key, anthropic-version\r\n";
     struct http_reply r = { .status = 204, .headers = lines };
     front_reply_bytes(f, x, &r, NULL, 0);
 }
@@ -215,7 +251,16 @@ static unsigned method_bit(const struct http_head *h)
 {
     if (http_slice_is(h->method, "GET") || http_slice_is(h->method, "HEAD"))
         return M_GET;
-    return http_slice_is(h->method, "POST") ? M_POST : 0;
+    return http_slice_is(h->method, "POST") ? M_POST : http_slice_is(h->method, "DELETE") ? M_DELETE : 0;
+}
+
+static const char *allow_line(unsigned methods)
+{
+    static const char *const lines[] = {
+        [M_GET] = "Allow: GET, HEAD\r\n", [M_POST] = "Allow: POST\r\n", [M_DELETE] = "Allow: DELETE\r\n",
+        [M_GET | M_POST] = "Allow: GET, HEAD, POST\r\n", [M_GET | M_DELETE] = "Allow: GET, HEAD, DELETE\r\n",
+    };
+    return methods < MEM_COUNT(lines) && lines[methods] ? lines[methods] : "";
 }
 
 /* Whether no key is needed, or the one shown is known: to the key file or to the ledger. */
@@ -243,8 +288,7 @@ void routes_head(struct http_exchange *x, void *front)
     else if (r->answer == answer_unknown)
         answer_unknown(f, x, r);
     else if (!(method & r->methods))
-        refuse(f, x, 405, "this route does not take that method", NULL,
-               r->methods == M_GET ? "Allow: GET, HEAD\r\n" : "Allow: POST\r\n");
+        refuse(f, x, 405, "this route does not take that method", NULL, allow_line(r->methods));
     else if (f->draining && (r->answer == answer_relay || r->answer == answer_sealed))
         refuse(f, x, 503, "the server is shutting down; try another or again later", "shutting_down",
                "Retry-After: 5\r\n");

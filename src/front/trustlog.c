@@ -16,8 +16,8 @@
 
 static enum err_code start_keeper(struct trustlog *t, struct err *e)
 {
-    const char *argv[] = { "/proc/self/exe", "keeper", "--site", t->site.dir, "--boot", t->boot,
-                           t->best_effort ? "--best-effort" : NULL, NULL };
+    const char *how = t->air_gapped ? "--air-gapped" : t->best_effort ? "--best-effort" : NULL;
+    const char *argv[] = { "/proc/self/exe", "keeper", "--site", t->site.dir, "--boot", t->boot, how, NULL };
     int socket = -1;
     enum err_code c = spawn_engine(argv, &t->keeper_pid, &socket, e);
     if (!c) {
@@ -127,6 +127,7 @@ enum err_code trustlog_open(const struct trustlog_options *o, struct trustlog **
     t->failed = o->failed;
     t->arg = o->arg;
     t->best_effort = o->best_effort;
+    t->air_gapped = o->air_gapped;
     t->keeper_pid = -1;
     t->keeper.fd = -1;
     pthread_mutex_init(&t->lock, NULL);

@@ -23,6 +23,7 @@ struct trustlog_options {
     const char *place;        /* the site's name in the policy; NULL: the site's own */
     const char *jurisdiction; /* where no policy says; NULL: "ZZ", unknown */
     bool best_effort;         /* --sandbox=best-effort, for the keeper */
+    bool air_gapped;          /* --air-gapped, likewise */
     struct loop *loop;
     void (*failed)(void *arg, const char *why);
     void *arg;

@@ -41,7 +41,7 @@ struct trustlog {
     struct loop *loop;
     void (*failed)(void *arg, const char *why);
     void *arg;
-    bool best_effort;
+    bool best_effort, air_gapped;
     struct site site;
     struct chain *chain;
     struct served_policy policy;       /* fixed once open: read by both threads */

@@ -220,7 +220,8 @@ static enum err_code start(struct keeper *k, const struct keeper_options *o, str
     if (!c)
         c = load_head(k, &s, e);
     if (!c && !o->no_sandbox)
-        c = sandbox_enter(&(struct sandbox_profile){ .name = "keeper", .best_effort = o->best_effort }, &k->sandbox, e);
+        c = sandbox_enter(&(struct sandbox_profile){ .name = "keeper", .best_effort = o->best_effort,
+                                                    .air_gapped = o->air_gapped }, &k->sandbox, e);
     mem_free(chain);
     site_close(&s);
     return c;

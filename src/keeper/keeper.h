@@ -15,6 +15,7 @@ struct keeper_options {
     const char *site_dir;  /* trust/site.h: where keys/ and public/ are */
     const char *boot;      /* this boot's id */
     bool best_effort;      /* --sandbox=best-effort */
+    bool air_gapped;       /* --air-gapped */
     bool no_sandbox;       /* tests that run it as a thread */
 };
 

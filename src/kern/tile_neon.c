@@ -1,4 +1,4 @@
-/* tile_neon -- opens units of every quantised format into L1: bytes as signed values, codes where a format has a min. */
+/* tile_neon -- opens units of every quantised format into L1: signed values, codes where a format has a min. */
 #include "kern/rungs.h"
 #include "kern/tile.h"
 

@@ -1,4 +1,4 @@
-/* vec_neon -- what works on one row, in 4 lanes; what is left at the end goes the scalar way, step for step the same. */
+/* vec_neon -- what works on one row, in 4 lanes; what is left at the end goes the scalar way. */
 #include "kern/lanes_neon.h"
 #include "kern/rungs.h"
 

@@ -83,6 +83,12 @@ enum err_code admin_tenant_weight(struct store *s, int64_t id, int weight, struc
     return c ? c : change(s, "UPDATE tenant SET weight = ?3 WHERE id = ?4", NULL, NULL, v, 2, e);
 }
 
+enum err_code admin_tenant_priority(struct store *s, int64_t id, int priority, struct err *e)
+{
+    const int64_t v[] = { priority, id };
+    return change(s, "UPDATE tenant SET priority = ?3 WHERE id = ?4", NULL, NULL, v, 2, e);
+}
+
 enum err_code admin_team_need(struct store *s, int64_t tenant, const char *name, int64_t now_ms, int64_t *id,
                               struct err *e)
 {

@@ -4,7 +4,7 @@
 #define LEDGER_ADMIN_H
 #include "ledger/store.h"
 
-enum { ADMIN_WEIGHT_MAX = 1000, ADMIN_HINT_BYTES = 8, ADMIN_PURGE_STEP = 20000, ADMIN_RETENTION_MAX = 36500 };
+enum { ADMIN_WEIGHT_MAX = 1000, ADMIN_PRIORITY_MAX = 100, ADMIN_HINT_BYTES = 8, ADMIN_PURGE_STEP = 20000, ADMIN_RETENTION_MAX = 36500 };
 #define ADMIN_LIMIT_MAX ((int64_t)1000000000000) /* so that meter.c's products stay within 64 bits */
 
 /* New ones must not exist (ERR_INVALID); the find forms give ERR_NOT_FOUND with a sentence. */
@@ -12,6 +12,8 @@ enum err_code admin_tenant_add(struct store *s, const char *name, int weight, in
                                struct err *e);
 enum err_code admin_tenant_find(struct store *s, const char *name, int64_t *id, struct err *e);
 enum err_code admin_tenant_weight(struct store *s, int64_t id, int weight, struct err *e);
+/* The highest class the tenant's requests may ask for. */
+enum err_code admin_tenant_priority(struct store *s, int64_t id, int priority, struct err *e);
 enum err_code admin_team_need(struct store *s, int64_t tenant, const char *name, int64_t now_ms, int64_t *id,
                               struct err *e); /* found or added */
 enum err_code admin_model_need(struct store *s, const char *name, int64_t *id, struct err *e);

@@ -14,7 +14,8 @@ struct subject {
     enum ledger_scope scope;
     int64_t id;
     char name[LEDGER_NAME_MAX + 1];
-    int weight;
+    int weight, priority; /* tenants */
+    int64_t tenant;       /* teams: whose it is */
     struct ledger_limits limits;
     struct meter meter;
     int64_t energy_mj, energy_tokens; /* models: what a token has cost so far, for worst cases */
@@ -163,7 +164,8 @@ static void update_key(struct book *b, const struct dir_key *d)
     k->pub = (struct ledger_key){ .id = d->id, .tenant_id = d->tenant, .name = k->raw.name, .tenant = k->tenant->name,
                                   .team = k->team ? k->team->name : "", .models = k->raw.models,
                                   .jurisdictions = k->raw.jurisdictions, .role = d->role,
-                                  .weight = k->tenant->weight };
+                                  .weight = k->tenant->weight, .priority_max = k->tenant->priority,
+                                  .team_id = d->team };
 }
 
 static size_t slot_of(const struct book *b, const uint8_t hash[LEDGER_HASH_BYTES])
@@ -193,10 +195,13 @@ void book_update(struct book *b, const struct directory *d, bool first)
 {
     for (int i = 0; i < d->tenant_count; i++) {
         const struct dir_tenant *t = &d->tenants[i];
-        update_subject(b, LEDGER_TENANT, t->id, t->name, &t->limits)->weight = t->weight;
+        struct subject *s = update_subject(b, LEDGER_TENANT, t->id, t->name, &t->limits);
+        s->weight = t->weight;
+        s->priority = t->priority;
     }
     for (int i = 0; i < d->team_count; i++)
-        update_subject(b, LEDGER_TEAM, d->teams[i].id, d->teams[i].name, &d->teams[i].limits);
+        update_subject(b, LEDGER_TEAM, d->teams[i].id, d->teams[i].name, &d->teams[i].limits)->tenant =
+            d->teams[i].tenant;
     for (int i = 0; i < d->model_count; i++)
         update_subject(b, LEDGER_MODEL, d->models[i].id, d->models[i].name, &d->models[i].limits);
     for (int i = 0; i < d->key_count; i++)
@@ -237,15 +242,31 @@ enum ledger_found book_find_key(const struct book *b, const uint8_t hash[LEDGER_
     return LEDGER_UNKNOWN;
 }
 
-/* ---- one request */
-
-static struct subject *find_model(const struct book *b, const char *name)
+static struct subject *find_named(const struct book *b, enum ledger_scope scope, const char *name)
 {
-    for (int i = 0; i < b->subjects[LEDGER_MODEL].count; i++)
-        if (!strcmp(b->subjects[LEDGER_MODEL].v[i]->name, name))
-            return b->subjects[LEDGER_MODEL].v[i];
+    for (int i = 0; i < b->subjects[scope].count; i++)
+        if (!strcmp(b->subjects[scope].v[i]->name, name))
+            return b->subjects[scope].v[i];
     return NULL;
 }
+
+bool book_principal(const struct book *b, const char *tenant, const char *team, struct ledger_key *out)
+{
+    const struct subject *t = find_named(b, LEDGER_TENANT, tenant), *in = NULL;
+    if (!t)
+        return false;
+    for (int i = 0; *team && i < b->subjects[LEDGER_TEAM].count; i++) {
+        const struct subject *s = b->subjects[LEDGER_TEAM].v[i];
+        if (s->tenant == t->id && !strcmp(s->name, team))
+            in = s;
+    }
+    *out = (struct ledger_key){ .tenant_id = t->id, .name = "", .tenant = t->name, .team = in ? in->name : "",
+                                .models = "", .jurisdictions = "", .role = LEDGER_USER, .weight = t->weight,
+                                .priority_max = t->priority, .team_id = in ? in->id : 0 };
+    return true;
+}
+
+/* ---- one request */
 
 /* The last price of this model, else of "*", that is in force. */
 static struct price find_price(const struct book *b, const char *model, int64_t now_ms)
@@ -357,15 +378,16 @@ static void finish_answer(const struct ticket *t, int64_t now_ms, struct ledger_
 
 static void fill_ticket(struct book *b, struct ticket *t, const struct ledger_ask *ask, int64_t now_ms)
 {
-    const struct key *k = ask->key ? find_key_by_id(b, ask->key->id) : NULL;
-    t->booking = (struct book_booking){ .key = k ? k->raw.id : 0, .team = k ? k->raw.team : 0,
-                                        .tenant = k ? k->raw.tenant : 1, .started_ms = now_ms };
+    const struct ledger_key *pub = ask->key; /* of a key, or of a token somebody else issued: then its id is 0 */
+    const struct key *k = pub && pub->id ? find_key_by_id(b, pub->id) : NULL;
+    t->booking = (struct book_booking){ .key = k ? k->raw.id : 0, .team = pub ? pub->team_id : 0,
+                                        .tenant = pub ? pub->tenant_id : 1, .started_ms = now_ms };
     snprintf(t->booking.request_id, sizeof t->booking.request_id, "%s", ask->request_id);
     snprintf(t->booking.model, sizeof t->booking.model, "%s", ask->model);
     t->subjects[LEDGER_KEY] = k ? k->subject : NULL;
-    t->subjects[LEDGER_TEAM] = k ? k->team : NULL;
-    t->subjects[LEDGER_TENANT] = k ? k->tenant : find_subject(b, LEDGER_TENANT, 1);
-    t->subjects[LEDGER_MODEL] = find_model(b, ask->model);
+    t->subjects[LEDGER_TEAM] = t->booking.team ? find_subject(b, LEDGER_TEAM, t->booking.team) : NULL;
+    t->subjects[LEDGER_TENANT] = find_subject(b, LEDGER_TENANT, t->booking.tenant);
+    t->subjects[LEDGER_MODEL] = find_named(b, LEDGER_MODEL, ask->model);
     t->price = find_price(b, ask->model, now_ms);
     t->held = (struct meter_amount){ { 0 } };
     t->charge = (struct charge){ 0 };

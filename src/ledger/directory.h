@@ -10,7 +10,7 @@ enum { DIRECTORY_LIST_MAX = 512 }; /* bytes of a space-separated list of models 
 struct dir_tenant {
     int64_t id;
     char name[LEDGER_NAME_MAX + 1];
-    int weight;
+    int weight, priority;
     struct ledger_limits limits;
 };
 

@@ -310,8 +310,19 @@ enum ledger_found ledger_key_lookup(const struct ledger *l, const char *text, si
     return ledger_key_hash(text, n, hash) ? book_find_key(l->book, hash, now_ms, out) : LEDGER_MALFORMED;
 }
 
+bool ledger_principal(const struct ledger *l, const char *tenant, const char *team, struct ledger_key *out)
+{
+    return book_principal(l->book, tenant, team, out);
+}
+
 void ledger_admit(struct ledger *l, const struct ledger_ask *ask, int64_t now_ms, struct ledger_answer *out)
 {
+    if (ask->key && !ledger_key_may_be_served(ask->key, l->jurisdiction)) {
+        *out = (struct ledger_answer){ .verdict = LEDGER_FORBIDDEN, .ticket = -1, .allowance_tokens = -1 };
+        snprintf(out->message, sizeof out->message, "this key's requests may be served in %.100s only; this machine "
+                 "stands in %s", ask->key->jurisdictions, *l->jurisdiction ? l->jurisdiction : "a place not stated");
+        return;
+    }
     if (book_in_flight(l->book) + l->unwritten < LEDGER_IN_FLIGHT_MAX) {
         book_admit(l->book, ask, now_ms, out);
         return;

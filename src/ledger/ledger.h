@@ -59,6 +59,8 @@ struct ledger_key {
     const char *jurisdictions;        /* likewise: where this key's requests may be served */
     enum ledger_role role;
     int weight;                       /* of the tenant, for fairness; 1 and up */
+    int priority_max;                 /* of the tenant: the highest class its requests may ask for */
+    int64_t team_id;                  /* 0: none */
 };
 
 /* Opens (or creates) DIR/ledger.db, reads the book, starts the writer. jurisdiction: where this machine stands, "" when
@@ -79,7 +81,12 @@ enum ledger_found { LEDGER_FOUND, LEDGER_MALFORMED, LEDGER_UNKNOWN, LEDGER_EXPIR
 /* text: what came as Bearer or x-api-key. Anything but FOUND is a 401; the caller tells nobody which. */
 enum ledger_found ledger_key_lookup(const struct ledger *l, const char *text, size_t n, int64_t now_ms,
                                     const struct ledger_key **out);
+/* A key that stands for somebody another authority vouches for: id 0, role user, every model. Its tenant must be in the
+ * ledger (false: it is not); a team that is not there is none. Strings are borrowed as a key's are. */
+bool ledger_principal(const struct ledger *l, const char *tenant, const char *team, struct ledger_key *out);
 bool ledger_key_may_use(const struct ledger_key *k, const char *model);
+/* Whether its requests may be served where this machine stands: "DE" in its list fits "DE" and "DE-BY". */
+bool ledger_key_may_be_served(const struct ledger_key *k, const char *jurisdiction);
 
 struct ledger_ask {
     const struct ledger_key *key; /* NULL: nobody, while no key exists; booked on the tenant "local" */
@@ -91,7 +98,7 @@ struct ledger_ask {
 
 enum ledger_verdict {
     LEDGER_ADMITTED,
-    LEDGER_FORBIDDEN, /* 403: the key may not use this model */
+    LEDGER_FORBIDDEN, /* 403: the key may not use this model, or not be served here */
     LEDGER_LIMITED,   /* 429 */
     LEDGER_TOO_LARGE, /* 429 without Retry-After: this request can never fit the limit */
     LEDGER_BUSY,      /* 503: the disk does not keep up */

@@ -65,6 +65,7 @@ static void fill_tenant(sqlite3_stmt *st, void *item)
     t->id = sqlite3_column_int64(st, 0);
     text(st, 1, t->name, sizeof t->name);
     t->weight = sqlite3_column_int(st, 2);
+    t->priority = sqlite3_column_int(st, 3);
 }
 
 static void fill_team(sqlite3_stmt *st, void *item)
@@ -179,7 +180,7 @@ enum err_code store_load(struct store *s, int64_t now_ms, struct directory *out,
     enum err_code c = store_exec(s, "BEGIN", e);
     if (c)
         return c;
-    READ("SELECT id, name, weight FROM tenant ORDER BY id", struct dir_tenant, fill_tenant, tenant);
+    READ("SELECT id, name, weight, priority FROM tenant ORDER BY id", struct dir_tenant, fill_tenant, tenant);
     READ("SELECT id, tenant, name FROM team ORDER BY id", struct dir_team, fill_team, team);
     READ("SELECT id, tenant, team, name, hash, role, models, jurisdictions, expires_ms, revoked_ms FROM key"
          " ORDER BY id", struct dir_key, fill_key, key);

@@ -35,6 +35,17 @@ bool ledger_key_hash(const char *text, size_t n, uint8_t hash[LEDGER_HASH_BYTES]
     return true;
 }
 
+bool ledger_key_may_be_served(const struct ledger_key *k, const char *jurisdiction)
+{
+    for (const char *p = k->jurisdictions; *p;) {
+        size_t n = strcspn(p, " ");
+        if (n && !strncmp(p, jurisdiction, n) && (!jurisdiction[n] || jurisdiction[n] == '-'))
+            return true;
+        p += n + strspn(p + n, " ");
+    }
+    return !*k->jurisdictions;
+}
+
 bool ledger_key_may_use(const struct ledger_key *k, const char *model)
 {
     size_t n = strlen(model);

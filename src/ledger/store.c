@@ -15,7 +15,7 @@ enum { BUSY_WAIT_MS = 10000, APPLICATION_ID = 0x74776c67 /* "twlg" */ };
 static const char schema[] =
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE tenant(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, weight INTEGER NOT NULL,"
-    "  created_ms INTEGER NOT NULL, erased_ms INTEGER NOT NULL DEFAULT 0);"
+    "  created_ms INTEGER NOT NULL, erased_ms INTEGER NOT NULL DEFAULT 0, priority INTEGER NOT NULL DEFAULT 0);"
     "CREATE TABLE team(id INTEGER PRIMARY KEY AUTOINCREMENT, tenant INTEGER NOT NULL REFERENCES tenant,"
     "  name TEXT NOT NULL, created_ms INTEGER NOT NULL, UNIQUE(tenant, name));"
     "CREATE TABLE model(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);"
@@ -95,13 +95,23 @@ char *store_path(const char *dir)
 static enum err_code make_schema(struct store *s, int64_t now_ms, struct err *e)
 {
     struct buf b = { 0 };
-    buf_printf(&b, "%s INSERT INTO tenant VALUES(1, 'local', 1, %lld, 0);"
+    buf_printf(&b, "%s INSERT INTO tenant VALUES(1, 'local', 1, %lld, 0, 0);"
                " PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT;", schema, (long long)now_ms,
                APPLICATION_ID, STORE_VERSION);
     enum err_code c = store_exec(s, buf_str(&b), e);
     if (c)
         sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
     buf_release(&b);
+    return c;
+}
+
+/* A file of an older version: brought to this one in the transaction that found it. */
+static enum err_code upgrade(struct store *s, struct err *e)
+{
+    enum err_code c = store_exec(s, "ALTER TABLE tenant ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;"
+                                 "PRAGMA user_version = 2; COMMIT;", e);
+    if (c)
+        sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
     return c;
 }
 
@@ -117,6 +127,8 @@ static enum err_code check_schema(struct store *s, const char *path, int64_t now
         c = store_int(s, "SELECT count(*) FROM sqlite_schema", NULL, 0, &tables, e);
     if (!c && !version && !tables)
         return make_schema(s, now_ms, e);
+    if (!c && version == 1 && application == APPLICATION_ID)
+        return upgrade(s, e);
     sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
     if (!c && application != APPLICATION_ID)
         c = err_set(e, ERR_INVALID, "%s is no ledger of this program; move it away", path);

@@ -9,7 +9,7 @@
 
 #include <sqlite3.h>
 
-enum { STORE_VERSION = 1, STORE_FINISH_MAX = 24 };
+enum { STORE_VERSION = 2, STORE_FINISH_MAX = 24 };
 
 struct store {
     sqlite3 *db;

@@ -20,6 +20,9 @@ struct runtime_options {
     size_t memory_free;      /* what the system could give when runtime_defaults was called */
     enum kern_type kv_type;  /* KERN_F16 unless told */
     bool encoders;           /* models that only pool are welcome */
+    const struct runtime_adapter *adapters; /* [adapter_count], borrowed for runtime_open */
+    int adapter_count;
+    int adapter_rank;        /* room for adapters of this rank that come later; 0: none may come */
     bool matryoshka;         /* vectors may be cut (api.h) */
     enum kern_isa isa;       /* the best rung allowed; KERN_ISA_COUNT: no cap */
     int batch_rows, prefill_rows, running_max, waiting_max; /* 0: the defaults of runtime.c */
@@ -29,6 +32,12 @@ struct runtime_options {
     int itl_ms, ttft_ms;     /* targets: between tokens, and to the first (0: as soon as the other allows) */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
+};
+
+/* A LoRA adapter to begin with: its file is open. */
+struct runtime_adapter {
+    const char *name;
+    int fd;
 };
 
 struct runtime {
@@ -42,6 +51,8 @@ struct runtime {
     struct calls_form *form; /* how it writes tool calls and thoughts; NULL without a template */
     struct sched *sched;
     struct api_model api;
+    struct api_adapters adapters;
+    int adapter_rank;        /* the largest an adapter may have now */
     char *id;
     int32_t end_tokens[RUNTIME_END_TOKENS_MAX];
     int end_count;
@@ -53,6 +64,9 @@ struct runtime_options runtime_defaults(void);
 /* fd stays the caller's. name is for messages. */
 enum err_code runtime_open(int fd, const char *name, const struct runtime_options *o, struct runtime **out,
                            struct err *e);
+/* Another adapter, by the step thread. Refused: a name that is taken, a rank there is no room for, a file that does not
+ * fit. fd stays the caller's. */
+enum err_code runtime_add_adapter(struct runtime *r, int fd, const char *name, struct err *e);
 void runtime_close(struct runtime *r);
 /* What opening would take, from the file's header alone: the plan `inspect` prints. ctx: a sequence's positions. */
 /* What a serving process takes beside weights, work and KV: the tokenizer, and the program itself. */

@@ -5,6 +5,7 @@
  *            form of the heads where W_o wants it
  *   put off  y = W_o heads + b_o
  * Attention: Vaswani et al., 2017; grouped heads: Ainslie et al., 2023. */
+#include "model/lora.h"
 #include "model/step.h"
 
 static void norm_row(const struct step *s, float *x, const float *weight, int heads, int len, enum norm_span span)
@@ -90,7 +91,8 @@ static bool multiply_heads(struct step *s)
     const struct layer *l = s->deferred_layer;
     const struct product out = { &l->o, l->o_bias, w->y, w->d_stride };
     struct operand heads = step_operand(s, w->attn, w->o_stride, l->o.cols);
-    return step_products(s, &out, 1, &heads, s->b->rows);
+    bool last = step_products(s, &out, 1, &heads, s->b->rows);
+    return step_adapt(s, l, &(const struct adapted){ LORA_O, w->y, w->d_stride }, 1, &heads, last);
 }
 
 void step_attention(struct step *s, const struct layer *l, enum norm_span span)
@@ -104,7 +106,11 @@ void step_attention(struct step *s, const struct layer *l, enum norm_span span)
     };
     const struct placing placing = { l, span };
     struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
+    const struct adapted adapted[] = {
+        { LORA_Q, w->q, w->q_stride }, { LORA_K, w->k, w->k_stride }, { LORA_V, w->v, w->v_stride },
+    };
     bool last = step_products(s, qkv, 3, &h, rows);
+    last = step_adapt(s, l, adapted, 3, &h, last);
     step_finish(s, last, rows, place_row, &placing);
     last = false;
     for (int item; (item = team_next(s->team, items)) >= 0;) {

@@ -2,6 +2,7 @@
  *
  * Gate and up of the same panels are one chunk, and the activation follows while both are in the cache.
  * Source: Shazeer, GLU Variants Improve Transformer, 2020. */
+#include "model/lora.h"
 #include "model/step.h"
 
 static int min_int(int a, int b)
@@ -34,7 +35,38 @@ static bool multiply_down(struct step *s)
     const struct layer *l = s->deferred_layer;
     const struct product down = { &l->down, l->down_bias, w->y, w->d_stride };
     struct operand f = step_operand(s, w->gate, w->f_stride, l->down.cols);
-    return step_products(s, &down, 1, &f, s->b->rows);
+    bool last = step_products(s, &down, 1, &f, s->b->rows);
+    return step_adapt(s, l, &(const struct adapted){ LORA_DOWN, w->y, w->d_stride }, 1, &f, last);
+}
+
+struct activating {
+    const struct layer *l;
+    enum activation act;
+};
+
+static void activate_row(const struct step *s, const void *arg, int r)
+{
+    const struct activating *a = arg;
+    size_t at = (size_t)r * s->w->f_stride;
+    step_activate(s, a->act, s->w->gate + at, a->l->up.panels ? s->w->up + at : NULL, a->l->gate.rows);
+    if (!kern_type_is_float(a->l->down.type))
+        quantize_gate(s, a->l, r);
+}
+
+/* With adapters the activation waits for what they add. */
+static void adapted_gates(struct step *s, const struct layer *l, enum activation act, const struct operand *h)
+{
+    struct model_work *w = s->w;
+    const struct product products[] = {
+        { &l->gate, l->gate_bias, w->gate, w->f_stride }, { &l->up, l->up_bias, w->up, w->f_stride },
+    };
+    const struct adapted adapted[] = { { LORA_GATE, w->gate, w->f_stride }, { LORA_UP, w->up, w->f_stride } };
+    int count = l->up.panels ? 2 : 1;
+    bool last = step_products(s, products, count, h, h->n);
+    last = step_adapt(s, l, adapted, count, h, last);
+    step_finish(s, last, h->n, activate_row, &(struct activating){ l, act });
+    s->deferred = multiply_down;
+    s->deferred_layer = l;
 }
 
 void step_ffn(struct step *s, const struct layer *l, enum activation act)
@@ -43,6 +75,10 @@ void step_ffn(struct step *s, const struct layer *l, enum activation act)
     const struct product gate = { &l->gate, l->gate_bias, w->gate, w->f_stride };
     const struct product up = { &l->up, l->up_bias, w->up, w->f_stride };
     struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
+    if (step_adapts(s)) {
+        adapted_gates(s, l, act, &h);
+        return;
+    }
     struct cut cut = step_cut(s, l->gate.panels, h.n);
     int chunks = (l->gate.panels + cut.panels - 1) / cut.panels * cut.row_blocks;
     bool last = false;

@@ -2,6 +2,7 @@
  *
  * The calling thread lays out the batch (which row is whose, at which position), then every thread of the pool runs
  * the whole step together: embed, layers, output. */
+#include "model/lora.h"
 #include "model/step.h"
 
 #include "base/assert.h"
@@ -198,6 +199,7 @@ static void lay_out(const struct model *m, struct model_work *w, const struct mo
     }
     ASSERT(row == b->rows);
     w->run_items[b->run_count] = items;
+    lora_lay_out(w, b);
 }
 
 const float *model_forward(const struct model *m, struct model_work *w, const struct model_batch *b)

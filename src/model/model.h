@@ -13,6 +13,7 @@
 #include "kern/kern.h"
 
 struct model;
+struct model_adapter;
 struct model_work; /* activations for a batch: sized once, then frozen */
 
 /* How a text's rows become one vector; the numbers are the files' (<arch>.pooling_type). */
@@ -75,6 +76,7 @@ struct model_run {
     int rows;                     /* >= 1 */
     int pos_first;
     unsigned char *const *pages;  /* the sequence's pages; enough for pos_first + rows positions */
+    const struct model_adapter *adapter; /* adapter.h; NULL: the model as it is */
 };
 
 struct model_batch {

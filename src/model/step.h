@@ -65,6 +65,17 @@ struct product {
     size_t y_stride;        /* floats */
 };
 
+/* lora.c: adds what adapters add to products of x, all of them finished or not: last is what step_products said, and
+ * the answer takes its place. */
+struct adapted {
+    int slot;               /* enum lora_slot */
+    float *y;
+    size_t y_stride;        /* floats */
+};
+bool step_adapt(struct step *s, const struct layer *l, const struct adapted *list, int count, const struct operand *x,
+                bool last);
+bool step_adapts(const struct step *s); /* whether any row of the batch has an adapter */
+
 /* How panels x rows are cut into chunks for team_next. */
 struct cut {
     int panels;      /* in a chunk */

@@ -1,6 +1,8 @@
 /* work -- see work.h. The same carving runs twice: without a block to learn the size, then with one. */
 #include "model/work.h"
 
+#include "model/lora.h"
+
 #include "base/assert.h"
 #include "base/mem.h"
 
@@ -116,6 +118,7 @@ void model_work_free(struct model_work *w)
 {
     if (!w)
         return;
+    lora_work_free(w);
     mem_aligned_free(w->block, w->bytes);
     mem_aligned_free(w, sizeof *w);
 }

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 
+struct lora_work;
 struct model_work {
     struct pool *pool;          /* borrowed */
     int threads, rows_max, logit_rows_max;
@@ -27,6 +28,7 @@ struct model_work {
     unsigned char *scratch;     /* [threads][scratch_bytes] for attention */
     size_t scratch_bytes;
 
+    struct lora_work *lora;     /* NULL: no run may have an adapter */
     int32_t *row_pos;           /* [R] position of a row in its sequence */
     int32_t *row_run;           /* [R] which run it belongs to */
     int32_t *run_first;         /* [R + 1] first row of a run */

@@ -89,7 +89,7 @@ static void refuse(struct http_exchange *x, int status, const char *sentence)
 {
     struct http_server *s = x->server;
     struct buf body = { 0 };
-    s->handler.error_body(status, sentence, &body, s->arg);
+    s->handler.error_body(x->open ? x : NULL, status, sentence, &body, s->arg);
     s->counts.bad_requests++;
     x->open = false;
     x->started = false;

@@ -48,8 +48,9 @@ struct http_handler {
     void (*drained)(struct http_exchange *x, void *arg);
     /* The client left before the reply's end; x ends with this call. */
     void (*gone)(struct http_exchange *x, void *arg);
-    /* The body (JSON) of an error the server itself replies with: malformed, too large, too slow. */
-    void (*error_body)(int status, const char *sentence, struct buf *out, void *arg);
+    /* The body (JSON) of an error the server itself replies with: malformed, too large, too slow. x: NULL when it has
+     * no head yet. */
+    void (*error_body)(const struct http_exchange *x, int status, const char *sentence, struct buf *out, void *arg);
 };
 enum { HTTP_DRAINED_BYTES = 64 * 1024 };
 

@@ -6,7 +6,7 @@
  *
  * kind     payload
  * hello    JSON {"role","version","model":{...},"limits":{...}}: first frame each way; the engine's says it is ready
- * request  JSON head {"method","path","tenant","created","response_id","deadline_ms","priority","allowance"},
+ * request  JSON head {"method","path","tenant","created","response_id","deadline_ms","priority","weight","allowance"},
  *          then LF, then body bytes; FRAME_MORE set when body bytes follow in further request frames (no head)
  * head     JSON {"status", "headers": {..}}: start of the response
  * data     response body bytes; with FRAME_TOKENS: u16 count, count x u32 token ids, then the bytes they are
@@ -31,7 +31,7 @@ enum {
     FRAME_HEADER_BYTES = 28,
     FRAME_PAYLOAD_MAX = 1 << 20,
     FRAME_VERSION = 1,
-    FRAME_FDS_MAX = 8, /* descriptors that may ride on one frame (SCM_RIGHTS) */
+    FRAME_FDS_MAX = 24, /* descriptors that may ride on one frame (SCM_RIGHTS) */
 };
 
 enum frame_kind {

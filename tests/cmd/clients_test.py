@@ -25,8 +25,9 @@ def run(name, *command):
         assert r.returncode == 0, r.stdout + r.stderr
 
 
-for client in ("openai", "anthropic"):
-    run(f"the official Python client of {client}", PYTHON, os.path.join(CLIENTS, f"{client}_client.py"))
-    run(f"the official npm client of {client}", "node", os.path.join(CLIENTS, f"{client}_client.cjs"))
+for client, what in (("openai", "client"), ("openai", "responses"), ("anthropic", "client"), ("ollama", "client")):
+    at = os.path.join(CLIENTS, f"{client}_{what}")
+    run(f"the official Python client of {client}: {what}", PYTHON, at + ".py")
+    run(f"the official npm client of {client}: {what}", "node", at + ".cjs")
 s.stop()
 tap.done()

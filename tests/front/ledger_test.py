@@ -212,9 +212,40 @@ def the_prompt_is_counted_before_the_first_token():
 def the_request_carries_its_tenant_and_allowance():
     with Server("--ledger") as s:
         key = make_key(s, "--tokens-per-day", "1000")
-        head = ask(s, key, do="echo").json()["head"]
-        equal((head["tenant"], head["allowance"]), ("ward", 1000))
-        assert ask(s, key, do="echo").json()["head"]["allowance"] < 1000
+        head = ask(s, key, do="echo", max_tokens=100).json()["head"]
+        equal((head["tenant"], head["allowance"], head["weight"], head["priority"]), ("ward", 1000, 1, 0))
+        assert ask(s, key, do="echo", max_tokens=100).json()["head"]["allowance"] < 1000
+        r = ask(s, key, do="echo")  # not stated: the worst case is the whole context
+        equal((r.status, r.error()["code"]), (429, "rate_limit_exceeded"))
+        assert "retry-after" not in r.headers
+
+
+def classes_and_deadlines_reach_the_engine():
+    with Server("--ledger") as s:
+        head = s.do(do="echo", priority=5, deadline_ms=250).json()["head"]  # nobody's: every class is open
+        equal((head["priority"], head["deadline_ms"]), (5, 250))
+        r = s.post("/v1/chat/completions", {"do": "echo"}, TW_Priority="-3", TW_Deadline_Ms="70")
+        equal((r.json()["head"]["priority"], r.json()["head"]["deadline_ms"]), (-3, 70))
+        for wrong in ({"TW_Priority": "high"}, {"TW_Priority": "101"}, {"TW_Deadline_Ms": "0"}, {"TW_Deadline_Ms": ""}):
+            equal(s.post("/v1/chat/completions", {"do": "echo"}, **wrong).status, 400)
+        key = make_key(s)
+        r = ask(s, key, do="echo", priority=1)
+        equal((r.status, r.error()["code"], r.error()["param"]), (403, "priority_not_allowed", "priority"))
+        equal(ask(s, key, do="echo", priority=-1).status, 200)
+        tokenworks(s, "tenant", "set", "ward", "--priority", "2", "--weight", "3")
+        until(lambda: ask(s, key, do="echo", priority=2).status == 200, "the new class")
+        equal(ask(s, key, do="echo").json()["head"]["weight"], 3)
+
+
+def a_key_is_served_only_where_it_may_be():
+    with Server("--ledger", "--jurisdiction", "DE-BY") as s:
+        at_home = make_key(s, "--jurisdictions", "FR, DE")
+        abroad = make_key(s, "--jurisdictions", "CH", tenant="other", wait=False)
+        until(lambda: s.get("/v1/models", x_api_key=abroad).status == 200, "the key")
+        equal(ask(s, at_home, do="echo").status, 200)
+        r = ask(s, abroad, do="echo")
+        equal(r.status, 403)
+        assert "CH" in r.error()["message"] and "DE-BY" in r.error()["message"]
 
 
 def a_hang_up_is_billed_for_what_was_sent():
@@ -369,6 +400,7 @@ run([a_key_made_while_it_runs_is_obeyed, what_was_used_is_booked_before_the_repl
      nothing_is_booked_before_a_key_exists, every_route_asks_but_health_and_the_console,
      keys_of_the_file_and_of_the_ledger_both_work, a_revoked_last_key_does_not_open_the_doors,
      a_budget_ends_in_429_and_is_not_overrun, the_prompt_is_counted_before_the_first_token,
-     the_request_carries_its_tenant_and_allowance, a_hang_up_is_billed_for_what_was_sent,
+     the_request_carries_its_tenant_and_allowance, classes_and_deadlines_reach_the_engine,
+     a_key_is_served_only_where_it_may_be, a_hang_up_is_billed_for_what_was_sent,
      a_crash_is_billed_for_what_was_sent, rows_add_up_to_what_clients_received, counts_outlive_a_restart,
      answers_say_what_they_took, a_repeated_request_is_billed_once, admins_do_over_http_what_the_commands_do])

@@ -64,7 +64,7 @@ static void answer(struct http_exchange *x, void *arg)
     }
 }
 
-static void error_body(int status, const char *sentence, struct buf *out, void *arg)
+static void error_body(const struct http_exchange *x, int status, const char *sentence, struct buf *out, void *arg)
 {
     buf_puts(out, sentence);
 }
