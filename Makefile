@@ -4,7 +4,7 @@
 #   make test      every test, one closing line        make deps   install what is missing (the only network use)
 #   make layers    prove the order of the floors       make tidy   the style rules a machine can hold
 #   make library   libtokenworks.a and its .pc         make fuzz T=gguf   libFuzzer, by hand
-#   make man       man pages from the option tables    make install PREFIX=/usr/local
+#   make man       man pages from the option tables    make install PREFIX=/usr/local    make deb   a Debian package
 #   SANITIZE=address,undefined | thread                builds into build/<variant>/, seccomp filter left out
 
 # The floors, lowest first, and what each may include and link directly (what those reach is included).
@@ -169,6 +169,10 @@ install: all library man
 	  s|^Libs:.*|Libs: -L$(PREFIX)/lib -ltokenworks|' $(B)/tokenworks.pc > \
 	  $(DESTDIR)$(PREFIX)/lib/pkgconfig/tokenworks.pc
 
+# ---- packages: a Debian package, and the folders its files go to
+deb: $(B)/$(PROG)
+	@packaging/deb $(B) $(VERSION)
+
 # ---- the console: web/ bundled by Debian's esbuild, embedded in the program by front/console.c
 $(B)/web/.done: $(wildcard web/src/*.ts) $(addprefix web/,console.css index.html icon.svg) | $(B)/.deps
 	@mkdir -p $(B)/web
@@ -218,6 +222,6 @@ build/fuzz/fuzz-%: build/fuzz/fuzz/%.o $(call archives,cmd)
 
 clean:
 	rm -rf build
-.PHONY: all always deps check test unit bench library man install layers tidy run fuzz clean
+.PHONY: all always deb deps check test unit bench library man install layers tidy run fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

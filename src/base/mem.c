@@ -1,6 +1,7 @@
 /* mem -- see mem.h. */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,13 @@ void mem_aligned_free(void *p, size_t bytes)
 void mem_free(void *p)
 {
     free(p);
+}
+
+void mem_trim(void)
+{
+#if defined(__GLIBC__)
+    malloc_trim(0);
+#endif
 }
 
 void mem_wipe(void *p, size_t n)

@@ -17,6 +17,7 @@ void *mem_dup(const void *p, size_t n);
 void *mem_aligned(size_t bytes);                          /* 64-byte aligned, zeroed; large ones on huge pages */
 void mem_aligned_free(void *p, size_t bytes);
 void mem_free(void *p);
+void mem_trim(void);                                      /* gives freed memory back to the system: after loading */
 void mem_wipe(void *p, size_t n);                         /* for secrets: not optimised away */
 
 /* true and *out = the result if it does not overflow; else false and *out untouched. */

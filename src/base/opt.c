@@ -220,7 +220,7 @@ static void man_text(const char *text, FILE *out)
 
 void opt_print_man(const struct opt_command *cmd, FILE *out)
 {
-    fprintf(out, ".TH TOKENWORKS 1 \"\" \"Tokenworks\" \"User Commands\"\n.SH NAME\ntokenworks ");
+    fprintf(out, ".TH TOKENWORKS 1 \"\" \"Tokenworks\" \"User Commands\"\n.SH NAME\ntokenworks\\-");
     man_text(cmd->name, out);
     fprintf(out, " \\- ");
     man_text(cmd->summary, out);

@@ -6,13 +6,14 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "lib/runtime.h"
 #include "model/model.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_DEFAULT = 512, LOGIT_ROWS_DEFAULT = 64, ITEMS_SHOWN = 4, TEXT_SHOWN = 60 };
+enum { ROWS_DEFAULT = 512, ITEMS_SHOWN = 4, TEXT_SHOWN = 60 };
 
 struct inspect_options {
     bool keys, tensors, json;
@@ -42,6 +43,7 @@ const struct opt_command cmd_inspect_spec = {
 struct needs {
     struct model_needs model;
     size_t kv_bytes;       /* keys and values planned for */
+    size_t host_bytes;     /* the tokenizer and the program itself */
     int64_t kv_tokens;     /* positions that fit them */
     int64_t total, available;
     int ctx;
@@ -70,7 +72,9 @@ static void find_needs(const struct gguf_file *f, const struct inspect_options *
     char key[GGUF_NAME_MAX];
     int64_t ctx = o->ctx;
     *n = (struct needs){ .available = memory_available() };
-    n->ok = !model_measure(f, &lo, (int)o->rows, LOGIT_ROWS_DEFAULT, &n->model, &n->why_not);
+    struct runtime_options r = runtime_defaults();
+    int logit_rows = sched_logit_rows(r.running_max, r.draft_rows);
+    n->ok = !model_measure(f, &lo, (int)o->rows, logit_rows, &n->model, &n->why_not);
     if (!n->ok)
         return;
     gguf_value_string(gguf_find(f, "general.architecture"), &arch);
@@ -83,7 +87,8 @@ static void find_needs(const struct gguf_file *f, const struct inspect_options *
         pages = (size_t)o->kv_memory / n->model.kv_page_bytes;
     n->kv_bytes = pages * n->model.kv_page_bytes;
     n->kv_tokens = (int64_t)pages * KERN_PAGE_TOKENS;
-    n->total = (int64_t)(n->model.weight_bytes + n->kv_bytes + n->model.work_bytes);
+    n->host_bytes = runtime_host_bytes(f);
+    n->total = (int64_t)(n->model.weight_bytes + n->kv_bytes + n->model.work_bytes + n->host_bytes);
 }
 
 /* ---- values as text */
@@ -206,7 +211,9 @@ static void put_needs(struct buf *b, const struct needs *n, const char *kv_type)
     put_size(b, (double)n->kv_bytes);
     buf_printf(b, " for %lld tokens\nwork         ", (long long)n->kv_tokens);
     put_size(b, (double)n->model.work_bytes);
-    buf_printf(b, " for a step, %d threads\ntotal        ", pool_default_threads());
+    buf_printf(b, " for a step, %d threads\nprogram      ", pool_default_threads());
+    put_size(b, (double)n->host_bytes);
+    buf_puts(b, ", the tokenizer and all else\ntotal        ");
     put_size(b, (double)n->total);
     buf_puts(b, n->total <= n->available ? ", fits the " : ", does NOT fit the ");
     put_size(b, (double)n->available);
@@ -307,11 +314,11 @@ static json_t *json_needs(const struct needs *n)
 {
     if (!n->ok)
         return json_pack("{s:b, s:s}", "served", 0, "reason", n->why_not.text);
-    return json_pack("{s:b, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:b}", "served", 1, "weight_bytes",
+    return json_pack("{s:b, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "served", 1, "weight_bytes",
                      (json_int_t)n->model.weight_bytes, "kv_page_bytes", (json_int_t)n->model.kv_page_bytes,
                      "kv_token_bytes", (double)n->model.kv_page_bytes / KERN_PAGE_TOKENS, "kv_bytes",
                      (json_int_t)n->kv_bytes, "kv_tokens", (json_int_t)n->kv_tokens, "work_bytes",
-                     (json_int_t)n->model.work_bytes, "total_bytes", (json_int_t)n->total, "available_bytes",
+                     (json_int_t)n->model.work_bytes, "host_bytes", (json_int_t)n->host_bytes, "total_bytes", (json_int_t)n->total, "available_bytes",
                      (json_int_t)n->available, "fits", n->total <= n->available);
 }
 

@@ -176,7 +176,7 @@ static void send_ready(const struct engine *g)
         buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"sandbox\":", hex);
         jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
         buf_puts(&b, ",\"ohttp\":\"");
-        vault_config(g->vault, &b);
+        engine_vault_config(g->vault, &b);
         buf_puts(&b, "\"}");
     }
     buf_puts(&b, "}");
@@ -299,7 +299,7 @@ enum err_code engine_run(int socket, struct err *e)
     if (!c && !g.measure)
         c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
     if (!c)
-        c = vault_new(g.trust, &g.vault, e);
+        c = engine_vault_new(g.trust, &g.vault, e);
     if (g.model_fd >= 0)
         close(g.model_fd);
     if (g.options.draft_fd >= 0)
@@ -319,7 +319,7 @@ enum err_code engine_run(int socket, struct err *e)
     send_ready(&g);
     serve(&g);
     runtime_close(g.runtime);
-    vault_free(g.vault);
+    engine_vault_free(g.vault);
     json_decref(g.defaults);
     identity_free(g.identity);
     json_decref(g.trust);

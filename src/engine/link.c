@@ -126,7 +126,7 @@ static struct sealed *open_sealed(struct link *l, const struct partial *p, const
                                .message = "no sealed requests are taken here" };
     const struct sealed_envelope in = { .body = { r->body, r->body_len }, .chunked = !strcmp(how, "chunked"),
                                         .tenant = *tenant, .id = r->response_id, .now_s = clock_wall_s() };
-    struct sealed *s = l->o.vault ? vault_open(l->o.vault, &in, &error) : NULL;
+    struct sealed *s = l->o.vault ? engine_vault_open(l->o.vault, &in, &error) : NULL;
     if (!s) {
         engine_link_send_error(l, p->id, p->attempt, &error);
         return NULL;
@@ -162,10 +162,8 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     struct sealed *sealed = how ? open_sealed(l, p, how, &r, &tenant) : NULL;
     if (how && !sealed)
         return NULL;
+    r.store = how ? NULL : l->o.store; /* what was sealed is never kept */
     r.space = tenant_space(l, tenant);
-    r.store = sealed ? NULL : l->o.store; /* what came sealed is not kept */
-    r.space = tenant_space(l, tenant);
-    r.store = sealed ? NULL : l->o.store; /* what came sealed is not kept */
     struct api_job *job = sealed && sealed_refused(sealed) ? NULL : api_job_parse(l->o.model, &r, &error);
     if (job && !within_allowance(l, job, allowance, &error)) {
         api_job_free(job);

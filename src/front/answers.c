@@ -13,6 +13,14 @@ static void reply_json(struct front *f, struct http_exchange *x, int status, jso
     buf_release(&b);
 }
 
+bool answer_ready(const struct front *f)
+{
+    for (int i = 0; i < models_count(f->models); i++)
+        if (models_expected(f->models, i) && link_state(models_link(f->models, i)) != LINK_READY)
+            return false;
+    return true;
+}
+
 /* 200 when every engine that is to be there is ready; else 503 with how far loading has come. */
 void answer_health(struct front *f, struct http_exchange *x, const struct route *r)
 {

@@ -8,10 +8,11 @@
 #include "net/tls.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
-enum { FIRST_START_TRIES = 3, DRAIN_POLL_MS = 20, DRAIN_FLUSH_MS = 1000 };
+enum { DRAIN_POLL_MS = 20, DRAIN_FLUSH_MS = 1000, ALIVE_MS = 500 };
 
 /* While draining: done when no engine works for a client and every reply is with the system. */
 static void drain_poll(void *arg)
@@ -37,11 +38,19 @@ static void asked_to_stop(void *arg)
         return;
     }
     f->draining = true;
+    notify_stopping(f->notify);
     f->drain_until_ns = clock_mono_ns() + f->options.drain_ms * 1000000LL;
     log_line(LOG_INFO, "front", "shutting down: %d requests may finish within %lld s", f->relay_count,
              (long long)(f->options.drain_ms / 1000));
     http_server_drain(f->server);
     drain_poll(f);
+}
+
+static void stay_alive(void *arg)
+{
+    struct front *f = arg;
+    notify_alive(f->notify);
+    loop_timer_set(f->alive_timer, ALIVE_MS);
 }
 
 /* A renewed certificate, without a restart. */
@@ -63,6 +72,13 @@ static void link_changed(void *arg, struct link *k)
     enum link_state state = link_state(k);
     if (state == LINK_READY)
         introduce_ready(f, k);
+    if (state == LINK_LOADING) {
+        char text[300];
+        snprintf(text, sizeof text, "loading %.200s, %d %%", link_model_id(k), (int)(100 * link_loading(k)));
+        notify_status(f->notify, text);
+    }
+    if (state == LINK_READY && answer_ready(f))
+        notify_ready(f->notify);
     if (f->options.narrate && (state == LINK_LOADING || state == LINK_READY))
         f->options.narrate(f->options.narrate_arg, link_model_id(k), link_loading(k), state == LINK_READY);
 }
@@ -134,6 +150,7 @@ struct front *front_new(const struct front_options *o, struct err *e)
     struct front *f = MEM_NEW(struct front);
     f->options = *o;
     f->started_s = clock_wall_s();
+    f->notify = notify_open();
     f->keys = keys_load(o->key_file, o->plain_key, e);
     f->loop = f->keys ? loop_new(e) : NULL;
     struct accounts_options accounts = { o->ledger_dir, o->trust_jurisdiction, o->ledger,
@@ -151,6 +168,7 @@ struct front *front_new(const struct front_options *o, struct err *e)
     f->models = models_new(&(struct models_options){ .loop = f->loop, .front = &f->options, .changed = link_changed,
                                                      .hello = introduce_hello, .arg = f, .hopeless = hopeless });
     f->drain_timer = loop_timer_new(f->loop, drain_poll, f);
+    f->alive_timer = loop_timer_new(f->loop, stay_alive, f);
     raise_descriptor_limit(o->http.connections_max);
     warn_if_open(f);
     loop_on_signal(f->loop, SIGTERM, asked_to_stop, f);
@@ -167,6 +185,9 @@ int front_port(const struct front *f)
 enum err_code front_run(struct front *f, struct err *e)
 {
     models_start(f->models);
+    if (answer_ready(f))
+        notify_ready(f->notify);
+    stay_alive(f);
     if (!f->result)
         loop_run(f->loop);
     if (f->result)
@@ -186,6 +207,8 @@ void front_free(struct front *f)
     introductions_free(f->introductions);
     models_free(f->models);
     telemetry_close(f->telemetry);
+    notify_close(f->notify);
+    loop_timer_free(f->alive_timer);
     loop_timer_free(f->drain_timer);
     repeats_free(f->repeats);
     recents_free(f->recents);

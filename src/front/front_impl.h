@@ -8,6 +8,7 @@
 #include "front/introduce.h"
 #include "front/link.h"
 #include "front/models.h"
+#include "front/notify.h"
 #include "front/receipts.h"
 #include "front/recent.h"
 #include "front/repeat.h"
@@ -49,6 +50,8 @@ struct front {
     struct recents *recents;              /* requests to look at */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct models *models;
+    struct notify *notify;
+    struct loop_timer *alive_timer;
     struct telemetry *telemetry;          /* NULL: none */
     struct relay *relays;                 /* in flight */
     int relay_count;
@@ -76,6 +79,7 @@ struct link *front_find_model(struct front *f, const char *name);     /* models_
 struct link *front_find_named(struct front *f, enum dialect d, const char *name); /* Ollama's NAME:latest too */
 
 /* answers.c, admin.c, metrics.c, console.c, relay.c: the `answer` functions of the table */
+bool answer_ready(const struct front *f);  /* every engine that is to be there is */
 void answer_health(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_models(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_model(struct front *f, struct http_exchange *x, const struct route *r);

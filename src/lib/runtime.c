@@ -16,6 +16,7 @@ enum {
     WAITING_MAX = 1024,
     ITL_MS = 150,         /* what a prompt may make others' tokens wait */
     TEMPLATE_BYTES_MAX = 1 << 20,
+    PROGRAM_BYTES = 5 << 20, /* stacks, libraries' data, queues, template: measured on a serving engine */
 };
 
 /* MemAvailable of /proc/meminfo, or 0 when it cannot be read. Asked for before a sandbox closes /proc. */
@@ -313,6 +314,7 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
                                  .trie = r->trie, .adapters = &r->adapters, .pooling = pooling_of(r->model, o) };
     if (r->chat)
         r->api.form = r->form = api_form_new(&r->api);
+    mem_trim();
     *out = r;
     return ERR_OK;
 }
@@ -334,6 +336,11 @@ static enum err_code add_draft_needs(const struct runtime_options *o, int ctx, s
     return ERR_OK;
 }
 
+size_t runtime_host_bytes(const struct gguf_file *f)
+{
+    return vocab_measure(f) + PROGRAM_BYTES;
+}
+
 enum err_code runtime_measure(int fd, const char *name, const struct runtime_options *o, struct model_needs *needs,
                               int *ctx, struct err *e)
 {
@@ -346,6 +353,8 @@ enum err_code runtime_measure(int fd, const char *name, const struct runtime_opt
     char key[GGUF_NAME_MAX];
     int64_t positions = o->ctx;
     c = model_measure(f, &mo, o->batch_rows, sched_logit_rows(o->running_max, o->draft_rows), needs, e);
+    if (!c)
+        needs->work_bytes += runtime_host_bytes(f);
     gguf_value_string(gguf_find(f, "general.architecture"), &arch);
     snprintf(key, sizeof key, "%.*s.context_length", (int)(arch.len < 64 ? arch.len : 64), arch.data);
     if (!positions)

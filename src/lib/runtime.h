@@ -69,6 +69,8 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
 enum err_code runtime_add_adapter(struct runtime *r, int fd, const char *name, struct err *e);
 void runtime_close(struct runtime *r);
 /* What opening would take, from the file's header alone: the plan `inspect` prints. ctx: a sequence's positions. */
+/* What a serving process takes beside weights, work and KV: the tokenizer, and the program itself. */
+size_t runtime_host_bytes(const struct gguf_file *f);
 enum err_code runtime_measure(int fd, const char *name, const struct runtime_options *o, struct model_needs *needs,
                               int *ctx, struct err *e);
 /* {"id","arch","name","type","ctx",...}: what hello frames, /v1/models and `inspect` say alike. Appended. */

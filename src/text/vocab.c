@@ -17,7 +17,7 @@ uint64_t vocab_hash_more(uint64_t state, const char *text, size_t n)
 int32_t vocab_symbol(const struct vocab *v, const char *text, size_t n, uint64_t hash)
 {
     for (size_t i = (hash ^ hash >> 32) & v->slots_mask;; i = (i + 1) & v->slots_mask) {
-        int32_t s = v->slots[i]; /* at most half the slots are taken: the loop meets a free one */
+        int32_t s = v->slots[i]; /* some slots are always free: the loop meets one */
         if (s < 0)
             return -1;
         if (v->hash[s] == hash && v->text[s].len == n && !memcmp(v->blob.data + v->text[s].off, text, n))

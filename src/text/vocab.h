@@ -21,6 +21,8 @@ struct vocab;
 
 /* pre: overrides the file's tokenizer.ggml.pre, or NULL. Reads all it needs; f may be closed afterwards. */
 enum err_code vocab_new(const struct gguf_file *f, const char *pre, struct vocab **out, struct err *e);
+/* Bytes that vocab_new would keep, from the counts in the file's header; 0 when it holds no vocabulary. */
+size_t vocab_measure(const struct gguf_file *f);
 void vocab_free(struct vocab *v);
 
 int vocab_size(const struct vocab *v);

@@ -14,13 +14,30 @@ enum { TOKENS_MAX = 1 << 22, MERGES_MAX = 1 << 23, TEXT_BYTES_MAX = 1 << 30, TOK
 static const char key_tokens[] = "tokenizer.ggml.tokens", key_merges[] = "tokenizer.ggml.merges";
 static const char key_scores[] = "tokenizer.ggml.scores", key_types[] = "tokenizer.ggml.token_type";
 
-/* A table of at least twice the items, a power of two. */
+/* A table that is at most five eighths full, a power of two. */
 static size_t table_size(size_t items)
 {
     size_t n = 64;
-    while (n < 2 * items)
+    while (n < items + items / 5 * 3)
         n *= 2;
     return n;
+}
+
+static size_t strings_at(const struct gguf_file *f, const char *key)
+{
+    enum gguf_kind kind;
+    size_t count;
+    const struct gguf_value *v = gguf_find(f, key);
+    return v && gguf_value_array(v, &kind, &count) && kind == GGUF_STRING ? count : 0;
+}
+
+size_t vocab_measure(const struct gguf_file *f)
+{
+    enum { TOKEN_TEXT = 8 }; /* bytes of a token's text, of most vocabularies' means the largest */
+    size_t tokens = strings_at(f, key_tokens), merges = strings_at(f, key_merges);
+    const struct vocab *v;
+    return tokens * (TOKEN_TEXT + sizeof *v->text + sizeof *v->hash + sizeof *v->score + sizeof *v->attr) +
+           (tokens ? table_size(tokens) * sizeof *v->slots : 0) + (merges ? table_size(merges) * sizeof *v->merges : 0);
 }
 
 /* Adds a symbol at the end; the hash table keeps the first of equal texts. There must be room (I1). */

@@ -112,6 +112,22 @@ def client_certificates():
         equal(s.get("/v1/models").status, 200)
 
 
+def client_certificates_by_configuration():
+    """The same from a file: tls: {cert, key, client-ca}."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
+        f.write(f"tls:\n  cert: {path('server.crt')}\n  key: {path('server.key')}\n  client-ca: {path('ca.crt')}\n")
+        f.flush()
+        with Server("--config", f.name, tls=client("client")) as s:
+            equal(s.get("/v1/models").status, 200)
+            s.tls, kept = client("stranger"), s.tls
+            try:
+                status = s.get("/v1/models").status
+            except (ssl.SSLError, OSError):
+                status = 0
+            s.tls = kept
+            equal(status, 0)
+
+
 def serial(s):
     with s.connect() as c:
         return c.getpeercert()["serialNumber"]
@@ -142,5 +158,6 @@ def broken_files_are_told():
         assert text in s.log, s.log
 
 
-run([the_same_over_tls, hang_ups_and_refusals, what_is_not_tls_is_dropped, client_certificates, renewal,
+run([the_same_over_tls, hang_ups_and_refusals, what_is_not_tls_is_dropped, client_certificates,
+     client_certificates_by_configuration, renewal,
      broken_files_are_told])
