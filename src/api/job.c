@@ -250,7 +250,8 @@ bool api_job_stream(const struct api_job *j)
 
 int api_job_status(const struct api_job *j)
 {
-    return j->failed == INFER_RUNNING ? 200 : j->failed == INFER_CANCELLED ? 503 : j->failed == INFER_DEADLINE ? 504 : 500;
+    return j->failed == INFER_RUNNING ? 200 : j->failed == INFER_CANCELLED ? 503 :
+           j->failed == INFER_DEADLINE ? 504 : 500;
 }
 
 const char *api_job_content_type(const struct api_job *j)
