@@ -162,10 +162,8 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     struct sealed *sealed = how ? open_sealed(l, p, how, &r, &tenant) : NULL;
     if (how && !sealed)
         return NULL;
+    r.store = how ? NULL : l->o.store; /* what was sealed is never kept */
     r.space = tenant_space(l, tenant);
-    r.store = sealed ? NULL : l->o.store; /* what came sealed is not kept */
-    r.space = tenant_space(l, tenant);
-    r.store = sealed ? NULL : l->o.store; /* what came sealed is not kept */
     struct api_job *job = sealed && sealed_refused(sealed) ? NULL : api_job_parse(l->o.model, &r, &error);
     if (job && !within_allowance(l, job, allowance, &error)) {
         api_job_free(job);
