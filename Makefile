@@ -209,6 +209,10 @@ run: all
 	@tools/deps run
 	@$(B)/$(PROG) serve --model default
 
+# ---- others' suites, by hand: their results are in docs/CONFORMANCE.md
+conformance: all
+	@tools/conformance
+
 # ---- make fuzz T=gguf [SECONDS=60]: libFuzzer on fuzz/<T>.c, starting from fuzz/corpus/<T>/
 SECONDS ?= 60
 fuzz:
@@ -222,6 +226,6 @@ build/fuzz/fuzz-%: build/fuzz/fuzz/%.o $(call archives,cmd)
 
 clean:
 	rm -rf build
-.PHONY: all always deb deps check test unit bench library man install layers tidy run fuzz clean
+.PHONY: conformance all always deb deps check test unit bench library man install layers tidy run fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
