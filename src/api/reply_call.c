@@ -539,7 +539,9 @@ bool reply_call_step(struct reply *r)
 
 void reply_call_finish(struct reply *r)
 {
-    if (r->at == REPLY_CALL) {
+    if (r->at == REPLY_CALL && r->calls && r->s.live) { /* the words between two calls, no more */
+        buf_clear(&r->past);
+    } else if (r->at == REPLY_CALL) {
         buf_append(&r->past, r->raw.data, r->raw.len);
         reply_text(r, API_TEXT, buf_str(&r->past), r->past.len);
     } else if (r->at >= REPLY_JSON && r->at <= REPLY_VALUE) { /* cut short: what there is of the arguments */

@@ -40,7 +40,6 @@ static const struct opt rows[] = {
       600000 },
     { "target-ttft-ms", 0, OPT_INT, "N", "time to the first token aimed at (the soonest)", FIELD(ttft_ms), 1, 600000 },
     { "lora", 0, OPT_STRINGS, "NAME=FILE", "a LoRA adapter of the first model (repeatable)", FIELD(lora), 0, 0 },
-    { "lora-rank", 0, OPT_INT, "N", "room for adapters of this rank loaded later (0)", FIELD(lora_rank), 0, 512 },
     { "matryoshka", 0, OPT_FLAG, NULL, "embeddings may be cut to `dimensions`", FIELD(matryoshka), 0, 0 },
     { "isa", 0, OPT_STRING, "NAME", "highest rung of kernels: ref, avx2, avx512, amx", FIELD(isa), 0, 0 },
     { "max-body", 0, OPT_SIZE, "SIZE", "largest request body (32M)", FIELD(max_body), 0, 0 },
@@ -253,6 +252,7 @@ int cmd_serve(int argc, char **argv)
     f.trust_best_effort = strcmp(o.sandbox, "enforce") != 0;
     f.ledger = o.no_ledger ? ACCOUNTS_OFF : o.ledger ? ACCOUNTS_ON : ACCOUNTS_AUTO;
     f.oidc = o.oidc;
+    f.batches_dir = o.batches;
     enum err_code c = parse_listen(o.listen, address, sizeof address, &f.http.port, &e);
     if (!c && o.book && strcmp(o.book, "auto") && strcmp(o.book, "always") && strcmp(o.book, "never"))
         c = err_set(&e, ERR_INVALID, "ledger: book is auto, always or never");

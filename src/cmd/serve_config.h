@@ -14,7 +14,7 @@ struct serve_options {
     const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
     int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s, kv_spill;
     const char *speculate, *draft;
-    int64_t itl_ms, ttft_ms, lora_rank;
+    int64_t itl_ms, ttft_ms;
     bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust, air_gapped;
 };
 

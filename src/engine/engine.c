@@ -55,7 +55,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     const char *id = "model", *isa = NULL, *kv_type = NULL, *sandbox = "enforce";
     struct runtime_options *r = &g->options;
     int64_t threads = 0, ctx = 0, kv = 0, batch = r->batch_rows, prefill = r->prefill_rows, running = r->running_max;
-    int64_t rank = 0, speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms;
+    int64_t speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms;
     enum err_code c = jsonx_get_string(model, "id", &id, e);
     c = c ? c : jsonx_get_int(o, "threads", 0, POOL_THREADS_MAX, &threads, e);
     c = c ? c : jsonx_get_int(o, "ctx", 0, INT32_MAX, &ctx, e);
@@ -69,7 +69,6 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_int(o, "max_body", 1, BODY_BYTES_MAX, &g->body_max, e);
     c = c ? c : jsonx_get_string(o, "isa", &isa, e);
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
-    c = c ? c : jsonx_get_int(o, "lora_rank", 0, MODEL_RANK_MAX, &rank, e);
     c = c ? c : jsonx_get_bool(o, "matryoshka", &r->matryoshka, e);
     c = c ? c : jsonx_get_string(o, "sandbox", &sandbox, e);
     c = c ? c : jsonx_get_bool(o, "air_gapped", &g->air_gapped, e);
@@ -88,7 +87,6 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     r->batch_rows = (int)(batch > running ? batch : running);
     r->prefill_rows = (int)(prefill < batch ? prefill : batch);
     r->running_max = (int)running;
-    r->adapter_rank = (int)rank;
     r->draft_rows = speculate < 0 ? r->draft_rows : (int)speculate;
     r->draft_always = speculate > 0;
     r->itl_ms = (int)itl;

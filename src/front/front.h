@@ -41,6 +41,7 @@ struct front_options {
     const char *plain_key;          /* NULL: none */
     const char *ledger_dir;         /* where ledger.db is or comes to be */
     enum accounts_mode ledger;
+    const char *batches_dir;        /* NULL: no batches */
     struct oidc_options oidc;       /* issuer NULL: none */
     const char *trust_dir;          /* the site's folder; NULL: no evidence is kept */
     const char *trust_site, *trust_jurisdiction; /* trustlog.h; may be NULL */

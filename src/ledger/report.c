@@ -9,7 +9,7 @@
 
 enum { COLUMNS_MAX = 20, ROWS_MAX = 100000 };
 
-const char *const report_by_names[] = { "tenant", "team", "key", "model", "day", "month", NULL };
+const char *const report_by_names[] = { "tenant", "team", "key", "model", "day", "month", "tenant-day", NULL };
 
 static bool ends_with(const char *s, const char *tail)
 {
@@ -200,6 +200,8 @@ enum err_code report_usage(struct store *s, const struct report_range *r, enum r
         [REPORT_BY_KEY] = "SELECT daily.key AS key, " SUMS RANGE,
         [REPORT_BY_MODEL] = "SELECT model, " SUMS RANGE,
         [REPORT_BY_DAY] = "SELECT day, " SUMS RANGE,
+        [REPORT_BY_TENANT_DAY] = "SELECT day, name AS tenant, " SUMS "JOIN tenant ON tenant.id = daily.tenant WHERE"
+            " day >= ?1 AND day < ?2 AND (?3 = 0 OR daily.tenant = ?3) GROUP BY 1, 2 ORDER BY 1, 2",
         [REPORT_BY_MONTH] = "SELECT strftime('%Y-%m', day * 86400, 'unixepoch') AS month, " SUMS RANGE,
     };
     const int64_t v[] = { meter_day(r->from_ms), meter_day(r->to_ms + 86399999), r->tenant };

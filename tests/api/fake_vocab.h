@@ -27,6 +27,9 @@ int vocab_size(const struct vocab *v) { return FAKE_SIZE; }
 enum vocab_family vocab_family(const struct vocab *v) { return VOCAB_BPE; }
 int vocab_bos(const struct vocab *v) { return FAKE_BOS; }
 int vocab_eos(const struct vocab *v) { return FAKE_EOS; }
+int vocab_sep(const struct vocab *v) { return -1; }
+bool vocab_add_sep(const struct vocab *v) { return false; }
+bool vocab_add_eos(const struct vocab *v) { return false; }
 bool vocab_add_bos(const struct vocab *v) { return v->add_bos; }
 bool vocab_is_end(const struct vocab *v, int id) { return id == FAKE_EOS || id == FAKE_IM_END; }
 enum vocab_token_kind vocab_kind(const struct vocab *v, int id)

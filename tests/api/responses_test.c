@@ -46,8 +46,6 @@ static void refusals_speak_responses(void)
             "input[1].content", "string");
     REFUSES(PATH, "{\"input\":\"Hi\",\"previous_response_id\":\"resp_0\"}", "previous_response_id", "resp_0");
     REFUSES(PATH, "{\"input\":\"Hi\",\"unheard_of\":1}", "unheard_of", "unknown");
-    REFUSES(PATH, "{\"instructions\":\"x\",\"input\":[{\"type\":\"function_call_output\",\"call_id\":\"c\",\"output\":"
-            "\"22\"}]}", "input", "only user and assistant"); /* the template's own refusal */
 }
 
 static const char *string_at(const json_t *v, const char *key)
@@ -141,10 +139,18 @@ static void cut_and_failed(void)
 
 /* ---- conversations */
 
+/* The whole answer, "Let me look.", as JSON. */
 static char *exchange(struct api_store *s, uint64_t space, const char *body, const char *id)
 {
-    return answer(ask(&(struct api_request){ .path = PATH, .body = body, .response_id = id, .store = s,
-                                             .space = space }));
+    struct api_job *j = ask(&(struct api_request){ .path = PATH, .body = body, .response_id = id, .store = s,
+                                                   .space = space });
+    struct buf b = { 0 }, *out = &b;
+    CHECK(j != NULL);
+    DELTA(API_TEXT, SAYS("Let me look."));
+    api_choice_finish(j, 0, INFER_STOP, &b);
+    api_job_end(j, &(struct api_usage){ 9, 4, 7 }, &b);
+    api_job_free(j);
+    return buf_take(&b);
 }
 
 static struct api_job *by_id(struct api_store *s, uint64_t space, const char *method, const char *path)
