@@ -8,6 +8,7 @@
 #define FRONT_FRONT_H
 #include "base/json.h"
 #include "front/account.h"
+#include "front/spill_file.h"
 #include "front/telemetry.h"
 #include "net/http_server.h"
 
@@ -46,6 +47,7 @@ struct front_options {
     const char *trust_site, *trust_jurisdiction; /* trustlog.h; may be NULL */
     bool trust_best_effort, air_gapped;
     struct telemetry_options telemetry;
+    struct spill_files spill;
     int64_t drain_ms;
     bool log_requests;
     /* What happened to an engine, for the narration; may be NULL. loading is 0..1. */

@@ -39,7 +39,7 @@ static const struct route routes[] = {
     { "/rerank", M_POST, answer_relay, "rerank-", DIALECT_OPENAI, false },
     { "/v1/responses", M_POST, answer_relay, "resp_", DIALECT_OPENAI, false },
     { "/v1/responses/input_tokens", M_POST, answer_relay, "resp_", DIALECT_OPENAI, false },
-    { "/v1/responses/*", M_GET | M_DELETE, answer_response, "resp_", DIALECT_OPENAI, false },
+    { "/v1/responses/*", M_GET | M_POST | M_DELETE, answer_response, "resp_", DIALECT_OPENAI, false },
     { "/v1/messages", M_POST, answer_relay, "msg_", DIALECT_ANTHROPIC, false },
     { "/v1/messages/count_tokens", M_POST, answer_relay, "msg_", DIALECT_ANTHROPIC, false },
     { "/v1/messages/*", M_GET | M_POST, answer_unknown, NULL, DIALECT_ANTHROPIC, false },
