@@ -214,6 +214,10 @@ run: all
 	@tools/deps run
 	@$(B)/$(PROG) serve --model default
 
+# ---- others' suites, by hand: their results are in docs/CONFORMANCE.md
+conformance: all
+	@tools/conformance
+
 # ---- make fuzz T=gguf [SECONDS=60]: libFuzzer on fuzz/<T>.c, starting from fuzz/corpus/<T>/
 SECONDS ?= 60
 fuzz:
@@ -237,6 +241,6 @@ neon:
 
 clean:
 	rm -rf build
-.PHONY: all always neon deb deps check test unit bench library man install layers tidy run fuzz clean
+.PHONY: all always bench conformance deb deps neon check test unit library man install layers tidy run fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -6,7 +6,7 @@
 static bool take(struct api_job *j, const char *name)
 {
     const struct api_adapters *a = j->model->adapters;
-    int count = a ? atomic_load_explicit(&a->count, memory_order_acquire) : 0;
+    int count = a ? a->count : 0;
     for (int i = 0; i < count; i++)
         if (!strcmp(a->slots[i].name, name)) {
             j->adapter_name = a->slots[i].name;
@@ -19,7 +19,7 @@ static bool take(struct api_job *j, const char *name)
 static void list(const struct api_job *j, struct buf *out)
 {
     const struct api_adapters *a = j->model->adapters;
-    int count = a ? atomic_load_explicit(&a->count, memory_order_acquire) : 0;
+    int count = a ? a->count : 0;
     for (int i = 0; i < count; i++)
         buf_printf(out, "%s%s", i ? ", " : "", a->slots[i].name);
     if (!count)

@@ -13,8 +13,6 @@
 #include "infer/params.h"
 #include "model/adapter.h"
 #include "model/model.h"
-
-#include <stdatomic.h>
 #include "text/template.h"
 #include "text/vocab.h"
 
@@ -30,15 +28,14 @@ struct api_pooling {
     bool matryoshka;              /* the operator says that its vectors may be cut */
 };
 
-/* LoRA adapters by name. Slots are filled one after the other and never emptied, `count` last: a reader that has seen
- * the count (acquire) may use what is below it (the writer stores it with release). */
+/* LoRA adapters by name. Immutable once the first request is read. */
 enum { API_ADAPTERS_MAX = MODEL_ADAPTERS_MAX, API_ADAPTER_NAME_MAX = 64 };
 struct api_adapters {
     struct {
         char name[API_ADAPTER_NAME_MAX];
         const struct model_adapter *adapter;
     } slots[API_ADAPTERS_MAX];
-    atomic_int count;
+    int count;
 };
 
 /* What the dialects need to know of the model that serves them; borrowed for the life of each job. */

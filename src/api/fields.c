@@ -86,6 +86,8 @@ static const struct api_field fields[] = {
     { "guided_choice", BOTH, READ, NULL },
     { "guided_grammar", BOTH, READ, NULL },
     { "lora", BOTH, READ, NULL },
+    { "truncate_prompt_tokens", BOTH, READ, NULL },
+    { "context_overflow", API_CHAT, READ, NULL },
     { "modalities", API_CHAT, NOT_YET, is_text_modality },
     { "functions", API_CHAT, NOT_YET, api_is_empty },
     { "function_call", API_CHAT, NOT_YET, is_no_tool },

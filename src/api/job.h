@@ -80,6 +80,11 @@ struct api_job {
     uint64_t space;
     struct api_measure measured;
     bool keep_ids;
+    struct {
+        bool asked, rolling;
+        int keep;                  /* 0: all */
+        int cut_tokens, dropped_messages;
+    } window;                      /* window.h */
     const char *adapter_name;      /* of the LoRA adapter that answers, borrowed; NULL: the model as it is */
     const struct model_adapter *adapter;
     struct api_vectors *vectors;   /* texts that become vectors (vectors.h), or NULL */

@@ -37,7 +37,6 @@ static json_t *general_options(const struct serve_options *o)
     set_int(v, "ctx", o->ctx);
     set_int(v, "kv_memory", o->kv_memory);
     set_int(v, "batch", o->batch);
-    set_int(v, "lora_rank", o->lora_rank);
     set_text(v, "kv_type", o->kv_type);
     set_text(v, "isa", o->isa);
     if (o->matryoshka)

@@ -11,13 +11,16 @@
 #include "engine/job.h"
 #include "engine/link.h"
 #include "engine/metric.h"
+#include "engine/spill.h"
 #include "lib/runtime.h"
 #include "sched/draft.h"
 #include "wire/frame.h"
 
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
+enum { SPILL_PAGES = 4 }; /* saved in a turn of an idle engine */
 #define STATS_EVERY_NS ((int64_t)250000000)
 #define BODY_BYTES_MAX ((int64_t)1 << 30)
 
@@ -36,6 +39,9 @@ struct engine {
     struct vault *vault;      /* opens sealed requests; the link's reader's while serving */
     int64_t progress_ns;
     json_t *defaults;         /* fields requests have unless they say otherwise, or NULL */
+    struct spill *spill;      /* the step thread's; NULL: none */
+    json_t *spill_hello;
+    int spill_fd;
     json_t *lora;             /* hello's list of adapters; names are borrowed from it */
     struct runtime_adapter adapters[API_ADAPTERS_MAX];
     bool measure;             /* the front only asks what the model would need */
@@ -49,7 +55,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     const char *id = "model", *isa = NULL, *kv_type = NULL, *sandbox = "enforce";
     struct runtime_options *r = &g->options;
     int64_t threads = 0, ctx = 0, kv = 0, batch = r->batch_rows, prefill = r->prefill_rows, running = r->running_max;
-    int64_t rank = 0, speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms;
+    int64_t speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms;
     enum err_code c = jsonx_get_string(model, "id", &id, e);
     c = c ? c : jsonx_get_int(o, "threads", 0, POOL_THREADS_MAX, &threads, e);
     c = c ? c : jsonx_get_int(o, "ctx", 0, INT32_MAX, &ctx, e);
@@ -63,7 +69,6 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_int(o, "max_body", 1, BODY_BYTES_MAX, &g->body_max, e);
     c = c ? c : jsonx_get_string(o, "isa", &isa, e);
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
-    c = c ? c : jsonx_get_int(o, "lora_rank", 0, MODEL_RANK_MAX, &rank, e);
     c = c ? c : jsonx_get_bool(o, "matryoshka", &r->matryoshka, e);
     c = c ? c : jsonx_get_string(o, "sandbox", &sandbox, e);
     c = c ? c : jsonx_get_bool(o, "air_gapped", &g->air_gapped, e);
@@ -71,7 +76,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
         return c;
     if (isa && !kern_isa_by_name(isa, &r->isa))
         return err_set(e, ERR_INVALID, "--isa %.20s: choose ref, avx2, avx512 or amx", isa);
-    if (kv_type && !kern_type_by_name(kv_type, &r->kv_type))
+    if (kv_type && !model_kv_type_by_name(kv_type, &r->kv_type))
         return err_set(e, ERR_INVALID, "--kv-type %.20s: choose f16, bf16, q8_0 or f32", kv_type);
     g->defaults = json_incref(json_object_get(o, "defaults"));
     snprintf(g->id, sizeof g->id, "%s", id);
@@ -82,7 +87,6 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     r->batch_rows = (int)(batch > running ? batch : running);
     r->prefill_rows = (int)(prefill < batch ? prefill : batch);
     r->running_max = (int)running;
-    r->adapter_rank = (int)rank;
     r->draft_rows = speculate < 0 ? r->draft_rows : (int)speculate;
     r->draft_always = speculate > 0;
     r->itl_ms = (int)itl;
@@ -135,10 +139,14 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     g->model_fd = fd_count > 0 ? fds[0] : -1;
     const json_t *options = json_object_get(json_object_get(hello, "model"), "options");
     bool draft = json_is_string(json_object_get(options, "draft"));
+    g->spill_hello = json_incref(json_object_get(hello, "spill"));
+    g->spill_fd = g->spill_hello && fd_count > 1 ? fds[--fd_count] : -1; /* the last one */
     g->options.draft_fd = draft && fd_count > 1 ? fds[1] : -1;
     if (!c)
         c = take_adapters(g, options, fds, fd_count, 1 + draft, e);
     json_decref(hello);
+    if (in.data)
+        mem_wipe(in.data, in.cap); /* a storage key may be in it */
     buf_release(&in);
     return c;
 }
@@ -190,8 +198,14 @@ static enum err_code measure(const struct engine *g, struct err *e)
     struct model_needs n;
     int ctx;
     enum err_code c = runtime_measure(g->model_fd, g->id, &g->options, &n, &ctx, e);
+    struct model_needs draft = { 0 };
+    int draft_ctx;
+    if (!c && g->options.draft_fd >= 0)
+        c = runtime_measure(g->options.draft_fd, "the draft model", &g->options, &draft, &draft_ctx, e);
     if (c)
         return c;
+    n.weight_bytes += draft.weight_bytes;
+    n.work_bytes += draft.work_bytes;
     struct buf b = { 0 };
     buf_printf(&b, "{\"role\":\"engine\",\"ready\":false,\"needs\":{\"weight_bytes\":%zu,\"kv_page_bytes\":%zu,"
                "\"kv_page_tokens\":%d,\"work_bytes\":%zu,\"ctx\":%d}}", n.weight_bytes, n.kv_page_bytes,
@@ -246,7 +260,9 @@ static void serve(struct engine *g)
     struct api_store *store = api_store_new();
     struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .store = store,
                                                                   .body_max = (size_t)g->body_max,
-                                                                  .model = &g->runtime->api, .vault = g->vault });
+                                                                  .model = &g->runtime->api, .vault = g->vault,
+                                                                  .salt = g->spill ? spill_salt(g->spill) : 0 });
+    metric.spill = g->spill ? spill_stats(g->spill) : NULL;
     struct job_table *jobs = engine_job_table_new(sched, link, &metric);
     int64_t stats_ns = 0;
     int rows = 0;
@@ -259,6 +275,8 @@ static void serve(struct engine *g)
         if (rows)
             engine_metric_observe(&metric, METRIC_STEP_ROWS, rows);
         engine_job_flush_all(jobs);
+        if (!rows && g->spill)
+            kv_save_some(sched_kv(sched), SPILL_PAGES);
         int64_t now = clock_mono_ns();
         if (now - stats_ns >= STATS_EVERY_NS) {
             send_stats(link, &metric, sched, now);
@@ -268,6 +286,8 @@ static void serve(struct engine *g)
     engine_job_table_free(jobs);
     engine_link_stop(link);
     api_store_free(store);
+    if (g->spill)
+        kv_save_some(sched_kv(sched), INT_MAX);
 }
 
 static enum err_code lock_in(struct engine *g, struct err *e)
@@ -279,9 +299,23 @@ static enum err_code lock_in(struct engine *g, struct err *e)
     return sandbox_enter(&profile, &g->sandbox, e);
 }
 
+/* An encoder has no pages. */
+static void open_spill(struct engine *g)
+{
+    struct kv_pool *kv = g->runtime->sched ? sched_kv(g->runtime->sched) : NULL;
+    if (kv && g->spill_fd >= 0)
+        g->spill = spill_new(g->spill_hello, g->spill_fd, g->model_fd);
+    if (g->spill)
+        spill_attach(g->spill, kv, model_kv_page_bytes(g->runtime->model), g->runtime->kern.name,
+                     kern_type_info((int)g->options.kv_type)->name);
+    json_decref(g->spill_hello);
+    g->spill_hello = NULL;
+}
+
 enum err_code engine_run(int socket, struct err *e)
 {
-    struct engine g = { .socket = socket, .model_fd = -1, .options = runtime_defaults(), .body_max = 32 << 20 };
+    struct engine g = { .socket = socket, .model_fd = -1, .spill_fd = -1, .options = runtime_defaults(),
+                        .body_max = 32 << 20 };
     g.options.progress = on_progress;
     g.options.progress_arg = &g;
     g.options.encoders = true;
@@ -298,6 +332,8 @@ enum err_code engine_run(int socket, struct err *e)
         c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
     if (!c && !g.measure)
         c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
+    if (!c && !g.measure)
+        open_spill(&g);
     if (!c)
         c = engine_vault_new(g.trust, &g.vault, e);
     if (g.model_fd >= 0)
@@ -319,6 +355,7 @@ enum err_code engine_run(int socket, struct err *e)
     send_ready(&g);
     serve(&g);
     runtime_close(g.runtime);
+    spill_free(g.spill);
     engine_vault_free(g.vault);
     json_decref(g.defaults);
     identity_free(g.identity);

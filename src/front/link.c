@@ -252,7 +252,7 @@ bool link_has_adapter(const struct link *k, const char *name)
 
 static enum err_code greet(struct link *k, int socket, bool measure, struct err *e)
 {
-    int fds[FRAME_FDS_MAX], fd_count;
+    int fds[FRAME_FDS_MAX], fd_count, spill = -1;
     enum err_code c = open_files(k, fds, &fd_count, e);
     json_t *hello = json_pack("{s:s, s:s, s:{s:s, s:O*}}", "role", "front", "version", TW_VERSION, "model", "id",
                               k->spec.model_id, "options", k->spec.options);
@@ -261,11 +261,17 @@ static enum err_code greet(struct link *k, int socket, bool measure, struct err 
         json_object_set_new(hello, "measure", json_true());
     else if (!c && k->spec.hello)
         c = k->spec.hello(k->arg, k, k->spec.model_path, hello, e);
+    if (!c && !measure && fd_count < FRAME_FDS_MAX)
+        c = spill_file_open(k->spec.spill, k->spec.model_id, hello, &spill, e);
+    if (spill >= 0)
+        fds[fd_count++] = spill;
     jsonx_dump(hello, &b);
     json_decref(hello);
     struct frame f = { .kind = FRAME_HELLO, .payload = buf_str(&b), .length = b.len };
     if (!c)
         c = frame_send(socket, &f, fds, fd_count, e);
+    if (b.data)
+        mem_wipe(b.data, b.len); /* a storage key may be in it */
     buf_release(&b);
     while (fd_count > 0)
         close(fds[--fd_count]);

@@ -9,6 +9,7 @@
 #ifndef FRONT_LINK_H
 #define FRONT_LINK_H
 #include "base/json.h"
+#include "front/spill_file.h"
 #include "net/loop.h"
 #include "wire/frame.h"
 
@@ -30,6 +31,7 @@ struct link_spec {
     const char *model_path;
     const json_t *options;     /* for hello's model.options; borrowed, read at each start */
     const char *const *argv;   /* the engine program; NULL: this program's own `engine` */
+    const struct spill_files *spill; /* borrowed; NULL: none */
     link_hello_fn hello;       /* adds to the hello of every start; NULL: nothing to add */
 };
 

@@ -30,8 +30,13 @@ static struct link *model_of(struct front *f, const char *id, size_t n)
     return NULL;
 }
 
+/* POST: cancel and compact are not here. */
 void answer_response(struct front *f, struct http_exchange *x, const struct route *r)
 {
+    if (http_slice_is(http_request_head(x)->method, "POST")) {
+        answer_unknown(f, x, r);
+        return;
+    }
     struct http_slice path = http_request_head(x)->path;
     size_t skip = strlen(r->path) - 1;
     const char *id = path.p + skip, *slash = memchr(id, '/', path.n - skip);

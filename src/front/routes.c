@@ -27,6 +27,10 @@ static const struct route routes[] = {
     { "/tokenworks/models/*", M_POST, answer_load, NULL, DIALECT_OPENAI, false },
     { "/v1/models", M_GET, answer_models, NULL, DIALECT_OPENAI, false },
     { "/v1/models/*", M_GET, answer_model, NULL, DIALECT_OPENAI, false },
+    { "/v1/files", M_GET | M_POST, answer_files, NULL, DIALECT_OPENAI, false },
+    { "/v1/files/*", M_GET | M_DELETE, answer_file, NULL, DIALECT_OPENAI, false },
+    { "/v1/batches", M_GET | M_POST, answer_batches, NULL, DIALECT_OPENAI, false },
+    { "/v1/batches/*", M_GET | M_POST, answer_batch, NULL, DIALECT_OPENAI, false },
     { "/v1/chat/completions", M_POST, answer_relay, "chatcmpl-", DIALECT_OPENAI, false },
     { "/v1/completions", M_POST, answer_relay, "cmpl-", DIALECT_OPENAI, false },
     { "/v1/embeddings", M_POST, answer_relay, "embd-", DIALECT_OPENAI, false },
@@ -35,13 +39,15 @@ static const struct route routes[] = {
     { "/rerank", M_POST, answer_relay, "rerank-", DIALECT_OPENAI, false },
     { "/v1/responses", M_POST, answer_relay, "resp_", DIALECT_OPENAI, false },
     { "/v1/responses/input_tokens", M_POST, answer_relay, "resp_", DIALECT_OPENAI, false },
-    { "/v1/responses/*", M_GET | M_DELETE, answer_response, "resp_", DIALECT_OPENAI, false },
+    { "/v1/responses/*", M_GET | M_POST | M_DELETE, answer_response, "resp_", DIALECT_OPENAI, false },
     { "/v1/messages", M_POST, answer_relay, "msg_", DIALECT_ANTHROPIC, false },
     { "/v1/messages/count_tokens", M_POST, answer_relay, "msg_", DIALECT_ANTHROPIC, false },
     { "/v1/messages/*", M_GET | M_POST, answer_unknown, NULL, DIALECT_ANTHROPIC, false },
     { "/api/chat", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
     { "/api/generate", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
     { "/v1/sealed", M_POST, answer_sealed, "sealed-", DIALECT_OPENAI, false },
+    { "/api/embed", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
+    { "/api/embeddings", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
     { "/api/tags", M_GET, answer_tags, NULL, DIALECT_OLLAMA, false },
     { "/api/ps", M_GET, answer_ps, NULL, DIALECT_OLLAMA, false },
     { "/api/show", M_POST, answer_show, NULL, DIALECT_OLLAMA, false },
@@ -78,6 +84,13 @@ const struct route *route_of(const struct http_exchange *x)
 const char *route_name(int index)
 {
     return (size_t)index < MEM_COUNT(routes) ? routes[index].path : NULL;
+}
+
+const char *front_tenant(const struct front *f, const struct http_head *h)
+{
+    const struct ledger_key *key = accounts_key(f->accounts, keys_shown(h));
+    const char *name = keys_count(f->keys) ? keys_check(f->keys, h) : NULL;
+    return key ? key->tenant : name ? name : "";
 }
 
 struct link *front_find_model(struct front *f, const char *name)
@@ -227,6 +240,8 @@ static bool is_json(const struct http_head *h)
 static bool content_ok(const struct route *r, const struct http_head *h)
 {
     const struct http_field *type = http_head_field(h, "content-type");
+    if (r->answer == answer_files) /* uploads are forms */
+        return true;
     if (r->answer != answer_sealed)
         return is_json(h);
     return type && (http_slice_is(type->value, "message/ohttp-req") ||

@@ -224,7 +224,7 @@ static enum err_code load_adapter(const struct runtime *r, int fd, const char *n
 
 static enum err_code name_adapter(const struct runtime *r, const char *name, struct err *e)
 {
-    int count = atomic_load(&r->adapters.count);
+    int count = r->adapters.count;
     if (count == API_ADAPTERS_MAX)
         return err_set(e, ERR_LIMIT, "adapter '%s': the model has %d already, which is the most", name, count);
     if (!*name || strlen(name) >= API_ADAPTER_NAME_MAX || strchr(name, ':'))
@@ -238,33 +238,17 @@ static enum err_code name_adapter(const struct runtime *r, const char *name, str
 
 static void keep_adapter(struct runtime *r, const char *name, const struct model_adapter *a)
 {
-    int count = atomic_load(&r->adapters.count);
+    int count = r->adapters.count;
     snprintf(r->adapters.slots[count].name, API_ADAPTER_NAME_MAX, "%s", name);
     r->adapters.slots[count].adapter = a;
-    atomic_store_explicit(&r->adapters.count, count + 1, memory_order_release); /* api.h: readers acquire it */
+    r->adapters.count = count + 1;
 }
 
-enum err_code runtime_add_adapter(struct runtime *r, int fd, const char *name, struct err *e)
-{
-    struct model_adapter *a = NULL;
-    enum err_code c = name_adapter(r, name, e);
-    if (!c)
-        c = load_adapter(r, fd, name, &a, e);
-    if (!c && model_adapter_facts(a)->rank > r->adapter_rank) {
-        c = err_set(e, ERR_LIMIT, "adapter '%s' has rank %d; there is room for rank %d: start with --lora-rank %d", name,
-                    model_adapter_facts(a)->rank, r->adapter_rank, model_adapter_facts(a)->rank);
-        model_adapter_free(a);
-    }
-    if (!c)
-        keep_adapter(r, name, a);
-    return c;
-}
-
-/* Those to begin with, then the room for their ranks and for those that may come. */
+/* Each, then the room for their ranks. */
 static enum err_code add_adapters(struct runtime *r, const struct runtime_options *o, struct err *e)
 {
     enum err_code c = ERR_OK;
-    r->adapter_rank = o->adapter_rank;
+    int most = 0;
     for (int i = 0; i < o->adapter_count && !c; i++) {
         struct model_adapter *a = NULL;
         c = name_adapter(r, o->adapters[i].name, e);
@@ -274,10 +258,10 @@ static enum err_code add_adapters(struct runtime *r, const struct runtime_option
             return c;
         keep_adapter(r, o->adapters[i].name, a);
         int rank = model_adapter_facts(a)->rank;
-        r->adapter_rank = rank > r->adapter_rank ? rank : r->adapter_rank;
+        most = rank > most ? rank : most;
     }
-    if (r->adapter_rank)
-        sched_allow_adapters(r->sched, r->adapter_rank);
+    if (most)
+        sched_allow_adapters(r->sched, most);
     return c;
 }
 
@@ -369,7 +353,7 @@ void runtime_close(struct runtime *r)
     if (!r)
         return;
     sched_free(r->sched);
-    for (int i = 0; i < atomic_load(&r->adapters.count); i++)
+    for (int i = 0; i < r->adapters.count; i++)
         model_adapter_free((struct model_adapter *)(uintptr_t)r->adapters.slots[i].adapter);
     model_free(r->model);
     model_free(r->draft);
@@ -396,7 +380,7 @@ void runtime_facts_json(const struct runtime *r, struct buf *out)
                           "kv_tokens", s.kv_pages * KERN_PAGE_TOKENS, "isa", r->kern.name,
                           "threads", pool_threads(r->pool), "chat", r->chat != NULL);
     json_t *names = json_array();
-    for (int i = 0; i < atomic_load(&r->adapters.count); i++)
+    for (int i = 0; i < r->adapters.count; i++)
         json_array_append_new(names, json_string(r->adapters.slots[i].name));
     json_object_set_new(j, "adapters", names);
     json_object_set_new(j, "embeds", json_boolean(true));

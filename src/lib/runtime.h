@@ -22,7 +22,6 @@ struct runtime_options {
     bool encoders;           /* models that only pool are welcome */
     const struct runtime_adapter *adapters; /* [adapter_count], borrowed for runtime_open */
     int adapter_count;
-    int adapter_rank;        /* room for adapters of this rank that come later; 0: none may come */
     bool matryoshka;         /* vectors may be cut (api.h) */
     enum kern_isa isa;       /* the best rung allowed; KERN_ISA_COUNT: no cap */
     int batch_rows, prefill_rows, running_max, waiting_max; /* 0: the defaults of runtime.c */
@@ -52,7 +51,6 @@ struct runtime {
     struct sched *sched;
     struct api_model api;
     struct api_adapters adapters;
-    int adapter_rank;        /* the largest an adapter may have now */
     char *id;
     int32_t end_tokens[RUNTIME_END_TOKENS_MAX];
     int end_count;
@@ -64,9 +62,6 @@ struct runtime_options runtime_defaults(void);
 /* fd stays the caller's. name is for messages. */
 enum err_code runtime_open(int fd, const char *name, const struct runtime_options *o, struct runtime **out,
                            struct err *e);
-/* Another adapter, by the step thread. Refused: a name that is taken, a rank there is no room for, a file that does not
- * fit. fd stays the caller's. */
-enum err_code runtime_add_adapter(struct runtime *r, int fd, const char *name, struct err *e);
 void runtime_close(struct runtime *r);
 /* What opening would take, from the file's header alone: the plan `inspect` prints. ctx: a sequence's positions. */
 /* What a serving process takes beside weights, work and KV: the tokenizer, and the program itself. */

@@ -106,15 +106,22 @@ void sched_free(struct sched *s)
     mem_free(s);
 }
 
+struct kv_pool *sched_kv(struct sched *s)
+{
+    return s->kv;
+}
+
 void sched_allow_adapters(struct sched *s, int rank_max)
 {
     model_work_allow_adapters(s->work, rank_max);
 }
 
-/* What an adapter computes is no beginning of what others compute. */
+/* What an adapter computes is no beginning of what others compute; its id is this process's, so nothing outlives it. */
 static uint64_t space_of(const struct sched_spec *spec)
 {
-    return spec->space ^ (spec->adapter ? model_adapter_facts(spec->adapter)->id * 0x9E3779B97F4A7C15u : 0);
+    if (!spec->adapter)
+        return spec->space;
+    return (spec->space ^ model_adapter_facts(spec->adapter)->id * 0x9E3779B97F4A7C15u) | KV_SPACE_PRIVATE;
 }
 
 int sched_ctx(const struct sched *s)

@@ -114,5 +114,6 @@ struct sched_stats {
     struct steptime_model step_time;
 };
 void sched_stats(const struct sched *s, struct sched_stats *out);
+struct kv_pool *sched_kv(struct sched *s);  /* its pages: for a spill */
 void sched_forget_prefixes(struct sched *s); /* evicts idle pages */
 #endif

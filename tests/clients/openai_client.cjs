@@ -17,6 +17,10 @@ async function main() {
   assert.strictEqual(text, answer.choices[0].message.content);
   await assert.rejects(client.chat.completions.create({ ...ask, model: "no-such-model" }), OpenAI.NotFoundError);
   await assert.rejects(client.chat.completions.create({ ...ask, temperature: 99 }), OpenAI.BadRequestError);
+  const many = await client.embeddings.create({ model, input: ["The cat sat.", "Interest rates rose."] });
+  const plain = await client.embeddings.create({ model, input: "The cat sat.", encoding_format: "float" });
+  assert.strictEqual(many.data.length, 2); // asked for in base64 and decoded by the client
+  plain.data[0].embedding.forEach((x, i) => assert.ok(Math.abs(x - many.data[0].embedding[i]) < 1e-6));
   const runner = client.chat.completions.stream(ask);
   const last = await runner.finalChatCompletion();
   assert.strictEqual(last.choices[0].message.content, text);

@@ -216,7 +216,7 @@ with tap.case("one tenant's prompt does not warm the cache for another"):
     assert cached(keys["clinic2"]) > 0
 
 with tap.case("engine and keeper run confined: no network but a dead loopback, no core, no capability, a filter that kills"):
-    for name in ("tw-engine", "exe"):
+    for name in ("tw-engine", "tw-keeper"):
         pid = subprocess.run(["pgrep", "-P", str(s.process.pid), name], capture_output=True, text=True).stdout.split()[0]
         status = dict(line.split(":\t", 1) for line in open(f"/proc/{pid}/status").read().splitlines() if ":\t" in line)
         assert status["Seccomp"] == "2" and status["NoNewPrivs"] == "1" and int(status["CapEff"], 16) == 0, status
