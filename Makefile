@@ -68,6 +68,11 @@ ISA_avx2   := -mavx2 -mfma -mf16c
 ISA_avx512 := $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni
 ISA_amx    := $(ISA_avx512) -mavx512bf16 -mamx-tile -mamx-int8 -mamx-bf16
 endif
+ifeq ($(ARCH),aarch64)
+ISA_dotprod := -march=armv8.2-a+dotprod
+endif
+# What another architecture's instructions are written with is not for this one.
+OTHERS := $(if $(filter x86_64,$(ARCH)),,avx2 avx512 amx) $(if $(filter aarch64,$(ARCH)),,neon dotprod)
 isa_flags   = $(ISA_$(lastword $(subst _, ,$(basename $(notdir $(1))))))
 
 # Short lines; V=1 shows the commands.
@@ -75,7 +80,7 @@ Q   := $(if $(V),,@)
 say  = $(if $(V),,@echo "  $(1) $(2)")
 
 have  = $(wildcard src/$(1)/*.c)
-srcs  = $(sort $(wildcard src/$(1)/*.c))
+srcs  = $(sort $(filter-out $(foreach i,$(OTHERS),src/$(1)/%_$(i).c),$(wildcard src/$(1)/*.c)))
 objs  = $(patsubst %.c,$(B)/%.o,$(call srcs,$(1)))
 lib   = $(B)/lib$(1).a
 # under(f): f and every floor it reaches that exists, highest first, as the linker wants them.
@@ -224,8 +229,18 @@ fuzz:
 build/fuzz/fuzz-%: build/fuzz/fuzz/%.o $(call archives,cmd)
 	$(CC) -fsanitize=fuzzer,address,undefined -o $@ $^ $(call libs,cmd)
 
+# ---- make neon: the kernels' floor for aarch64, its tests under an emulator, with and without dot products
+NEON_TESTS := matmul attn vec format law
+neon:
+	@tools/deps arm
+	@$(MAKE) CC=aarch64-linux-gnu-gcc VARIANT=aarch64 LIBS_base="-static -lpthread -lm" \
+	  CPPFLAGS="-idirafter /usr/include -idirafter /usr/include/x86_64-linux-gnu" \
+	  $(NEON_TESTS:%=build/aarch64/tests/kern/%_test)
+	@for t in $(NEON_TESTS); do for cpu in max cortex-a53; do echo "# $$t on $$cpu"; \
+	  qemu-aarch64-static -cpu $$cpu build/aarch64/tests/kern/$${t}_test || exit 1; done; done
+
 clean:
 	rm -rf build
-.PHONY: conformance all always deb deps check test unit bench library man install layers tidy run fuzz clean
+.PHONY: all always bench conformance deb deps neon check test unit library man install layers tidy run fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

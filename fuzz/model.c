@@ -13,7 +13,7 @@ static void take_a_step(const struct model *m, struct pool *pool)
     int vocab = model_facts(m)->vocab;
     int32_t tokens[ROWS] = { 0, vocab - 1, vocab / 2 }, wanted[] = { 0 };
     int rows = model_ctx(m) < ROWS ? 1 : ROWS;
-    struct model_run run = { rows, 0, pages };
+    struct model_run run = { .rows = rows, .pages = pages };
     struct model_batch b = { .rows = rows, .tokens = tokens, .runs = &run, .run_count = 1, .logit_rows = wanted,
                              .logit_count = model_facts(m)->causal, .state_rows = wanted,
                              .state_count = !model_facts(m)->causal };

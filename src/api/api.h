@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "infer/params.h"
+#include "model/adapter.h"
 #include "model/model.h"
 #include "text/template.h"
 #include "text/vocab.h"
@@ -27,6 +28,16 @@ struct api_pooling {
     bool matryoshka;              /* the operator says that its vectors may be cut */
 };
 
+/* LoRA adapters by name. Immutable once the first request is read. */
+enum { API_ADAPTERS_MAX = MODEL_ADAPTERS_MAX, API_ADAPTER_NAME_MAX = 64 };
+struct api_adapters {
+    struct {
+        char name[API_ADAPTER_NAME_MAX];
+        const struct model_adapter *adapter;
+    } slots[API_ADAPTERS_MAX];
+    int count;
+};
+
 /* What the dialects need to know of the model that serves them; borrowed for the life of each job. */
 struct api_model {
     const char *id;               /* as shown to clients */
@@ -35,6 +46,7 @@ struct api_model {
     const struct calls_form *form; /* how it writes calls and thoughts, from api_form_new; NULL: found for each request */
     int ctx;                      /* positions a sequence may have */
     struct api_pooling pooling;
+    const struct api_adapters *adapters; /* NULL: none */
     int top_k_default;            /* and other defaults the file or configuration gives; 0 = ours */
     const json_t *defaults;       /* fields a body has unless it says otherwise; NULL: none */
     const char *fingerprint;      /* system_fingerprint of responses; NULL: the id */
@@ -82,6 +94,7 @@ void api_error_json(const struct api_error *e, struct buf *out); /* {"error":{..
 int api_job_choices(const struct api_job *j);                   /* prompts x n; 0: answered by begin and end alone */
 const struct vocab_ids *api_job_prompt(const struct api_job *j, int choice); /* borrowed */
 const struct infer_params *api_job_params(const struct api_job *j);          /* choice i samples with seed + i */
+const struct model_adapter *api_job_adapter(const struct api_job *j);         /* NULL: the model as it is */
 bool api_job_stream(const struct api_job *j);
 /* 200; 5xx once a choice finished with INFER_FAILED or INFER_CANCELLED: the body (or the last event of a stream,
  * whose head is long gone) is then an error object, so that nobody takes half an answer for a whole one. */

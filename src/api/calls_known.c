@@ -9,7 +9,7 @@
 /* A form by hand; NULL strings are empty. */
 struct known {
     const char *sign;    /* what the prompt with tools shows */
-    const char *open, *close, *sep, *pre, *post;
+    const char *open, *close, *sep, *pre, *post, *marker; /* marker: NULL: the first tag */
     const char *think_open, *think_close;
     const char *skip[CALLS_SKIPS_MAX];
     enum calls_ids ids;
@@ -18,6 +18,7 @@ struct known {
 
 static const struct known forms[] = {
     { .sign = "<|channel|>commentary", .pre = "<|channel|>commentary to=functions.\1 <|constrain|>json<|message|>",
+      .marker = "<|channel|>commentary to=functions.",
       .think_open = "<|channel|>analysis<|message|>", .think_close = "<|end|>",
       .skip = { "<|start|>assistant", "<|channel|>final<|message|>", "<|channel|>commentary<|message|>", "<|end|>" } },
     { .sign = "<|im_system|>tool_declare", .open = "<|tool_calls_section_begin|>",
@@ -51,6 +52,7 @@ static void fill(struct calls_form *f, const struct known *k)
     f->sep = copy(k->sep);
     f->pre = copy(k->pre);
     f->post = copy(k->post);
+    f->marker = k->marker ? copy(k->marker) : NULL;
     if (k->python)
         python_pairs(&f->pairs);
     if (k->think_open) {
@@ -109,6 +111,8 @@ void calls_form_free(struct calls_form *f)
 /* The first tag of what opens a call; without one, all of it up to the name. */
 void calls_find_marker(struct calls_form *f)
 {
+    if (f->marker)
+        return;
     struct buf b = { 0 };
     buf_puts(&b, f->open);
     buf_puts(&b, f->pre);

@@ -5,7 +5,7 @@
 #include "api/job.h"
 
 #include "api/calls_probe.h"
-
+#include "api/window.h"
 #include "base/mem.h"
 
 #include <stdio.h>
@@ -320,6 +320,19 @@ static bool render(struct api_job *j, const json_t *context, bool goes_on, struc
     return ok;
 }
 
+static long count_tokens(struct api_job *j, const json_t *context)
+{
+    struct buf text = { 0 };
+    struct vocab_ids ids = { 0 };
+    struct err e;
+    bool ok = !template_render(j->model->chat, context, "1970-01-01T00:00:00", NULL, &text, &e) &&
+              !vocab_encode(j->model->vocab, buf_str(&text), text.len, true, &ids, &e);
+    long n = ok ? (long)ids.count + 1 : -1; /* BOS may come before it */
+    vocab_ids_release(&ids);
+    buf_release(&text);
+    return n;
+}
+
 /* A template that shows no tools: the first message tells of them. as_user: the template knows no system's message. */
 static void instruct(const struct api_job *j, json_t *messages, bool as_user)
 {
@@ -376,6 +389,7 @@ bool api_chat_read(struct api_job *j, const json_t *body, struct api_error *erro
             instruct(j, messages, false);
         }
         fill_context(j, context, messages, opens);
+        api_window_roll(j, context, messages, count_tokens);
         ok = render(j, context, goes_on, error);
         if (!ok && tell) { /* some templates know no system's message */
             instruct(j, plain, true);

@@ -17,6 +17,7 @@ static const struct api_field fields[] = {
     { "normalize", 1, READ, NULL },
     { "truncate_prompt_tokens", 1, READ, NULL },
     { "truncation_side", 1, READ, NULL },
+    { "lora", 1, READ, NULL },
     { "user", 1, STRING, NULL },
     { NULL, 0, READ, NULL },
 };
@@ -163,7 +164,7 @@ static void whole(struct api_job *j, const struct api_usage *u, struct buf *out)
         buf_putc(out, '}');
     }
     buf_puts(out, "],\"model\":");
-    jsonx_quote(j->model->id, strlen(j->model->id), out);
+    api_put_model(j, out);
     buf_printf(out, ",\"usage\":{\"prompt_tokens\":%d,\"total_tokens\":%d", u->prompt_tokens, u->prompt_tokens);
     if (j->vectors->cut)
         buf_printf(out, ",\"truncated_tokens\":%d", j->vectors->cut_tokens);

@@ -3,6 +3,7 @@
 
 #include "api/translate.h"
 #include "api/vectors.h"
+#include "api/window.h"
 #include "api/writer.h"
 #include "base/assert.h"
 #include "base/mem.h"
@@ -56,9 +57,10 @@ static void write_head(struct api_job *j)
     buf_puts(&j->head, "{\"id\":");
     jsonx_quote(j->id, strlen(j->id), &j->head);
     buf_printf(&j->head, ",\"object\":\"%s\",\"created\":%lld,\"model\":", j->object, (long long)j->created);
-    jsonx_quote(m->id, strlen(m->id), &j->head);
+    api_put_model(j, &j->head);
     buf_puts(&j->head, ",\"system_fingerprint\":");
     jsonx_quote(print, strlen(print), &j->head);
+    api_window_report(j, &j->head);
 }
 
 /* Where there may be calls or thoughts, each choice tells them apart. */
@@ -94,7 +96,7 @@ static bool read_body(struct api_job *j, const json_t *body, const struct api_re
         return api_refuse(error, 400, "model", "unsupported_model", "the model '%s' is an encoder: it makes embeddings "
                           "and does not generate text", j->model->id);
     if (!api_fields_check(body, j->dialect, j->model, error) || !api_sampling_read(j, body, r, error) ||
-        !api_structured_read(j, body, error))
+        !api_structured_read(j, body, error) || !api_window_read(j, body, error))
         return false;
     if (chat ? !api_chat_read(j, body, error) : !api_completion_read(j, body, error))
         return false;
@@ -104,6 +106,7 @@ static bool read_body(struct api_job *j, const json_t *body, const struct api_re
         j->route->count(j);
         return true;
     }
+    api_window_cut(j);
     if (!check_lengths(j, chat ? "messages" : "prompt", error))
         return false;
     j->choices = mem_new((size_t)api_job_choices(j), sizeof *j->choices);
@@ -127,6 +130,8 @@ static void add_defaults(json_t *body, const json_t *defaults)
 static bool read_any(struct api_job *j, json_t *body, const struct api_request *r, struct api_error *error)
 {
     json_t *chat = NULL;
+    if (!api_adapter_read(j, body, error))
+        return false;
     if (j->route->vectors)
         return j->route->vectors(j, body, error);
     if (!j->route->translate) {
@@ -245,7 +250,8 @@ bool api_job_stream(const struct api_job *j)
 
 int api_job_status(const struct api_job *j)
 {
-    return j->failed == INFER_RUNNING ? 200 : j->failed == INFER_CANCELLED ? 503 : j->failed == INFER_DEADLINE ? 504 : 500;
+    return j->failed == INFER_RUNNING ? 200 : j->failed == INFER_CANCELLED ? 503 :
+           j->failed == INFER_DEADLINE ? 504 : 500;
 }
 
 const char *api_job_content_type(const struct api_job *j)

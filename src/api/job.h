@@ -80,6 +80,13 @@ struct api_job {
     uint64_t space;
     struct api_measure measured;
     bool keep_ids;
+    struct {
+        bool asked, rolling;
+        int keep;                  /* 0: all */
+        int cut_tokens, dropped_messages;
+    } window;                      /* window.h */
+    const char *adapter_name;      /* of the LoRA adapter that answers, borrowed; NULL: the model as it is */
+    const struct model_adapter *adapter;
     struct api_vectors *vectors;   /* texts that become vectors (vectors.h), or NULL */
     struct buf ready;              /* no choices: the whole answer, known when the request was read */
     struct { int sequence, opened; bool open; } blocks; /* of a stream: blocks.h */
@@ -88,12 +95,16 @@ struct api_job {
     bool error_sent;
 };
 
+/* The model's id, and the adapter's behind a colon, as a JSON string. */
+void api_put_model(const struct api_job *j, struct buf *out);
 /* Refuses with a sentence; always returns false, so that `return api_refuse(...)` reads well. code may be "". */
 bool api_refuse(struct api_error *error, int status, const char *param, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
 /* The same from a lower floor's error: its sentence, and the status its code stands for. */
 bool api_refuse_err(struct api_error *error, const char *param, const struct err *e);
 
+/* adapter.c: `lora`, or what follows the colon of `model`. */
+bool api_adapter_read(struct api_job *j, const json_t *body, struct api_error *error);
 /* fields.c: every key of the body is known, none is one we do not do. */
 bool api_fields_check(const json_t *body, enum api_dialect dialect, const struct api_model *m,
                       struct api_error *error);

@@ -96,43 +96,54 @@ static const char *marker(const struct reply *r)
     return r->s.tools && r->s.form->shape != CALLS_NONE ? r->s.form->marker : NULL;
 }
 
-/* At the front of an answer: a thought, a call or a tag round the text. true: one of them is there, or the text goes
- * on as text; false: more is needed. */
+/* What may begin at the front of an answer. */
+enum front { FRONT_TEXT, FRONT_THOUGHT, FRONT_CALL, FRONT_TAG };
+struct finding {
+    enum front kind;
+    size_t used;    /* bytes of the longest that is there */
+    bool part;      /* something longer may still come */
+};
+
+static void look_for(const struct buf *text, const char *tag, enum front kind, struct finding *f)
+{
+    size_t used = 0;
+    enum match m = tag ? reply_match(tag, text, &used) : MATCH_NO;
+    f->part |= m == MATCH_PART;
+    if (m == MATCH_YES && used > f->used) {
+        f->kind = kind;
+        f->used = used;
+    }
+}
+
+/* true: a thought, a call or a tag is there, or the text goes on as text; false: more is needed. */
 static bool step_fresh(struct reply *r)
 {
     const struct calls_form *f = r->s.form;
-    size_t lead = spaces_at_front(&r->raw), used;
+    size_t lead = spaces_at_front(&r->raw);
     struct buf rest = { .data = r->raw.data ? r->raw.data + lead : NULL, .len = r->raw.len - lead };
-    enum match best = rest.len ? MATCH_NO : MATCH_PART, m;
-    if (r->s.thoughts && f->think_open && (m = reply_match(f->think_open, &rest, &used)) != MATCH_NO) {
-        if (m == MATCH_YES) {
-            buf_drop_front(&r->raw, lead + used);
-            r->at = REPLY_THOUGHT;
-            r->trim = true;
-            return true;
-        }
-        best = m;
+    struct finding found = { .part = !rest.len };
+    if (r->s.thoughts) {
+        look_for(&rest, f->think_open, FRONT_THOUGHT, &found);
+        look_for(&rest, f->think_close, FRONT_TAG, &found); /* the end of no thought at all */
     }
-    if (marker(r) && (m = reply_match(marker(r), &rest, &used)) != MATCH_NO) {
-        if (m == MATCH_YES) {
-            buf_drop_front(&r->raw, lead);
-            reply_call_begin(r, true);
-            return true;
-        }
-        best = m;
-    }
-    for (int i = r->s.thoughts && f->think_close ? -1 : 0; i < f->skips; i++) /* -1: the end of no thought at all */
-        if ((m = reply_match(i < 0 ? f->think_close : f->skip[i], &rest, &used)) != MATCH_NO) {
-            if (m == MATCH_YES) {
-                buf_drop_front(&r->raw, lead + used);
-                r->trim = true;
-                return true;
-            }
-            best = m;
-        }
-    if (best == MATCH_PART && !r->ended)
+    look_for(&rest, marker(r), FRONT_CALL, &found);
+    for (int i = 0; i < f->skips; i++)
+        look_for(&rest, f->skip[i], FRONT_TAG, &found);
+    if (found.part && !r->ended)
         return false;
-    r->fresh = false;
+    if (found.kind == FRONT_CALL) {
+        buf_drop_front(&r->raw, lead);
+        reply_call_begin(r, true);
+        return true;
+    }
+    if (found.kind == FRONT_TEXT) {
+        r->fresh = false;
+        return true;
+    }
+    buf_drop_front(&r->raw, lead + found.used);
+    r->trim = true;
+    if (found.kind == FRONT_THOUGHT)
+        r->at = REPLY_THOUGHT;
     return true;
 }
 

@@ -164,7 +164,7 @@ static void whole(struct api_job *j, const struct api_usage *u, struct buf *out)
     buf_puts(out, "{\"id\":");
     jsonx_quote(j->id, strlen(j->id), out);
     buf_puts(out, ",\"model\":");
-    jsonx_quote(j->model->id, strlen(j->model->id), out);
+    api_put_model(j, out);
     buf_printf(out, ",\"method\":\"%s\",\"results\":[", cross ? "cross-encoder" : "cosine");
     put_results(j, list, out);
     buf_printf(out, "],\"usage\":{\"prompt_tokens\":%d,\"total_tokens\":%d", u->prompt_tokens, u->prompt_tokens);

@@ -4,6 +4,7 @@
 #include "keeper/keeper.h"
 
 #include <stdio.h>
+#include <sys/prctl.h>
 
 enum { SOCKET_FD = 3 };
 
@@ -37,6 +38,7 @@ int cmd_keeper(int argc, char **argv)
         fprintf(stderr, "tokenworks keeper: give --site and --boot\n");
         return 2;
     }
+    prctl(PR_SET_NAME, "tw-keeper");
     const struct keeper_options k = { .site_dir = o.site, .boot = o.boot, .best_effort = o.best_effort,
                                       .air_gapped = o.air_gapped };
     return keeper_run(SOCKET_FD, &k, &e) ? cmd_fail(&cmd_keeper_spec, &e) : 0;

@@ -28,6 +28,8 @@ static const struct opt rows[] = {
     { "threads", 't', OPT_INT, "N", "kernel threads (one per processor)", FIELD(threads), 1, 512 },
     { "ctx", 'c', OPT_INT, "N", "positions a sequence may have (the model's limit)", FIELD(ctx), 1, 1 << 24 },
     { "kv-memory", 0, OPT_SIZE, "SIZE", "memory for keys and values (from the memory plan)", FIELD(kv_memory), 0, 0 },
+    { "kv-spill", 0, OPT_SIZE, "SIZE", "keep so much of the prefix cache on disk, sealed, over restarts (none)",
+      FIELD(kv_spill), 0, 0 },
     { "kv-type", 0, OPT_STRING, "TYPE", "how keys and values are stored: f16, q8_0", FIELD(kv_type), 0, 0 },
     { "batch", 'b', OPT_INT, "N", "tokens in one step at most", FIELD(batch), 1, 1 << 16 },
     { "speculate", 0, OPT_STRING, "MODE", "guess tokens, check them together: auto, off, N (auto)", FIELD(speculate),
@@ -37,6 +39,7 @@ static const struct opt rows[] = {
     { "target-itl-ms", 0, OPT_INT, "N", "longest time between tokens while prompts are read (150)", FIELD(itl_ms), 1,
       600000 },
     { "target-ttft-ms", 0, OPT_INT, "N", "time to the first token aimed at (the soonest)", FIELD(ttft_ms), 1, 600000 },
+    { "lora", 0, OPT_STRINGS, "NAME=FILE", "a LoRA adapter of the first model (repeatable)", FIELD(lora), 0, 0 },
     { "matryoshka", 0, OPT_FLAG, NULL, "embeddings may be cut to `dimensions`", FIELD(matryoshka), 0, 0 },
     { "isa", 0, OPT_STRING, "NAME", "highest rung of kernels: ref, avx2, avx512, amx", FIELD(isa), 0, 0 },
     { "max-body", 0, OPT_SIZE, "SIZE", "largest request body (32M)", FIELD(max_body), 0, 0 },
@@ -240,6 +243,7 @@ int cmd_serve(int argc, char **argv)
     f.http.connections_max = (int)o.connections;
     char *state = file_state_dir(o.state);
     f.ledger_dir = state;
+    f.spill = (struct spill_files){ state, o.kv_spill };
     char *trust = find_trust(&o, state);
     f.trust_dir = trust;
     f.trust_site = o.site;
@@ -248,6 +252,7 @@ int cmd_serve(int argc, char **argv)
     f.trust_best_effort = strcmp(o.sandbox, "enforce") != 0;
     f.ledger = o.no_ledger ? ACCOUNTS_OFF : o.ledger ? ACCOUNTS_ON : ACCOUNTS_AUTO;
     f.oidc = o.oidc;
+    f.batches_dir = o.batches;
     enum err_code c = parse_listen(o.listen, address, sizeof address, &f.http.port, &e);
     if (!c && o.book && strcmp(o.book, "auto") && strcmp(o.book, "always") && strcmp(o.book, "never"))
         c = err_set(&e, ERR_INVALID, "ledger: book is auto, always or never");

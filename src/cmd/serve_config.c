@@ -21,6 +21,7 @@ static const struct setting settings[] = {
     { NULL, "models", LIST, AT(model_list), 0, 0 },
     { "memory", "limit", SIZE, AT(memory_limit), 0, 0 },
     { "memory", "kv", SIZE, AT(kv_memory), 0, 0 },
+    { "memory", "kv-spill", SIZE, AT(kv_spill), 0, 0 },
     { "memory", "ctx", INT, AT(ctx), 1, 1 << 24 },
     { "memory", "kv-type", TEXT, AT(kv_type), 0, 0 },
     { "tls", "cert", TEXT, AT(tls_cert), 0, 0 },

@@ -6,13 +6,13 @@
 #include "front/oidc.h"
 
 struct serve_options {
-    struct opt_strings models, allowed_hosts;
+    struct opt_strings models, allowed_hosts, lora;
     const json_t *model_list; /* the file's `models`, as it is: serve_models.c reads it */
     const char *listen, *state, *models_dir, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
     const char *otlp, *service_name, *batches, *book;
     struct oidc_options oidc;
     const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
-    int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s;
+    int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s, kv_spill;
     const char *speculate, *draft;
     int64_t itl_ms, ttft_ms;
     bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust, air_gapped;
@@ -22,7 +22,7 @@ struct serve_options {
  *
  *     listen: 127.0.0.1:8080
  *     models: [NAME-or-FILE, ...]            the first is `default`; serve_models.h has the long form
- *     memory: { limit: 24G, kv: 4G, ctx: 8192, kv-type: f16 }
+ *     memory: { limit: 24G, kv: 4G, kv-spill: 20G, ctx: 8192, kv-type: f16 }
  *     tls: { cert: FILE, key: FILE, client-ca: FILE }
  *     auth: { api-key-file: FILE, allowed-hosts: [NAME, ...], cors-origin: ORIGIN }
  *           oidc: { issuer: URL, audience: NAME, jwks: FILE-or-URL, tenant: NAME, tenant-claim: CLAIM, ... }

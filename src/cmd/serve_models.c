@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "cmd/model_path.h"
 #include "cmd/serve_speed.h"
+#include "model/adapter.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -139,10 +140,52 @@ static enum err_code take_defaults(const struct item *it)
     return c;
 }
 
+static void add_lora(json_t *options, const char *name, size_t name_len, const char *file)
+{
+    json_t *list = json_object_get(options, "lora");
+    if (!list) {
+        list = json_array();
+        json_object_set_new(options, "lora", list);
+    }
+    json_array_append_new(list, json_pack("{s:s%, s:s}", "name", name, name_len, "file", file));
+}
+
+/* lora: { NAME: FILE, ... } */
+static enum err_code take_lora(const struct item *it)
+{
+    const json_t *v = json_object_get(it->object, "lora");
+    const char *name;
+    json_t *file;
+    if (!v)
+        return ERR_OK;
+    if (!json_is_object(v) || json_object_size(v) > MODEL_ADAPTERS_MAX)
+        return refuse(it, "lora", "must be a mapping of at most 16 names to files");
+    json_object_foreach((json_t *)(uintptr_t)v, name, file) {
+        if (!json_is_string(file))
+            return yaml_err(it->doc, yaml_line(it->doc, v, name), it->e, "'%s' must be a file", name);
+        add_lora(it->options, name, strlen(name), json_string_value(file));
+    }
+    return ERR_OK;
+}
+
+/* --lora NAME=FILE, of the first model. */
+static enum err_code add_loras(struct serve_models *m, const struct serve_options *o, const struct front_options *f,
+                               struct err *e)
+{
+    for (int i = 0; i < o->lora.count; i++) {
+        const char *text = o->lora.v[i], *sign = strchr(text, '=');
+        if (!sign || sign == text || !sign[1] || !f->model_count || o->lora.count > MODEL_ADAPTERS_MAX)
+            return err_set(e, ERR_INVALID, "--lora %.80s: give NAME=FILE, at most %d times, with a --model", text,
+                           MODEL_ADAPTERS_MAX);
+        add_lora(m->options[0], text, (size_t)(sign - text), sign + 1);
+    }
+    return ERR_OK;
+}
+
 static enum err_code take_options(const struct item *it)
 {
     static const char *const known[] = { "file", "dir", "alias", "load", "pinned", "keep-alive-s", "ctx", "kv-memory",
-                                         "kv-type", "threads", "batch", "parallel", "defaults", "draft", NULL };
+                                         "kv-type", "threads", "batch", "parallel", "defaults", "draft", "lora", NULL };
     const json_t *kv_type = json_object_get(it->object, "kv-type");
     enum err_code c = yaml_refuse_unknown(it->doc, it->object, known, it->e);
     c = c ? c : take_number(it, "ctx", "ctx", 1, 1 << 24);
@@ -154,6 +197,7 @@ static enum err_code take_options(const struct item *it)
         c = refuse(it, "kv-type", "must be text");
     if (!c)
         set_text(it->options, "kv_type", json_string_value(kv_type));
+    c = c ? c : take_lora(it);
     c = c ? c : take_defaults(it);
     c = c ? c : take_load(it);
     return c ? c : take_alias(it);
@@ -284,6 +328,8 @@ enum err_code serve_models_find(const struct serve_options *o, const struct yaml
         c = err_set(e, ERR_INVALID, "--draft guesses for a --model, and none is given");
     if (!c && o->draft)
         c = set_draft(m, 0, o->draft, o, e);
+    if (!c)
+        c = add_loras(m, o, f, e);
     bool demand = f->model_folder != NULL;
     for (int i = 0; i < f->model_count; i++)
         demand = demand || f->models[i].on_demand;

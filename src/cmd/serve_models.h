@@ -9,6 +9,7 @@
  *         keep-alive-s: 600                  unloaded after so long without a request
  *         ctx: 8192                    and kv-memory, kv-type, threads, batch, parallel: before the general ones
  *         draft: NAME-or-FILE                a small model of the same vocabulary that guesses for it
+ *         lora: { NAME: FILE, ... }    LoRA adapters
  *         defaults: { temperature: 0.3, top_p: 0.9, top_k: 40, min_p: 0.05, max_tokens: 512, ... }
  *       - dir: /srv/models                   a folder, once; its options hold for every model in it
  */

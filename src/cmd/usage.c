@@ -21,7 +21,7 @@ struct usage_options {
 static const struct opt rows[] = {
     TEXT("state", 0, "DIR", "state folder", state),
     TEXT("tenant", 't', "NAME", "of this tenant only", tenant),
-    TEXT("by", 'b', "WHAT", "one line for each tenant, team, key, model, day or month", by),
+    TEXT("by", 'b', "WHAT", "one line for each tenant, team, key, model, day, month or tenant-day", by),
     TEXT("from", 0, "DATE", "from this day on (price: in force from then)", from),
     TEXT("to", 0, "DATE", "before this day", to),
     TEXT("month", 0, "YYYY-MM", "the statement's month (default: this one)", month),

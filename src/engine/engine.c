@@ -11,13 +11,16 @@
 #include "engine/job.h"
 #include "engine/link.h"
 #include "engine/metric.h"
+#include "engine/spill.h"
 #include "lib/runtime.h"
 #include "sched/draft.h"
 #include "wire/frame.h"
 
+#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
+enum { SPILL_PAGES = 4 }; /* saved in a turn of an idle engine */
 #define STATS_EVERY_NS ((int64_t)250000000)
 #define BODY_BYTES_MAX ((int64_t)1 << 30)
 
@@ -36,6 +39,11 @@ struct engine {
     struct vault *vault;      /* opens sealed requests; the link's reader's while serving */
     int64_t progress_ns;
     json_t *defaults;         /* fields requests have unless they say otherwise, or NULL */
+    struct spill *spill;      /* the step thread's; NULL: none */
+    json_t *spill_hello;
+    int spill_fd;
+    json_t *lora;             /* hello's list of adapters; names are borrowed from it */
+    struct runtime_adapter adapters[API_ADAPTERS_MAX];
     bool measure;             /* the front only asks what the model would need */
 };
 
@@ -68,7 +76,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
         return c;
     if (isa && !kern_isa_by_name(isa, &r->isa))
         return err_set(e, ERR_INVALID, "--isa %.20s: choose ref, avx2, avx512 or amx", isa);
-    if (kv_type && !kern_type_by_name(kv_type, &r->kv_type))
+    if (kv_type && !model_kv_type_by_name(kv_type, &r->kv_type))
         return err_set(e, ERR_INVALID, "--kv-type %.20s: choose f16, bf16, q8_0 or f32", kv_type);
     g->defaults = json_incref(json_object_get(o, "defaults"));
     snprintf(g->id, sizeof g->id, "%s", id);
@@ -92,6 +100,24 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     return ERR_OK;
 }
 
+/* The descriptors from `first` on are the adapters', in the list's order. */
+static enum err_code take_adapters(struct engine *g, const json_t *options, const int *fds, int fd_count, int first,
+                                   struct err *e)
+{
+    g->lora = json_incref(json_object_get(options, "lora"));
+    int count = (int)json_array_size(g->lora);
+    if (count > API_ADAPTERS_MAX || fd_count != first + count)
+        return err_set(e, ERR_INVALID, "hello has %d descriptors, for the model and %d adapters (at most %d)", fd_count,
+                       count, API_ADAPTERS_MAX);
+    for (int i = 0; i < count; i++) {
+        const char *name = json_string_value(json_object_get(json_array_get(g->lora, (size_t)i), "name"));
+        g->adapters[i] = (struct runtime_adapter){ name ? name : "", fds[first + i] };
+    }
+    g->options.adapters = g->adapters;
+    g->options.adapter_count = count;
+    return ERR_OK;
+}
+
 /* Waits for the front's hello: JSON, with the model's descriptor riding on it. */
 static enum err_code receive_hello(struct engine *g, struct err *e)
 {
@@ -102,8 +128,8 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     if (c)
         return c;
     json_t *hello = NULL;
-    if (f.kind != FRAME_HELLO || fd_count < 1 || fd_count > 2)
-        c = err_set(e, ERR_INVALID, "the first frame must be a hello with one descriptor or two");
+    if (f.kind != FRAME_HELLO || fd_count < 1)
+        c = err_set(e, ERR_INVALID, "the first frame must be a hello with the model's descriptor");
     else if (!(hello = jsonx_parse(f.payload, f.length, e)))
         c = e->code;
     else
@@ -111,8 +137,16 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
     g->measure = json_is_true(json_object_get(hello, "measure"));
     g->trust = json_incref(json_object_get(hello, "trust"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
-    g->options.draft_fd = fd_count > 1 ? fds[1] : -1;
+    const json_t *options = json_object_get(json_object_get(hello, "model"), "options");
+    bool draft = json_is_string(json_object_get(options, "draft"));
+    g->spill_hello = json_incref(json_object_get(hello, "spill"));
+    g->spill_fd = g->spill_hello && fd_count > 1 ? fds[--fd_count] : -1; /* the last one */
+    g->options.draft_fd = draft && fd_count > 1 ? fds[1] : -1;
+    if (!c)
+        c = take_adapters(g, options, fds, fd_count, 1 + draft, e);
     json_decref(hello);
+    if (in.data)
+        mem_wipe(in.data, in.cap); /* a storage key may be in it */
     buf_release(&in);
     return c;
 }
@@ -150,7 +184,7 @@ static void send_ready(const struct engine *g)
         buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"sandbox\":", hex);
         jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
         buf_puts(&b, ",\"ohttp\":\"");
-        vault_config(g->vault, &b);
+        engine_vault_config(g->vault, &b);
         buf_puts(&b, "\"}");
     }
     buf_puts(&b, "}");
@@ -164,8 +198,14 @@ static enum err_code measure(const struct engine *g, struct err *e)
     struct model_needs n;
     int ctx;
     enum err_code c = runtime_measure(g->model_fd, g->id, &g->options, &n, &ctx, e);
+    struct model_needs draft = { 0 };
+    int draft_ctx;
+    if (!c && g->options.draft_fd >= 0)
+        c = runtime_measure(g->options.draft_fd, "the draft model", &g->options, &draft, &draft_ctx, e);
     if (c)
         return c;
+    n.weight_bytes += draft.weight_bytes;
+    n.work_bytes += draft.work_bytes;
     struct buf b = { 0 };
     buf_printf(&b, "{\"role\":\"engine\",\"ready\":false,\"needs\":{\"weight_bytes\":%zu,\"kv_page_bytes\":%zu,"
                "\"kv_page_tokens\":%d,\"work_bytes\":%zu,\"ctx\":%d}}", n.weight_bytes, n.kv_page_bytes,
@@ -220,7 +260,9 @@ static void serve(struct engine *g)
     struct api_store *store = api_store_new();
     struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .store = store,
                                                                   .body_max = (size_t)g->body_max,
-                                                                  .model = &g->runtime->api, .vault = g->vault });
+                                                                  .model = &g->runtime->api, .vault = g->vault,
+                                                                  .salt = g->spill ? spill_salt(g->spill) : 0 });
+    metric.spill = g->spill ? spill_stats(g->spill) : NULL;
     struct job_table *jobs = engine_job_table_new(sched, link, &metric);
     int64_t stats_ns = 0;
     int rows = 0;
@@ -233,6 +275,8 @@ static void serve(struct engine *g)
         if (rows)
             engine_metric_observe(&metric, METRIC_STEP_ROWS, rows);
         engine_job_flush_all(jobs);
+        if (!rows && g->spill)
+            kv_save_some(sched_kv(sched), SPILL_PAGES);
         int64_t now = clock_mono_ns();
         if (now - stats_ns >= STATS_EVERY_NS) {
             send_stats(link, &metric, sched, now);
@@ -242,6 +286,8 @@ static void serve(struct engine *g)
     engine_job_table_free(jobs);
     engine_link_stop(link);
     api_store_free(store);
+    if (g->spill)
+        kv_save_some(sched_kv(sched), INT_MAX);
 }
 
 static enum err_code lock_in(struct engine *g, struct err *e)
@@ -253,9 +299,23 @@ static enum err_code lock_in(struct engine *g, struct err *e)
     return sandbox_enter(&profile, &g->sandbox, e);
 }
 
+/* An encoder has no pages. */
+static void open_spill(struct engine *g)
+{
+    struct kv_pool *kv = g->runtime->sched ? sched_kv(g->runtime->sched) : NULL;
+    if (kv && g->spill_fd >= 0)
+        g->spill = spill_new(g->spill_hello, g->spill_fd, g->model_fd);
+    if (g->spill)
+        spill_attach(g->spill, kv, model_kv_page_bytes(g->runtime->model), g->runtime->kern.name,
+                     kern_type_info((int)g->options.kv_type)->name);
+    json_decref(g->spill_hello);
+    g->spill_hello = NULL;
+}
+
 enum err_code engine_run(int socket, struct err *e)
 {
-    struct engine g = { .socket = socket, .model_fd = -1, .options = runtime_defaults(), .body_max = 32 << 20 };
+    struct engine g = { .socket = socket, .model_fd = -1, .spill_fd = -1, .options = runtime_defaults(),
+                        .body_max = 32 << 20 };
     g.options.progress = on_progress;
     g.options.progress_arg = &g;
     g.options.encoders = true;
@@ -272,12 +332,17 @@ enum err_code engine_run(int socket, struct err *e)
         c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
     if (!c && !g.measure)
         c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
+    if (!c && !g.measure)
+        open_spill(&g);
     if (!c)
-        c = vault_new(g.trust, &g.vault, e);
+        c = engine_vault_new(g.trust, &g.vault, e);
     if (g.model_fd >= 0)
         close(g.model_fd);
     if (g.options.draft_fd >= 0)
         close(g.options.draft_fd);
+    for (int i = 0; i < g.options.adapter_count; i++)
+        close(g.adapters[i].fd);
+    json_decref(g.lora);
     if (c)
         send_failure(&g, e);
     if (c || g.measure) {
@@ -290,7 +355,8 @@ enum err_code engine_run(int socket, struct err *e)
     send_ready(&g);
     serve(&g);
     runtime_close(g.runtime);
-    vault_free(g.vault);
+    spill_free(g.spill);
+    engine_vault_free(g.vault);
     json_decref(g.defaults);
     identity_free(g.identity);
     json_decref(g.trust);

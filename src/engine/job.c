@@ -332,7 +332,7 @@ static bool add_choices(struct job *j, const struct message *m, struct err *e)
 {
     const struct infer_params *params = api_job_params(j->api);
     j->ask = (struct sched_spec){ .params = params, .space = m->space, .priority = m->priority, .tenant = m->space,
-                                  .weight = m->weight, .events = &events };
+                                  .weight = m->weight, .events = &events, .adapter = api_job_adapter(j->api) };
     if (m->deadline_ms)
         j->ask.deadline_ns = m->received_ns + m->deadline_ms * 1000000;
     if (api_job_pools(j->api)) {

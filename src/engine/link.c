@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/queue.h"
 #include "base/rng.h"
+#include "infer/kv.h"
 #include "sched/order.h"
 
 #include <pthread.h>
@@ -93,12 +94,13 @@ static void refuse(struct link *l, const struct partial *p, int status, const ch
     engine_link_send_error(l, p->id, p->attempt, &e);
 }
 
-static uint64_t tenant_space(const struct link *l, const char *tenant)
+/* Of a sealed request one that no spill may keep. */
+static uint64_t tenant_space(const struct link *l, const char *tenant, bool sealed)
 {
     uint64_t h = l->salt;
     for (const unsigned char *c = (const unsigned char *)tenant; *c; c++)
         h = (h ^ *c) * 0x100000001b3u;
-    return h;
+    return sealed ? h | KV_SPACE_PRIVATE : h & ~KV_SPACE_PRIVATE;
 }
 
 /* The worst case of a job in tokens, against what the tenant has left. */
@@ -126,7 +128,7 @@ static struct sealed *open_sealed(struct link *l, const struct partial *p, const
                                .message = "no sealed requests are taken here" };
     const struct sealed_envelope in = { .body = { r->body, r->body_len }, .chunked = !strcmp(how, "chunked"),
                                         .tenant = *tenant, .id = r->response_id, .now_s = clock_wall_s() };
-    struct sealed *s = l->o.vault ? vault_open(l->o.vault, &in, &error) : NULL;
+    struct sealed *s = l->o.vault ? engine_vault_open(l->o.vault, &in, &error) : NULL;
     if (!s) {
         engine_link_send_error(l, p->id, p->attempt, &error);
         return NULL;
@@ -162,8 +164,8 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     struct sealed *sealed = how ? open_sealed(l, p, how, &r, &tenant) : NULL;
     if (how && !sealed)
         return NULL;
-    r.store = how ? NULL : l->o.store; /* what was sealed is never kept */
-    r.space = tenant_space(l, tenant);
+    r.space = tenant_space(l, tenant, sealed != NULL);
+    r.store = sealed ? NULL : l->o.store; /* what came sealed is not kept */
     struct api_job *job = sealed && sealed_refused(sealed) ? NULL : api_job_parse(l->o.model, &r, &error);
     if (job && !within_allowance(l, job, allowance, &error)) {
         api_job_free(job);
@@ -302,7 +304,9 @@ struct link *engine_link_start(const struct link_options *o)
     l->o = *o;
     l->inbox = queue_new(LINK_INBOX_MAX);
     l->outbox = queue_new(LINK_OUTBOX_MAX);
-    rng_system(&l->salt, sizeof l->salt);
+    l->salt = o->salt;
+    if (!l->salt)
+        rng_system(&l->salt, sizeof l->salt);
     pthread_create(&l->reader, NULL, reader_main, l);
     pthread_create(&l->writer, NULL, writer_main, l);
     return l;

@@ -36,6 +36,7 @@ struct link_options {
     int socket;
     size_t body_max;               /* a longer body is answered 413 */
     const struct api_model *model; /* borrowed */
+    uint64_t salt;                 /* of the prefix name spaces; 0: a random one */
     struct vault *vault;           /* borrowed; NULL: no sealed requests */
     struct api_store *store;       /* borrowed: the conversations that may go on */
 };

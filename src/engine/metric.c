@@ -80,6 +80,11 @@ void engine_metric_json(struct metric *m, const struct sched_stats *s, int64_t n
         "deadlines_missed_total", (json_int_t)m->deadlines_missed, "step_seconds_total", (double)s->step_ns / 1e9);
     json_object_set_new(counters, "prefix_cache_queries_total", json_integer(s->prompt_tokens)); /* in tokens */
     json_object_set_new(counters, "prefix_cache_hits_total", json_integer(s->cached_tokens));
+    if (m->spill) {
+        json_object_set_new(counters, "kv_spill_pages_saved_total", json_integer(m->spill->saved));
+        json_object_set_new(counters, "kv_spill_pages_loaded_total", json_integer(m->spill->loaded));
+        json_object_set_new(counters, "kv_spill_pages_damaged_total", json_integer(m->spill->damaged));
+    }
     if (s->drafted) {
         json_object_set_new(counters, "spec_decode_num_draft_tokens_total", json_integer(s->drafted));
         json_object_set_new(counters, "spec_decode_num_accepted_tokens_total", json_integer(s->accepted));

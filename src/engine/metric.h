@@ -4,6 +4,7 @@
 #ifndef ENGINE_METRIC_H
 #define ENGINE_METRIC_H
 #include "base/buf.h"
+#include "engine/spill.h"
 #include "sched/sched.h"
 
 #include <stdint.h>
@@ -21,6 +22,7 @@ struct metric {
     int64_t deadlines, deadlines_refused, deadlines_missed; /* taken, refused at once, passed all the same */
     int64_t last_ns, last_completion, last_prompt; /* for the rates */
     double decode_rate, prefill_rate;
+    const struct spill_stats *spill; /* NULL: no spill */
 };
 
 void engine_metric_observe(struct metric *m, enum metric_histogram h, double value); /* seconds, or rows */

@@ -1,6 +1,6 @@
 /* sealed -- requests that only the engine can read: opened, checked and decided here, answered under the same seal.
  *
- *   vault_open -> sealed, allowed or denied -> sealed_stream ... -> sealed_draft (to the front, for the receipt)
+ *   engine_vault_open -> sealed, allowed or denied -> sealed_stream ... -> sealed_draft (to the front, for the receipt)
  *              -> sealed_finish with the signed note -> freed
  *
  * The vault (the engine's HPKE key, made at its start and never outside; the sets of what was seen; policy and enrolled
@@ -14,9 +14,9 @@ struct vault;
 struct sealed;
 
 /* trust: hello's object of that name. NULL out: no evidence, no sealed requests. */
-enum err_code vault_new(const json_t *trust, struct vault **out, struct err *e);
-void vault_free(struct vault *v);
-void vault_config(const struct vault *v, struct buf *base64); /* the public half, for hello and node note */
+enum err_code engine_vault_new(const json_t *trust, struct vault **out, struct err *e);
+void engine_vault_free(struct vault *v);
+void engine_vault_config(const struct vault *v, struct buf *base64); /* the public half, for hello and node note */
 
 struct sealed_envelope {
     struct span body;         /* key id and suite, encapsulated key, ciphertext */
@@ -27,7 +27,7 @@ struct sealed_envelope {
 };
 /* NULL: it could not be opened, *error is for the clear. Else sealed_refused tells whether it may run. Nothing has run
  * before the last chunk was opened. */
-struct sealed *vault_open(struct vault *v, const struct sealed_envelope *in, struct api_error *error);
+struct sealed *engine_vault_open(struct vault *v, const struct sealed_envelope *in, struct api_error *error);
 void sealed_free(struct sealed *s);
 
 bool sealed_refused(const struct sealed *s); /* by gate or policy; the response is made already */

@@ -67,7 +67,7 @@ static const char *text_of(const json_t *o, const char *key)
     return s ? s : "";
 }
 
-enum err_code vault_new(const json_t *trust, struct vault **out, struct err *e)
+enum err_code engine_vault_new(const json_t *trust, struct vault **out, struct err *e)
 {
     const char *policy = text_of(trust, "policy");
     int64_t epoch = 0;
@@ -91,13 +91,13 @@ enum err_code vault_new(const json_t *trust, struct vault **out, struct err *e)
     ohttp_key_new((uint8_t)epoch, &v->key);
     gate_init(&v->gate, node, find_key, v);
     if (c)
-        vault_free(v);
+        engine_vault_free(v);
     else
         *out = v;
     return c;
 }
 
-void vault_free(struct vault *v)
+void engine_vault_free(struct vault *v)
 {
     if (!v)
         return;
@@ -108,7 +108,7 @@ void vault_free(struct vault *v)
     mem_free(v);
 }
 
-void vault_config(const struct vault *v, struct buf *base64)
+void engine_vault_config(const struct vault *v, struct buf *base64)
 {
     struct buf raw = { 0 };
     ohttp_config_write(&v->key, &raw);
@@ -203,7 +203,7 @@ static void decide(struct vault *v, struct sealed *s, const struct gate_result *
     buf_release(&problem);
 }
 
-struct sealed *vault_open(struct vault *v, const struct sealed_envelope *in, struct api_error *error)
+struct sealed *engine_vault_open(struct vault *v, const struct sealed_envelope *in, struct api_error *error)
 {
     struct sealed *s = MEM_NEW(struct sealed);
     struct gate_result g = { 0 };

@@ -18,6 +18,7 @@ struct accounts {
     struct loop_timer *timer;
     struct energy *energy;
     struct oidc *oidc;           /* NULL: keys only */
+    struct ledger_key owner;     /* what accounts_owner returns for tokens */
     bool locked; /* a key was seen: revoking the last one must not open the doors */
 };
 
@@ -121,6 +122,15 @@ const struct ledger_key *accounts_key(const struct accounts *a, struct http_slic
     if (ledger_key_lookup(a->ledger, shown.p, shown.n, now_ms(), &key) == LEDGER_FOUND)
         return key;
     return oidc_key(a->oidc, a->ledger, shown, now_ms() / 1000);
+}
+
+const struct ledger_key *accounts_owner(struct accounts *a, int64_t id, const char *tenant, const char *team)
+{
+    if (!accounts_booking(a))
+        return NULL;
+    if (id)
+        return ledger_key_by_id(a->ledger, id, now_ms());
+    return ledger_principal(a->ledger, tenant, team, &a->owner) ? &a->owner : NULL;
 }
 
 /* The most tokens all choices together can have after such a prompt. */

@@ -32,6 +32,10 @@ void accounts_metrics(const struct accounts *a, struct buf *out); /* what was bo
 bool accounts_have_keys(struct accounts *a); /* and from then on, even if all are revoked */
 const struct ledger_key *accounts_key(const struct accounts *a, struct http_slice shown); /* NULL: no such key */
 
+/* The key of that number, or, with 0, one that stands for a token of this tenant and team: for work that outlives its
+ * request. NULL: no longer. */
+const struct ledger_key *accounts_owner(struct accounts *a, int64_t id, const char *tenant, const char *team);
+
 struct bill {
     int ticket;                      /* -1: none */
     int64_t max_output;              /* 0: not stated */

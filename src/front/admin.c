@@ -228,7 +228,7 @@ static enum err_code usage_show(struct call *c, struct err *e)
     while (!code && report_by_names[at] && strcmp(report_by_names[at], by))
         at++;
     if (!code && !report_by_names[at])
-        code = err_set(e, ERR_INVALID, "'by' is tenant, team, key, model, day or month");
+        code = err_set(e, ERR_INVALID, "'by' is tenant, team, key, model, day, month or tenant-day");
     if (!code)
         code = jsonx_get_int(c->in, "from_ms", 0, INT64_MAX / 4, &r.from_ms, e);
     if (!code)

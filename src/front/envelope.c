@@ -353,3 +353,50 @@ enum err_code envelope_scan(const char *body, size_t n, struct envelope *out, co
     *out = found;
     return ERR_OK;
 }
+
+/* ---- members of any object */
+
+static bool scan_named(struct scan *s, const char *const *wanted, int count, struct http_slice *out)
+{
+    if (!expect(s, '{'))
+        return false;
+    if (peek(s) == '}') {
+        s->p++;
+        return true;
+    }
+    for (;;) { /* every turn takes at least a byte */
+        char name[ENVELOPE_KEY_MAX] = "";
+        struct text key = { .out = name, .size = sizeof name };
+        if (!scan_string(s, &key) || !expect(s, ':'))
+            return false;
+        peek(s);
+        const char *start = s->p;
+        if (!scan_value(s, 1))
+            return false;
+        for (int i = 0; i < count && !key.cut; i++) {
+            if (strlen(wanted[i]) != key.n || memcmp(wanted[i], name, key.n))
+                continue;
+            if (out[i].p) {
+                err_set(s->e, ERR_INVALID, "'%s' is given twice", wanted[i]);
+                return false;
+            }
+            out[i] = (struct http_slice){ start, (size_t)(s->p - start) };
+        }
+        if (peek(s) == ',') {
+            s->p++;
+            continue;
+        }
+        return expect(s, '}');
+    }
+}
+
+enum err_code envelope_members(const char *text, size_t n, const char *const *wanted, int count, struct http_slice *out,
+                               struct err *e)
+{
+    struct scan s = { text, text, text + n, e };
+    for (int i = 0; i < count; i++)
+        out[i] = (struct http_slice){ NULL, 0 };
+    if (!scan_named(&s, wanted, count, out))
+        return ERR_INVALID;
+    return peek(&s) < 0 || fail(&s, "something follows the object") ? ERR_OK : ERR_INVALID;
+}

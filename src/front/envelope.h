@@ -5,6 +5,7 @@
 #ifndef FRONT_ENVELOPE_H
 #define FRONT_ENVELOPE_H
 #include "base/err.h"
+#include "net/http_parse.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,4 +25,9 @@ struct envelope {
 /* ERR_INVALID with a sentence when the body is no JSON object or one of the fields has the wrong type or comes
  * twice; *param (may be NULL) then names the field or is "". */
 enum err_code envelope_scan(const char *body, size_t n, struct envelope *out, const char **param, struct err *e);
+
+/* Where the values of these members of a JSON object stand in its text, quotes and braces included; absent: {NULL, 0}.
+ * ERR_INVALID when it is no object or a name comes twice. wanted[0..count). */
+enum err_code envelope_members(const char *text, size_t n, const char *const *wanted, int count, struct http_slice *out,
+                               struct err *e);
 #endif

@@ -19,7 +19,8 @@ static void drain_poll(void *arg)
 {
     struct front *f = arg;
     int64_t now = clock_mono_ns();
-    if ((!f->relay_count && !http_server_busy(f->server)) || now > f->drain_until_ns + DRAIN_FLUSH_MS * 1000000LL) {
+    bool busy = f->relay_count || batches_busy(f->batches) || http_server_busy(f->server);
+    if (!busy || now > f->drain_until_ns + DRAIN_FLUSH_MS * 1000000LL) {
         loop_stop(f->loop);
         return;
     }
@@ -38,6 +39,7 @@ static void asked_to_stop(void *arg)
         return;
     }
     f->draining = true;
+    batches_drain(f->batches);
     notify_stopping(f->notify);
     f->drain_until_ns = clock_mono_ns() + f->options.drain_ms * 1000000LL;
     log_line(LOG_INFO, "front", "shutting down: %d requests may finish within %lld s", f->relay_count,
@@ -144,6 +146,18 @@ static enum err_code open_trust(struct front *f, struct err *e)
     return o->trust_dir ? trustlog_open(&t, &f->trust, e) : ERR_OK;
 }
 
+/* The key lies in the state folder, what it seals does not. */
+static bool open_batches(struct front *f, struct err *e)
+{
+    struct buf key = { 0 };
+    if (!f->options.batches_dir)
+        return true;
+    buf_printf(&key, "%s/batches.key", f->options.ledger_dir);
+    f->batches = batches_new(f, f->options.batches_dir, buf_str(&key), e);
+    buf_release(&key);
+    return f->batches != NULL;
+}
+
 struct front *front_new(const struct front_options *o, struct err *e)
 {
     static const struct http_handler handler = { routes_head, routes_request, relay_drained, relay_gone, error_json };
@@ -160,6 +174,7 @@ struct front *front_new(const struct front_options *o, struct err *e)
     f->repeats = repeats_new();
     bool booked = f->accounts || o->ledger == ACCOUNTS_OFF;
     bool kept = booked && f->loop && !open_trust(f, e) && !telemetry_open(&o->telemetry, &f->telemetry, e);
+    kept = kept && open_batches(f, e);
     f->server = kept ? http_server_new(f->loop, &o->http, &handler, f, e) : NULL;
     if (!f->server) {
         front_free(f);
@@ -185,6 +200,7 @@ int front_port(const struct front *f)
 enum err_code front_run(struct front *f, struct err *e)
 {
     models_start(f->models);
+    batches_start(f->batches);
     if (answer_ready(f))
         notify_ready(f->notify);
     stay_alive(f);
@@ -200,6 +216,7 @@ void front_free(struct front *f)
     if (!f)
         return;
     http_server_free(f->server);  /* open exchanges are cancelled, so no call is left on a link */
+    batches_free(f->batches);     /* lines under way are done again at the next start */
     accounts_close(f->accounts); /* what they used is on disk */
     f->accounts = NULL;
     trustlog_close(f->trust);    /* and so is every receipt: no relay is left */

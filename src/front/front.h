@@ -8,6 +8,7 @@
 #define FRONT_FRONT_H
 #include "base/json.h"
 #include "front/account.h"
+#include "front/spill_file.h"
 #include "front/telemetry.h"
 #include "net/http_server.h"
 
@@ -40,11 +41,13 @@ struct front_options {
     const char *plain_key;          /* NULL: none */
     const char *ledger_dir;         /* where ledger.db is or comes to be */
     enum accounts_mode ledger;
+    const char *batches_dir;        /* NULL: no batches */
     struct oidc_options oidc;       /* issuer NULL: none */
     const char *trust_dir;          /* the site's folder; NULL: no evidence is kept */
     const char *trust_site, *trust_jurisdiction; /* trustlog.h; may be NULL */
     bool trust_best_effort, air_gapped;
     struct telemetry_options telemetry;
+    struct spill_files spill;
     int64_t drain_ms;
     bool log_requests;
     /* What happened to an engine, for the narration; may be NULL. loading is 0..1. */

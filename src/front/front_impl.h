@@ -2,6 +2,7 @@
 #ifndef FRONT_FRONT_IMPL_H
 #define FRONT_FRONT_IMPL_H
 #include "front/account.h"
+#include "front/batches.h"
 #include "front/error.h"
 #include "front/front.h"
 #include "front/keys.h"
@@ -47,6 +48,7 @@ struct front {
     struct introductions *introductions;  /* of engines, to it */
     struct asking *asking;                /* questions to it */
     struct waiting *waiting;              /* replies that wait for their receipt */
+    struct batches *batches;              /* NULL: off */
     struct recents *recents;              /* requests to look at */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct models *models;
@@ -75,6 +77,7 @@ void front_reply_begin(struct front *f, struct http_exchange *x, const struct ht
 void front_reply_bytes(struct front *f, struct http_exchange *x, const struct http_reply *r, const void *data,
                        size_t n);
 void front_note(struct front *f, const struct http_exchange *x, int status);          /* the request's log line */
+const char *front_tenant(const struct front *f, const struct http_head *h); /* whom the key names; "" when nobody */
 struct link *front_find_model(struct front *f, const char *name);     /* models_find */
 struct link *front_find_named(struct front *f, enum dialect d, const char *name); /* Ollama's NAME:latest too */
 

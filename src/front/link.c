@@ -215,21 +215,44 @@ static void stream_closed(void *arg, const char *why)
 
 /* ---- starting */
 
-/* The model's file and, where the options name one, that of the small model which guesses for it. */
-static enum err_code open_files(const struct link *k, int fds[2], int *count, struct err *e)
+/* The model's file; where the options name one, that of the small model which guesses for it; those of the adapters, in
+ * the options' order. */
+static enum err_code open_files(const struct link *k, int fds[FRAME_FDS_MAX], int *count, struct err *e)
 {
-    const char *paths[2] = { k->spec.model_path, json_string_value(json_object_get(k->spec.options, "draft")) };
-    for (*count = 0; *count < 2 && paths[*count]; ++*count) {
+    const char *paths[FRAME_FDS_MAX] = { k->spec.model_path };
+    const char *draft = json_string_value(json_object_get(k->spec.options, "draft"));
+    const json_t *adapters = json_object_get(k->spec.options, "lora"), *a;
+    size_t i;
+    int n = 1;
+    if (draft)
+        paths[n++] = draft;
+    json_array_foreach(adapters, i, a)
+        if (n < FRAME_FDS_MAX)
+            paths[n++] = json_string_value(json_object_get(a, "file"));
+    for (*count = 0; *count < n; ++*count) {
         fds[*count] = open(paths[*count], O_RDONLY | O_CLOEXEC);
         if (fds[*count] < 0)
-            return err_errno(e, "%s: cannot open the model", paths[*count]);
+            return err_errno(e, "%s: cannot open the %s", paths[*count], *count ? "file" : "model");
     }
     return ERR_OK;
 }
 
+bool link_has_adapter(const struct link *k, const char *name)
+{
+    const json_t *loaded = json_object_get(k->facts, "adapters"), *wanted = json_object_get(k->spec.options, "lora"), *v;
+    size_t i;
+    json_array_foreach(loaded, i, v)
+        if (!strcmp(json_string_value(v), name))
+            return true;
+    json_array_foreach(wanted, i, v)
+        if (!strcmp(json_string_value(json_object_get(v, "name")), name))
+            return true;
+    return false;
+}
+
 static enum err_code greet(struct link *k, int socket, bool measure, struct err *e)
 {
-    int fds[2] = { -1, -1 }, fd_count;
+    int fds[FRAME_FDS_MAX], fd_count, spill = -1;
     enum err_code c = open_files(k, fds, &fd_count, e);
     json_t *hello = json_pack("{s:s, s:s, s:{s:s, s:O*}}", "role", "front", "version", TW_VERSION, "model", "id",
                               k->spec.model_id, "options", k->spec.options);
@@ -238,11 +261,17 @@ static enum err_code greet(struct link *k, int socket, bool measure, struct err 
         json_object_set_new(hello, "measure", json_true());
     else if (!c && k->spec.hello)
         c = k->spec.hello(k->arg, k, k->spec.model_path, hello, e);
+    if (!c && !measure && fd_count < FRAME_FDS_MAX)
+        c = spill_file_open(k->spec.spill, k->spec.model_id, hello, &spill, e);
+    if (spill >= 0)
+        fds[fd_count++] = spill;
     jsonx_dump(hello, &b);
     json_decref(hello);
     struct frame f = { .kind = FRAME_HELLO, .payload = buf_str(&b), .length = b.len };
     if (!c)
         c = frame_send(socket, &f, fds, fd_count, e);
+    if (b.data)
+        mem_wipe(b.data, b.len); /* a storage key may be in it */
     buf_release(&b);
     while (fd_count > 0)
         close(fds[--fd_count]);

@@ -9,6 +9,7 @@
 #ifndef FRONT_LINK_H
 #define FRONT_LINK_H
 #include "base/json.h"
+#include "front/spill_file.h"
 #include "net/loop.h"
 #include "wire/frame.h"
 
@@ -30,6 +31,7 @@ struct link_spec {
     const char *model_path;
     const json_t *options;     /* for hello's model.options; borrowed, read at each start */
     const char *const *argv;   /* the engine program; NULL: this program's own `engine` */
+    const struct spill_files *spill; /* borrowed; NULL: none */
     link_hello_fn hello;       /* adds to the hello of every start; NULL: nothing to add */
 };
 
@@ -50,6 +52,7 @@ bool link_refused(const struct link *k);         /* the engine itself said that 
 int link_failures(const struct link *k);         /* starts since the last one that became ready */
 int64_t link_restarts(const struct link *k);
 int64_t link_retry_s(const struct link *k);      /* what to put into Retry-After */
+bool link_has_adapter(const struct link *k, const char *name); /* loaded, or named in its options */
 const json_t *link_facts(const struct link *k);  /* hello's model object, or NULL */
 const json_t *link_stats(const struct link *k);  /* the latest stats frame, or NULL */
 const json_t *link_needs(const struct link *k);  /* what link_measure found, or NULL */

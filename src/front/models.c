@@ -38,7 +38,8 @@ struct entry *models_add(struct models *m, const struct front_model *f)
     memcpy(e->aliases, f->aliases, sizeof e->aliases);
     e->options = f->options ? json_deep_copy(f->options) : json_object();
     e->plan_kv = !json_object_get(e->options, "kv_memory");
-    struct link_spec spec = { e->id, e->path, e->options, m->o.front->engine_argv, say_hello };
+    struct link_spec spec = { e->id, e->path, e->options, m->o.front->engine_argv, &m->o.front->spill,
+                              say_hello };
     e->link = link_new(m->o.loop, &spec, swap_changed, m);
     return e;
 }

@@ -17,6 +17,8 @@ struct recent_line {
     char id[64], model[96], tenant[64];
     const char *path;
     int status;
+    bool counted;                           /* the engine has its prompt */
+    int64_t priority, deadline_ms;
     int64_t started_ms, started_ns, serial; /* serial: of its start while it runs, then of its end */
     int64_t tokens[TOKEN_FIGURES];
     double times[TIME_FIGURES];
@@ -62,6 +64,14 @@ void recent_tenant(struct recent_line *l, const char *name)
         snprintf(l->tenant, sizeof l->tenant, "%s", name ? name : "");
 }
 
+void recent_claim(struct recent_line *l, int64_t priority, int64_t deadline_ms)
+{
+    if (!l)
+        return;
+    l->priority = priority;
+    l->deadline_ms = deadline_ms;
+}
+
 void recent_figures(struct recent_line *l, const json_t *frame)
 {
     if (!l)
@@ -71,7 +81,8 @@ void recent_figures(struct recent_line *l, const json_t *frame)
         l->tokens[i] = json_integer_value(json_object_get(usage ? usage : frame, token_names[i]));
     for (int i = 0; i < TIME_FIGURES; i++)
         l->times[i] = json_number_value(json_object_get(frame, time_names[i]));
-    l->state = LINE_RUNNING;
+    l->counted = true;
+    l->state = json_is_true(json_object_get(frame, "queued")) ? LINE_WAITING : LINE_RUNNING;
 }
 
 void recent_close(struct recent_line *l, int status)
@@ -95,13 +106,15 @@ static int newest_first(const void *a, const void *b)
 static void put_line(const struct recent_line *l, struct buf *out)
 {
     static const char *const states[] = { "", "waiting", "running", "done" };
+    const char *why = l->state != LINE_WAITING ? "" : l->counted ? "its turn" : "the model";
     const char *const texts[][2] = { { "id", l->id }, { "path", l->path }, { "model", l->model },
-                                     { "tenant", l->tenant }, { "state", states[l->state] } };
+                                     { "tenant", l->tenant }, { "state", states[l->state] }, { "waits_for", why } };
     for (size_t i = 0; i < MEM_COUNT(texts); i++) {
         buf_printf(out, "%s\"%s\":", i ? "," : "{", texts[i][0]);
         jsonx_quote(texts[i][1], strlen(texts[i][1]), out);
     }
     buf_printf(out, ",\"status\":%d,\"started_ms\":%lld", l->status, (long long)l->started_ms);
+    buf_printf(out, ",\"priority\":%lld,\"deadline_ms\":%lld", (long long)l->priority, (long long)l->deadline_ms);
     for (int i = 0; i < TOKEN_FIGURES; i++)
         buf_printf(out, ",\"%s\":%lld", i == TOKEN_FIGURES - 1 ? "output_tokens" : token_names[i],
                    (long long)l->tokens[i]);

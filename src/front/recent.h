@@ -21,6 +21,7 @@ struct recent_line *recent_open(struct recents *r, const char *id, const char *p
 void recent_tenant(struct recent_line *l, const char *name);
 /* A usage or end frame of the engine: what it says of tokens and times is taken over. */
 void recent_figures(struct recent_line *l, const json_t *frame);
+void recent_claim(struct recent_line *l, int64_t priority, int64_t deadline_ms); /* its class, its deadline or 0 */
 void recent_close(struct recent_line *l, int status);
 
 /* {"requests":[...]}, running ones first, then the last to end first; of one tenant, or of all (NULL). Appended. */

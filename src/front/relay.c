@@ -59,6 +59,7 @@ struct relay {
     int status;
     int64_t started_ns;
     struct recent_line *line; /* where people can see it; may be NULL */
+    struct claim claim;
     struct bill bill;
     struct buf lines;         /* header lines of the rate limits */
     bool ending;              /* the engine is done; the reply ends when bill and receipt are on disk */
@@ -529,13 +530,11 @@ static void make_response_id(const char *prefix, const char *model, char *out, s
         response_mark(model, out + n);
 }
 
-/* Whom the key names; "" when nobody. */
-static const char *tenant_of(const struct relay *r)
+/* What is left of its time, at least a millisecond: the engine says when it is over; 0: it has no deadline. */
+static int64_t left_ms(const struct relay *r)
 {
-    const struct http_head *h = http_request_head(r->x);
-    const struct ledger_key *key = accounts_key(r->front->accounts, keys_shown(h));
-    const char *name = keys_count(r->front->keys) ? keys_check(r->front->keys, h) : NULL;
-    return key ? key->tenant : name ? name : "";
+    int64_t left = r->claim.deadline_ms - (clock_mono_ns() - r->started_ns) / 1000000;
+    return !r->claim.deadline_ms ? 0 : left > 0 ? left : 1;
 }
 
 /* How a request is sealed, by its content type; NULL: it is not. */
@@ -547,16 +546,16 @@ static const char *sealed_how(const struct http_head *h)
     return type && http_slice_is(type->value, "message/ohttp-req") ? "whole" : NULL;
 }
 
-static void send_request(struct relay *r, const struct claim *claim, int64_t allowance)
+static void send_request(struct relay *r, int64_t allowance)
 {
     const struct http_head *h = http_request_head(r->x);
     struct http_slice body = http_request_body(r->x);
-    const char *tenant = tenant_of(r);
+    const char *tenant = front_tenant(r->front, http_request_head(r->x));
     json_t *head = json_pack("{s:s%, s:s%, s:s, s:I, s:s, s:I, s:I, s:I}", "method", h->method.p, h->method.n, "path",
                              h->path.p, h->path.n, "tenant", tenant, "created",
                              (json_int_t)(r->draft.log ? r->draft.r.started : clock_wall_s()), "response_id",
-                             r->response_id, "deadline_ms", (json_int_t)claim->deadline_ms, "priority",
-                             (json_int_t)claim->priority, "weight", (json_int_t)claim->weight);
+                             r->response_id, "deadline_ms", (json_int_t)left_ms(r), "priority",
+                             (json_int_t)r->claim.priority, "weight", (json_int_t)r->claim.weight);
     if (r->sealed)
         json_object_set_new(head, "sealed", json_string(sealed_how(h)));
     if (allowance >= 0)
@@ -602,7 +601,7 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     struct accounts *a = r->front->accounts;
     const struct ledger_key *key = accounts_key(a, keys_shown(http_request_head(r->x)));
     char id[REPEAT_ID_SIZE];
-    recent_tenant(r->line, tenant_of(r));
+    recent_tenant(r->line, front_tenant(r->front, http_request_head(r->x)));
     if (!name_request(r, key, id))
         return false;
     struct account_ask ask = { .key = key, .model = link_model_id(r->link), .request_id = id,
@@ -631,20 +630,13 @@ static void model_ready(void *arg)
     }
     struct ledger_answer answer;
     struct policy_decision why;
-    struct claim claim;
-    struct error refusal;
-    struct err e;
     const struct trustlog_model *model = introduce_model(r->front, r->link);
     struct http_exchange *x = r->x;
     struct front *f = r->front;
-    const struct ledger_key *key = accounts_key(f->accounts, keys_shown(http_request_head(x)));
-    if (!claim_read(http_request_head(x), &r->env, key, &claim, &refusal, &e)) {
-        fail(r, &refusal, 0);
-        return;
-    }
+    const char *tenant = front_tenant(f, http_request_head(x));
     r->draft.r.has_numerics = introduce_numerics(f, r->link, r->draft.r.numerics);
-    if (r->sealed ? !draft_may_seal(&r->draft, model, tenant_of(r), &why)
-                  : !draft_decide(&r->draft, model, http_request_head(x), tenant_of(r), &why)) {
+    if (r->sealed ? !draft_may_seal(&r->draft, model, tenant, &why)
+                  : !draft_decide(&r->draft, model, http_request_head(x), tenant, &why)) {
         struct draft draft = r->draft;
         http_exchange_set_user(x, NULL);
         relay_free(r);
@@ -652,7 +644,7 @@ static void model_ready(void *arg)
         return;
     }
     if (admit(r, &r->env, &answer)) {
-        send_request(r, &claim, answer.allowance_tokens);
+        send_request(r, answer.allowance_tokens);
         http_request_forget_body(r->x);
     }
 }
@@ -701,6 +693,22 @@ static void begin_trace(struct relay *r)
     r->trace.stream = r->env.stream;
 }
 
+/* What it claims of the scheduler; then it waits for its model. */
+static void want(struct relay *r)
+{
+    const struct http_head *h = http_request_head(r->x);
+    struct error refusal;
+    struct err why;
+    if (!claim_read(h, &r->env, accounts_key(r->front->accounts, keys_shown(h)), &r->claim, &refusal, &why))
+        fail(r, &refusal, 0);
+    else {
+        recent_tenant(r->line, front_tenant(r->front, h));
+        recent_claim(r->line, r->claim.priority, r->claim.deadline_ms);
+        if (models_want(r->front->models, r->link, &r->wait))
+            model_ready(r);
+    }
+}
+
 void answer_relay(struct front *f, struct http_exchange *x, const struct route *route)
 {
     struct http_slice body = http_request_body(x);
@@ -724,8 +732,7 @@ void relay_start(struct front *f, struct http_exchange *x, const struct route *r
     struct relay *r = begin(f, x, route, link);
     r->env = *env;
     begin_trace(r);
-    if (models_want(f->models, link, &r->wait))
-        model_ready(r);
+    want(r);
 }
 
 /* The key id, the first byte, names the engine; TW-Max-Tokens outside bounds what it may take. */
@@ -752,8 +759,7 @@ void answer_sealed(struct front *f, struct http_exchange *x, const struct route 
     r->sealed = r->draft.r.sealed = true;
     r->env = env;
     begin_trace(r);
-    if (models_want(f->models, link, &r->wait))
-        model_ready(r);
+    want(r);
 }
 
 void relay_gone(struct http_exchange *x, void *front)

@@ -9,6 +9,7 @@
 #include "front/front_impl.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -26,6 +27,10 @@ static const struct route routes[] = {
     { "/tokenworks/models/*", M_POST, answer_load, NULL, DIALECT_OPENAI, false },
     { "/v1/models", M_GET, answer_models, NULL, DIALECT_OPENAI, false },
     { "/v1/models/*", M_GET, answer_model, NULL, DIALECT_OPENAI, false },
+    { "/v1/files", M_GET | M_POST, answer_files, NULL, DIALECT_OPENAI, false },
+    { "/v1/files/*", M_GET | M_DELETE, answer_file, NULL, DIALECT_OPENAI, false },
+    { "/v1/batches", M_GET | M_POST, answer_batches, NULL, DIALECT_OPENAI, false },
+    { "/v1/batches/*", M_GET | M_POST, answer_batch, NULL, DIALECT_OPENAI, false },
     { "/v1/chat/completions", M_POST, answer_relay, "chatcmpl-", DIALECT_OPENAI, false },
     { "/v1/completions", M_POST, answer_relay, "cmpl-", DIALECT_OPENAI, false },
     { "/v1/embeddings", M_POST, answer_relay, "embd-", DIALECT_OPENAI, false },
@@ -81,9 +86,23 @@ const char *route_name(int index)
     return (size_t)index < MEM_COUNT(routes) ? routes[index].path : NULL;
 }
 
+const char *front_tenant(const struct front *f, const struct http_head *h)
+{
+    const struct ledger_key *key = accounts_key(f->accounts, keys_shown(h));
+    const char *name = keys_count(f->keys) ? keys_check(f->keys, h) : NULL;
+    return key ? key->tenant : name ? name : "";
+}
+
 struct link *front_find_model(struct front *f, const char *name)
 {
-    return models_find(f->models, name);
+    struct link *k = models_find(f->models, name);
+    const char *colon = strrchr(name, ':');
+    char base[ENVELOPE_MODEL_MAX];
+    if (k || !colon || (size_t)(colon - name) >= sizeof base)
+        return k;
+    snprintf(base, sizeof base, "%.*s", (int)(colon - name), name); /* MODEL:ADAPTER */
+    k = models_find(f->models, base);
+    return k && link_has_adapter(k, colon + 1) ? k : NULL;
 }
 
 struct link *front_find_named(struct front *f, enum dialect d, const char *name)
@@ -221,6 +240,8 @@ static bool is_json(const struct http_head *h)
 static bool content_ok(const struct route *r, const struct http_head *h)
 {
     const struct http_field *type = http_head_field(h, "content-type");
+    if (r->answer == answer_files) /* uploads are forms */
+        return true;
     if (r->answer != answer_sealed)
         return is_json(h);
     return type && (http_slice_is(type->value, "message/ohttp-req") ||

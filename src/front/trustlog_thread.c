@@ -256,6 +256,7 @@ enum err_code trustlog_thread_start(struct trustlog *t, struct err *e)
     t->in = queue_new(TRUSTLOG_WAITING_MAX);
     if (pthread_create(&t->thread, NULL, thread_main, t))
         return err_set(e, ERR_LIMIT, "no thread for the evidence");
+    pthread_setname_np(t->thread, "tw-trustlog");
     t->running = true;
     t->cosigner = cosigner_start(t, &t->site);
     return ERR_OK;

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "base/sha256.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -12,11 +13,13 @@ struct node {
     bool in_tree;
     int next;             /* free list, or idle list towards newer */
     int prev;             /* idle list towards older */
-    int chain;            /* next node in the hash bucket */
+    int chain_next;       /* next node in the hash bucket */
     int parent;           /* KV_NONE: a root */
     int children;
     int latest;           /* the child remembered last: a hint, it may be gone */
     uint64_t space, hash;
+    bool saved;           /* in the spill, or never to be */
+    uint8_t chain[KV_CHAIN_BYTES]; /* with a spill only */
     int32_t tokens[KERN_PAGE_TOKENS];
 };
 
@@ -29,6 +32,9 @@ struct kv_pool {
     struct node *nodes;  /* [pages] */
     int *buckets;        /* [bucket_count], a power of two */
     size_t bucket_count;
+    struct kv_spill spill; /* save NULL: none */
+    uint8_t root[KV_CHAIN_BYTES];
+    int save_next;       /* where kv_save_some goes on */
 };
 
 struct kv_pool *kv_pool_new(size_t page_bytes, int pages)
@@ -148,7 +154,7 @@ static int *bucket(const struct kv_pool *kv, uint64_t hash)
 
 static int find(const struct kv_pool *kv, uint64_t space, int parent, const int32_t *tokens, uint64_t hash)
 {
-    for (int p = *bucket(kv, hash); p != KV_NONE; p = kv->nodes[p].chain) {
+    for (int p = *bucket(kv, hash); p != KV_NONE; p = kv->nodes[p].chain_next) {
         const struct node *n = &kv->nodes[p];
         if (n->hash == hash && n->parent == parent && n->space == space &&
             !memcmp(n->tokens, tokens, sizeof n->tokens))
@@ -161,6 +167,21 @@ int kv_tree_find(const struct kv_pool *kv, uint64_t space, int parent, const int
 {
     return find(kv, space, parent, tokens, node_hash(space, parent, tokens));
 }
+
+/* The name of a page in the spill. The parent is in the same tree, so its chain is there. */
+static void make_chain(const struct kv_pool *kv, uint64_t space, int parent, const int32_t *tokens,
+                       uint8_t out[KV_CHAIN_BYTES])
+{
+    struct sha256 h;
+    sha256_init(&h);
+    sha256_update(&h, parent == KV_NONE ? kv->root : kv->nodes[parent].chain, KV_CHAIN_BYTES);
+    if (parent == KV_NONE)
+        sha256_update(&h, &space, sizeof space);
+    sha256_update(&h, tokens, KERN_PAGE_TOKENS * sizeof *tokens);
+    sha256_final(&h, out);
+}
+
+static bool save_page(struct kv_pool *kv, int p);
 
 int kv_tree_insert(struct kv_pool *kv, uint64_t space, int parent, const int32_t *tokens, int page)
 {
@@ -181,8 +202,11 @@ int kv_tree_insert(struct kv_pool *kv, uint64_t space, int parent, const int32_t
     n->space = space;
     n->hash = hash;
     memcpy(n->tokens, tokens, sizeof n->tokens);
-    n->chain = *bucket(kv, hash);
+    n->chain_next = *bucket(kv, hash);
     *bucket(kv, hash) = page;
+    n->saved = !kv->spill.save || space & KV_SPACE_PRIVATE;
+    if (!n->saved)
+        make_chain(kv, space, parent, tokens, n->chain);
     if (parent != KV_NONE)
         kv->nodes[parent].children++;
     return page;
@@ -200,16 +224,64 @@ int kv_tree_next(const struct kv_pool *kv, int page, const int32_t *tokens, int 
     return p;
 }
 
+/* ---- the spill */
+
+void kv_set_spill(struct kv_pool *kv, const struct kv_spill *s, const uint8_t root[KV_CHAIN_BYTES])
+{
+    ASSERT(kv->free_count == kv->pages);
+    kv->spill = *s;
+    memcpy(kv->root, root, sizeof kv->root);
+}
+
+static bool save_page(struct kv_pool *kv, int p)
+{
+    struct node *n = &kv->nodes[p];
+    if (!n->in_tree || n->saved)
+        return false;
+    n->saved = true; /* one try: a full disk is not asked again and again */
+    return kv->spill.save(kv->spill.arg, n->chain, kv_page(kv, p));
+}
+
+int kv_save_some(struct kv_pool *kv, int pages_max)
+{
+    int saved = 0;
+    for (int i = 0; kv->spill.save && i < kv->pages && saved < pages_max; i++) {
+        saved += save_page(kv, kv->save_next);
+        kv->save_next = (kv->save_next + 1) % kv->pages;
+    }
+    return saved;
+}
+
+int kv_tree_find_anywhere(struct kv_pool *kv, uint64_t space, int parent, const int32_t *tokens)
+{
+    uint8_t chain[KV_CHAIN_BYTES];
+    int p = kv_tree_find(kv, space, parent, tokens);
+    if (p != KV_NONE || !kv->spill.load || space & KV_SPACE_PRIVATE)
+        return p;
+    make_chain(kv, space, parent, tokens, chain);
+    p = kv_take(kv);
+    if (p == KV_NONE)
+        return KV_NONE;
+    bool found = kv->spill.load(kv->spill.arg, chain, kv_page(kv, p));
+    if (found) {
+        kv_tree_insert(kv, space, parent, tokens, p);
+        kv->nodes[p].saved = true;
+    }
+    kv_release(kv, p); /* idle in the tree, or free again */
+    return found ? p : KV_NONE;
+}
+
 static void evict_oldest(struct kv_pool *kv)
 {
     int p = kv->idle_oldest;
     struct node *n = &kv->nodes[p];
+    save_page(kv, p);
     ASSERT(n->children == 0 && n->refs == 1); /* I3, I4 */
     idle_remove(kv, p);
     int *link = bucket(kv, n->hash);
     while (*link != p)
-        link = &kv->nodes[*link].chain;
-    *link = n->chain;
+        link = &kv->nodes[*link].chain_next;
+    *link = n->chain_next;
     if (n->parent != KV_NONE)
         kv->nodes[n->parent].children--;
     n->in_tree = false;

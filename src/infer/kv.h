@@ -20,7 +20,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { KV_NONE = -1 };
+enum { KV_NONE = -1, KV_CHAIN_BYTES = 32 };
+/* In a name space: its pages leave this process in no form (sealed requests). */
+#define KV_SPACE_PRIVATE ((uint64_t)1 << 63)
 
 struct kv_pool;
 
@@ -46,5 +48,19 @@ int kv_tree_insert(struct kv_pool *kv, uint64_t space, int parent, const int32_t
 /* A page that follows `page`, a node, and begins with these `count` tokens: of several only the one remembered last is
  * looked at. Its KERN_PAGE_TOKENS tokens into *next, valid until a page is taken; KV_NONE: there is none. */
 int kv_tree_next(const struct kv_pool *kv, int page, const int32_t *tokens, int count, const int32_t **next);
+
+/* Somewhere pages outlive their eviction, and the process. chain names a page: a hash of root, the name space and all
+ * tokens up to its last. save: true when it is kept. load: true when page holds what was saved under that chain. */
+struct kv_spill {
+    bool (*save)(void *arg, const uint8_t chain[KV_CHAIN_BYTES], const void *page);
+    bool (*load)(void *arg, const uint8_t chain[KV_CHAIN_BYTES], void *page);
+    void *arg;
+};
+void kv_set_spill(struct kv_pool *kv, const struct kv_spill *s, const uint8_t root[KV_CHAIN_BYTES]); /* before use */
+/* kv_tree_find, and what is not in memory is looked for in the spill: it may evict idle pages. */
+int kv_tree_find_anywhere(struct kv_pool *kv, uint64_t space, int parent, const int32_t *tokens);
+/* Saves pages that are not saved yet, at most so many; returns how many it saved. 0: all are. */
+int kv_save_some(struct kv_pool *kv, int pages_max);
+
 void kv_tree_forget_idle(struct kv_pool *kv); /* evicts every idle page: tests, and the baseline they compare */
 #endif

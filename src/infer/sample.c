@@ -4,17 +4,20 @@
 #include "base/assert.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "kern/kern.h"
 
 #include <math.h>
 #include <string.h>
 
 struct candidate {
-    float p;      /* exp((logit - max) / temperature), not normalised */
+    float p;
     int32_t id;
 };
 
 struct sample_scratch {
+    struct kern_table kern;      /* its best rung: all give the same bits */
     float *logits;               /* [vocab] the adjusted copy */
+    float *p;                    /* [vocab] probabilities */
     uint16_t *counts;            /* [vocab] all zero between calls */
     struct candidate *list;      /* [vocab] */
 };
@@ -22,7 +25,9 @@ struct sample_scratch {
 struct sample_scratch *sample_scratch_new(int vocab)
 {
     struct sample_scratch *s = MEM_NEW(struct sample_scratch);
+    kern_table_fill(&s->kern, kern_isa_detect(KERN_AVX512)); /* AMX multiplies matrices only */
     s->logits = mem_new((size_t)vocab, sizeof *s->logits);
+    s->p = mem_new((size_t)vocab, sizeof *s->p);
     s->counts = mem_new((size_t)vocab, sizeof *s->counts);
     s->list = mem_new((size_t)vocab, sizeof *s->list);
     return s;
@@ -33,6 +38,7 @@ void sample_scratch_free(struct sample_scratch *s)
     if (!s)
         return;
     mem_free(s->logits);
+    mem_free(s->p);
     mem_free(s->counts);
     mem_free(s->list);
     mem_free(s);
@@ -67,6 +73,16 @@ static void count_penalty(const struct sample_input *in, float *logits, uint16_t
     }
 }
 
+static void forbid(const uint32_t *allowed, float *logits, int vocab)
+{
+    for (int first = 0; first < vocab; first += 32) {
+        uint32_t bits = allowed[first >> 5];
+        int n = vocab - first < 32 ? vocab - first : 32;
+        for (int i = 0; bits != UINT32_MAX && i < n; i++)
+            logits[first + i] = bits >> i & 1 ? logits[first + i] : -INFINITY;
+    }
+}
+
 /* The logits to draw from: in->logits itself when nothing changes them. */
 static const float *adjust(const struct sample_input *in, struct sample_scratch *s)
 {
@@ -85,23 +101,9 @@ static const float *adjust(const struct sample_input *in, struct sample_scratch 
         count_penalty(in, s->logits, s->counts);
     for (int i = 0; no_end && i < in->end_count; i++)
         s->logits[in->end_tokens[i]] = -INFINITY;
-    for (int i = 0; in->allowed && i < in->vocab; i++)
-        if (!(in->allowed[i >> 5] >> (i & 31) & 1))
-            s->logits[i] = -INFINITY;
+    if (in->allowed)
+        forbid(in->allowed, s->logits, in->vocab);
     return s->logits;
-}
-
-/* The first of the largest; NaN never wins. 0 when nothing is finite. */
-static int largest(const float *x, int n)
-{
-    int best = 0;
-    float max = -INFINITY;
-    for (int i = 0; i < n; i++)
-        if (x[i] > max) {
-            max = x[i];
-            best = i;
-        }
-    return best;
 }
 
 /* ---- selection: "better" is a total order, so the selected set is unique */
@@ -180,41 +182,161 @@ static int select_mass(struct candidate *list, int n, double target)
     return hi > lo ? lo + 1 : lo;
 }
 
-static int by_id_position(const struct candidate *list, int n, double u)
+/* Kept is what is better than or is `worst`. */
+static bool kept(struct candidate worst, float p, int id)
 {
-    double left = u * mass(list, 0, n);
-    for (int i = 0; i < n; i++) {
-        left -= list[i].p;
-        if (left < 0)
-            return i;
-    }
-    return n - 1;
+    return p > worst.p || (p == worst.p && id <= worst.id);
 }
 
-static int32_t draw(const struct sample_input *in, const float *logits, struct candidate *list)
+enum { BLOCK = 256, LANES = 4 };
+typedef float lanes __attribute__((vector_size(16)));   /* what any processor does at once */
+typedef int32_t lane_bits __attribute__((vector_size(16)));
+
+struct pile {
+    double mass;
+    int count;
+};
+
+/* Those kept among p[first, end), a block at most. */
+static struct pile kept_of(const float *p, int first, int end, struct candidate worst)
 {
-    const struct infer_params *p = in->params;
-    float max = logits[largest(logits, in->vocab)];
-    if (!isfinite(max))
-        return largest(logits, in->vocab);
-    /* exp(-20) of the largest is below what 53 bits of u can meet among a million tokens. */
-    float floor_p = p->min_p > 2e-9f ? p->min_p : 2e-9f, inverse = 1 / p->temperature;
-    int n = 0;
-    for (int i = 0; i < in->vocab; i++) {
-        float x = (logits[i] - max) * inverse;
-        if (!(x > -20.1f))
+    lanes sum = { 0 }, cut = { worst.p, worst.p, worst.p, worst.p };
+    lane_bits count = { 0 }, ties = { 0 };
+    int whole = end - first == BLOCK ? end : first;
+    for (int i = first; i < whole; i += LANES) {
+        lanes v;
+        memcpy(&v, p + i, sizeof v);
+        lane_bits above = v > cut;
+        sum += (lanes)((lane_bits)v & above);
+        count -= above;
+        ties |= v == cut;
+    }
+    struct pile out = { ((double)sum[0] + (double)sum[1]) + ((double)sum[2] + (double)sum[3]),
+                        count[0] + count[1] + count[2] + count[3] };
+    bool tie = ties[0] | ties[1] | ties[2] | ties[3];
+    for (int i = tie ? first : whole; i < end; i++)
+        if (i < whole ? p[i] == worst.p && i <= worst.id : kept(worst, p[i], i)) {
+            out.mass += (double)p[i];
+            out.count++;
+        }
+    return out;
+}
+
+static int block_end(int first, int vocab)
+{
+    return first + BLOCK < vocab ? first + BLOCK : vocab;
+}
+
+static struct pile kept_in_all(const float *p, int vocab, struct candidate worst)
+{
+    struct pile all = { 0 };
+    for (int i = 0; i < vocab; i += BLOCK) {
+        struct pile b = kept_of(p, i, block_end(i, vocab), worst);
+        all.mass += b.mass;
+        all.count += b.count;
+    }
+    return all;
+}
+
+/* The token at which the mass of those kept, in the order of ids, first exceeds its share u of the whole. In that
+ * order two models that nearly agree draw the same token for the same u. */
+static int32_t at_share(const float *p, int vocab, struct candidate worst, double u)
+{
+    double left = u * kept_in_all(p, vocab, worst).mass;
+    for (int first = 0; first < vocab; first += BLOCK) {
+        int end = block_end(first, vocab);
+        double m = kept_of(p, first, end, worst).mass;
+        for (int i = first; i < end && left < m; i++) {
+            double own = kept(worst, p[i], i) ? (double)p[i] : 0;
+            if (left < own)
+                return i;
+            left -= own;
+            m -= own;
+        }
+        left -= m;
+    }
+    for (int i = vocab - 1; i > 0; i--) /* rounding left a little: the last one */
+        if (kept(worst, p[i], i))
+            return i;
+    return 0;
+}
+
+/* Bounds between which the cut lies, narrowed over the whole vocabulary until few enough lie between them. */
+struct bracket {
+    float low, high;
+    struct pile at_low, at_high; /* what is better than each */
+};
+
+static struct bracket find_bracket(const float *p, int vocab, float best, struct candidate worst, double target,
+                                   bool by_mass)
+{
+    enum { FEW = 2048, HALVINGS = 12 };
+    const float wide = 1.0f / 32;
+    struct bracket b = { .low = best, .high = best };
+    bool reached = false;
+    while (!reached && b.low > worst.p) { /* most of the mass is near the top: seldom more than twice */
+        b.high = b.low;
+        b.at_high = b.at_low;
+        b.low = b.low * wide > worst.p ? b.low * wide : worst.p;
+        b.at_low = kept_in_all(p, vocab, (struct candidate){ b.low, -1 });
+        reached = (by_mass ? b.at_low.mass : b.at_low.count) >= target;
+    }
+    for (int i = 0; reached && i < HALVINGS && b.at_low.count - b.at_high.count > FEW; i++) {
+        float mid = sqrtf(b.low) * sqrtf(b.high);
+        struct pile k = kept_in_all(p, vocab, (struct candidate){ mid, -1 });
+        bool enough = (by_mass ? k.mass : k.count) >= target;
+        *(enough ? &b.low : &b.high) = mid;
+        *(enough ? &b.at_low : &b.at_high) = k;
+    }
+    return b;
+}
+
+/* The last of the fewest best, of those `worst` keeps, that are so many (or, by_mass, hold so much); `best` is the
+ * largest p. */
+static struct candidate cut_at(const float *p, int vocab, float best, struct candidate worst, double target,
+                               bool by_mass, struct candidate *list)
+{
+    struct bracket b = find_bracket(p, vocab, best, worst, target, by_mass);
+    int n = 0, last = 0;
+    for (int first = 0; first < vocab; first += BLOCK) {
+        int end = block_end(first, vocab);
+        if (!kept_of(p, first, end, (struct candidate){ b.low, INT32_MAX }).count)
             continue;
-        float e = expf(x);
-        if (e >= floor_p)
-            list[n++] = (struct candidate){ e, i };
+        for (int i = first; i < end; i++)
+            if (p[i] >= b.low && p[i] <= b.high && kept(worst, p[i], i))
+                list[n++] = (struct candidate){ p[i], i };
     }
-    if (p->top_k > 0 && p->top_k < n) {
-        select_count(list, n, p->top_k);
-        n = p->top_k;
+    int wanted = by_mass ? select_mass(list, n, target - b.at_high.mass) : (int)target - b.at_high.count;
+    if (!n || wanted > n)
+        return worst; /* all of them */
+    if (!by_mass)
+        select_count(list, n, wanted);
+    for (int i = 1; i < wanted; i++)
+        last = better(list[last], list[i]) ? i : last;
+    return list[last];
+}
+
+static int32_t draw(const struct sample_input *in, const float *logits, struct sample_scratch *s)
+{
+    const struct infer_params *o = in->params;
+    int best = s->kern.argmax(logits, in->vocab);
+    if (!isfinite(logits[best]))
+        return best;
+    memcpy(s->p, logits, (size_t)in->vocab * sizeof *s->p);
+    s->kern.scale(s->p, 1 / o->temperature, in->vocab);
+    s->kern.softmax(s->p, in->vocab);
+    if (!(s->p[best] > 0))
+        return best; /* a NaN among them, or a temperature next to 0 */
+    /* exp(-20) of the largest is below what 53 bits of u can meet among a million tokens. */
+    float least = s->p[best] * (o->min_p > 2e-9f ? o->min_p : 2e-9f);
+    struct candidate worst = { least, INT32_MAX };
+    if (o->top_k > 0)
+        worst = cut_at(s->p, in->vocab, s->p[best], worst, o->top_k, false, s->list);
+    if (o->top_p < 1) {
+        double all = kept_in_all(s->p, in->vocab, worst).mass;
+        worst = cut_at(s->p, in->vocab, s->p[best], worst, (double)o->top_p * all, true, s->list);
     }
-    if (p->top_p < 1)
-        n = select_mass(list, n, (double)p->top_p * mass(list, 0, n));
-    return list[by_id_position(list, n, rng_unit(in->seed, (uint64_t)in->history_count))].id;
+    return at_share(s->p, in->vocab, worst, rng_unit(in->seed, (uint64_t)in->history_count));
 }
 
 /* ---- log-probabilities */
@@ -227,17 +349,16 @@ static void insert_top(struct infer_token *out, int want, int32_t id, float logi
     out->top[i] = (struct infer_logprob){ id, logit };
 }
 
-static void logprobs(const struct sample_input *in, struct infer_token *out)
+static void logprobs(const struct sample_input *in, struct sample_scratch *s, struct infer_token *out)
 {
-    int want = in->params->top_logprobs;
-    float max = in->logits[largest(in->logits, in->vocab)];
-    double sum = 0;
-    for (int i = 0; i < in->vocab; i++) {
-        sum += exp((double)in->logits[i] - (double)max);
-        if (want && (out->top_count < want || in->logits[i] > out->top[want - 1].logprob))
+    int want = in->params->top_logprobs, best = s->kern.argmax(in->logits, in->vocab);
+    memcpy(s->p, in->logits, (size_t)in->vocab * sizeof *s->p);
+    s->kern.softmax(s->p, in->vocab); /* its sum is of floats: what it misses of 1 is made up for */
+    double all = kept_in_all(s->p, in->vocab, (struct candidate){ 0, INT32_MAX }).mass;
+    float log_z = in->logits[best] - (float)log((double)s->p[best] / all);
+    for (int i = 0; want && i < in->vocab; i++)
+        if (out->top_count < want || in->logits[i] > out->top[want - 1].logprob)
             insert_top(out, want, i, in->logits[i]);
-    }
-    float log_z = max + (float)log(sum);
     for (int i = 0; i < out->top_count; i++)
         out->top[i].logprob -= log_z;
     out->logprob = in->logits[out->id] - log_z;
@@ -249,7 +370,7 @@ void sample_token(const struct sample_input *in, struct sample_scratch *scratch,
     const float *logits = adjust(in, scratch);
     out->top_count = 0;
     out->logprob = 0;
-    out->id = in->params->temperature > 0 ? draw(in, logits, scratch->list) : largest(logits, in->vocab);
+    out->id = in->params->temperature > 0 ? draw(in, logits, scratch) : scratch->kern.argmax(logits, in->vocab);
     if (in->params->top_logprobs >= 0)
-        logprobs(in, out);
+        logprobs(in, scratch, out);
 }

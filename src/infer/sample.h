@@ -2,7 +2,8 @@
  *
  * Order: logit bias; repetition, frequency and presence penalties; forbidden end tokens; the allowed mask;
  * then temperature 0 takes the largest (the first of equals), else temperature, min_p, top_k, top_p, and one
- * draw rng_unit(seed, position). The vocabulary is never sorted: candidates are selected by quickselect.
+ * draw rng_unit(seed, position), which walks what is left in the order of ids. The vocabulary is never sorted: vector
+ * passes count and sum what is above a cut until few candidates are left, and quickselect finds it among them.
  * Log-probabilities are of the raw logits (before all of the above), as OpenAI's clients expect of a model. */
 #ifndef INFER_SAMPLE_H
 #define INFER_SAMPLE_H

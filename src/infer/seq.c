@@ -52,7 +52,7 @@ void seq_adopt_prefix(struct seq *s)
     ASSERT(s->computed == 0 && s->page_count == 0);
     int parent = KV_NONE;
     while ((s->shared + 1) * KERN_PAGE_TOKENS < s->count) {
-        int page = kv_tree_find(s->kv, s->space, parent, s->tokens + s->shared * KERN_PAGE_TOKENS);
+        int page = kv_tree_find_anywhere(s->kv, s->space, parent, s->tokens + s->shared * KERN_PAGE_TOKENS);
         if (page == KV_NONE)
             break;
         kv_hold(s->kv, page);

@@ -285,7 +285,8 @@ typedef void part_fn(const struct kern_kv *kv, const struct rows *r, int i, cons
 static part_fn *const scores[SCORE_ROWS + 1] = { NULL, score_1, score_2, score_3, score_4, score_4, score_4, score_4,
                                                  score_8 };
 static part_fn *const values[VALUE_ROWS + 1] = { NULL, value_1, value_2, value_3, value_4, value_4, value_6 };
-static const int scored[SCORE_ROWS + 1] = { 0, 1, 2, 3, 4, 4, 4, 4, 8 }, valued[VALUE_ROWS + 1] = { 0, 1, 2, 3, 4, 4, 6 };
+static const int scored[SCORE_ROWS + 1] = { 0, 1, 2, 3, 4, 4, 4, 4, 8 };
+static const int valued[VALUE_ROWS + 1] = { 0, 1, 2, 3, 4, 4, 6 };
 
 /* Rows first .. end see at least one key of this page. */
 static void page_step(const struct kern_attn *op, struct rows *r, int first, int end, const unsigned char *k,

@@ -4,9 +4,12 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
-static const char *const names[KERN_ISA_COUNT] = { "ref", "avx2", "avx512", "amx" };
+static const char *const names[KERN_ISA_COUNT] = { "ref", "avx2", "avx512", "amx", "neon", "dotprod" };
 
 #if defined(__x86_64__)
 /* The registers the kernel saves: bits of XCR0. */
@@ -48,6 +51,13 @@ static enum kern_isa best(enum kern_isa limit)
     if (limit < KERN_AMX || (d & amx) != amx || (state & TILE_STATE) != TILE_STATE || !tiles_work())
         return KERN_AVX512;
     return KERN_AMX;
+}
+#elif defined(__aarch64__)
+static enum kern_isa best(enum kern_isa limit)
+{
+    if (limit < KERN_NEON) /* a rung of another machine */
+        return KERN_REF;
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP ? KERN_DOTPROD : KERN_NEON;
 }
 #else
 static enum kern_isa best(enum kern_isa limit)
@@ -92,5 +102,13 @@ void kern_table_fill(struct kern_table *t, enum kern_isa isa)
     }
     if (isa >= KERN_AMX)
         kern_fill_matmul_amx(t);
+#elif defined(__aarch64__)
+    if (isa >= KERN_NEON) {
+        kern_fill_vec_neon(t);
+        kern_fill_matmul_neon(t);
+        kern_fill_attn_neon(t);
+    }
+    if (isa >= KERN_DOTPROD)
+        kern_fill_matmul_dotprod(t);
 #endif
 }

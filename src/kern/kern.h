@@ -17,7 +17,7 @@
 #define KERN_KERN_H
 #include "kern/type.h"
 
-enum kern_isa { KERN_REF, KERN_AVX2, KERN_AVX512, KERN_AMX, KERN_ISA_COUNT };
+enum kern_isa { KERN_REF, KERN_AVX2, KERN_AVX512, KERN_AMX, KERN_NEON, KERN_DOTPROD, KERN_ISA_COUNT };
 
 enum {
     KERN_PANEL_ROWS = 16,
@@ -100,7 +100,7 @@ enum kern_rope_style {
 
 struct kern_table {
     enum kern_isa isa;
-    const char *name; /* "ref", "avx2", "avx512", "amx" */
+    const char *name; /* "ref", "avx2", "avx512", "amx", "neon", "dotprod" */
 
     void (*quantize_q8)(const float *x, void *out, int cols);
     void (*matmul)(const struct kern_matmul *op, int panel_first, int panel_end);

@@ -137,7 +137,7 @@ static void store(const struct kern_matmul *op, int t0, int n, int panel, const 
     }
 }
 
-/* Where rows t .. t+n of y will be stored: each is a line of its own, far from the last, and must be there to be written
+/* Where rows t .. t+n of y will be stored: each a line of its own, far from the last, that must be there to be written
  * to. Asked for while the last units multiply: stores that missed took a tenth of the time of narrow products. */
 static void ask_for_outputs(const struct kern_matmul *op, int t, int n, int panel, int side)
 {

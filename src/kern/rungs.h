@@ -20,6 +20,13 @@ void kern_matmul_avx512(const struct kern_matmul *op, int panel_first, int panel
 void kern_fmul_avx2(const struct kern_matmul *op, int panel_first, int panel_end); /* float weights */
 void kern_fmul_avx512(const struct kern_matmul *op, int panel_first, int panel_end);
 #endif
+#if defined(__aarch64__)
+void kern_fill_vec_neon(struct kern_table *t);
+void kern_fill_matmul_neon(struct kern_table *t);
+void kern_fill_attn_neon(struct kern_table *t);
+void kern_fill_matmul_dotprod(struct kern_table *t);
+void kern_fmul_neon(const struct kern_matmul *op, int panel_first, int panel_end);
+#endif
 /* Do both give the same products of small random matrices of every kind? */
 bool kern_products_agree(const struct kern_table *a, const struct kern_table *b);
 #endif

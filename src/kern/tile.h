@@ -25,4 +25,5 @@ static inline enum kern_product kern_product(const struct kern_layout *l)
 void kern_tile_open_avx512(enum kern_type type, const unsigned char *unit, int blocks, int bias, struct kern_tile *t);
 /* AVX2: signed values where a format has 8 bits or a table, else codes (at most 63). */
 void kern_tile_open_avx2(enum kern_type type, const unsigned char *unit, int blocks, struct kern_tile *t);
+void kern_tile_open_neon(enum kern_type type, const unsigned char *unit, int blocks, struct kern_tile *t);
 #endif

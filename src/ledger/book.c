@@ -266,6 +266,13 @@ bool book_principal(const struct book *b, const char *tenant, const char *team, 
     return true;
 }
 
+const struct ledger_key *book_key_by_id(const struct book *b, int64_t id, int64_t now_ms)
+{
+    const struct key *k = find_key_by_id(b, id);
+    bool valid = k && !k->raw.revoked_ms && (!k->raw.expires_ms || k->raw.expires_ms > now_ms);
+    return valid ? &k->pub : NULL;
+}
+
 /* ---- one request */
 
 /* The last price of this model, else of "*", that is in force. */

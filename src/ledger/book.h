@@ -36,6 +36,7 @@ int book_key_count(const struct book *b); /* keys not revoked */
 enum ledger_found book_find_key(const struct book *b, const uint8_t hash[LEDGER_HASH_BYTES], int64_t now_ms,
                                 const struct ledger_key **out);
 
+const struct ledger_key *book_key_by_id(const struct book *b, int64_t id, int64_t now_ms);
 bool book_principal(const struct book *b, const char *tenant, const char *team, struct ledger_key *out);
 void book_admit(struct book *b, const struct ledger_ask *ask, int64_t now_ms, struct ledger_answer *out);
 void book_revise(struct book *b, int ticket, int64_t prompt_tokens, int64_t output_tokens, int64_t now_ms,

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "ledger/nvml.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ struct energy {
     struct zone zones[ENERGY_ZONES_MAX];
     int zone_count;
     const char *why_modelled;  /* NULL: counters are read */
+    struct nvml *gpus;         /* NULL: none that count */
     int64_t rest_uj;           /* not yet a whole millijoule */
     int64_t last_ns;
     int64_t last_ticks;        /* busy processor time at the last reading */
@@ -165,6 +167,7 @@ struct energy *energy_open(const char *root, const struct energy_model *model)
     snprintf(e->root, sizeof e->root, "%s", root);
     e->model = model ? *model : energy_model_default;
     find_zones(e);
+    e->gpus = nvml_open(root);
     e->last_ticks = busy_ticks(e);
     e->last_ns = -1;
     return e;
@@ -172,6 +175,8 @@ struct energy *energy_open(const char *root, const struct energy_model *model)
 
 void energy_close(struct energy *e)
 {
+    if (e)
+        nvml_close(e->gpus);
     mem_free(e);
 }
 
@@ -188,7 +193,7 @@ int64_t energy_read(struct energy *e, int64_t now_ns)
     e->rest_uj += uj;
     int64_t mj = e->rest_uj / 1000;
     e->rest_uj %= 1000;
-    return mj;
+    return mj + nvml_read(e->gpus);
 }
 
 bool energy_modelled(const struct energy *e)
@@ -201,9 +206,11 @@ void energy_describe(const struct energy *e, struct buf *out)
     if (e->why_modelled) {
         buf_printf(out, "modelled: %g W idle and %g W for each busy core, because %s", e->model.idle_w,
                    e->model.core_w, e->why_modelled);
-        return;
+    } else {
+        buf_puts(out, "RAPL: ");
+        for (int i = 0; i < e->zone_count; i++)
+            buf_printf(out, "%s%s", i ? ", " : "", e->zones[i].name);
     }
-    buf_puts(out, "RAPL: ");
-    for (int i = 0; i < e->zone_count; i++)
-        buf_printf(out, "%s%s", i ? ", " : "", e->zones[i].name);
+    if (nvml_gpus(e->gpus))
+        buf_printf(out, "; NVML: %d GPU%s", nvml_gpus(e->gpus), nvml_gpus(e->gpus) > 1 ? "s" : "");
 }

@@ -24,9 +24,10 @@ struct energy;
  * cannot be read is modelled. */
 struct energy *energy_open(const char *root, const struct energy_model *model);
 void energy_close(struct energy *e);
-/* Millijoules since the previous call (since energy_open at the first); now_ns: monotonic. */
+/* Millijoules since the previous call (since energy_open at the first), of processors and GPUs (nvml.h); now_ns:
+ * monotonic. */
 int64_t energy_read(struct energy *e, int64_t now_ns);
-bool energy_modelled(const struct energy *e);
+bool energy_modelled(const struct energy *e); /* the processors' part is */
 /* "RAPL: package-0, dram" or "modelled: 30 W idle and 6 W for each busy core, because ..." */
 void energy_describe(const struct energy *e, struct buf *out);
 #endif

@@ -134,6 +134,7 @@ static void keep_retention(struct ledger *l)
 static void *write_rows(void *arg)
 {
     struct ledger *l = arg;
+    pthread_setname_np(pthread_self(), "ledger"); /* so that its processor time can be told apart */
     struct usage_row **group = mem_new(GROUP_MAX, sizeof(struct usage_row *));
     int64_t looked_ms = clock_mono_ns() / 1000000;
     for (;;) {
@@ -308,6 +309,11 @@ enum ledger_found ledger_key_lookup(const struct ledger *l, const char *text, si
 {
     uint8_t hash[LEDGER_HASH_BYTES];
     return ledger_key_hash(text, n, hash) ? book_find_key(l->book, hash, now_ms, out) : LEDGER_MALFORMED;
+}
+
+const struct ledger_key *ledger_key_by_id(const struct ledger *l, int64_t id, int64_t now_ms)
+{
+    return book_key_by_id(l->book, id, now_ms);
 }
 
 bool ledger_principal(const struct ledger *l, const char *tenant, const char *team, struct ledger_key *out)

@@ -81,6 +81,8 @@ enum ledger_found { LEDGER_FOUND, LEDGER_MALFORMED, LEDGER_UNKNOWN, LEDGER_EXPIR
 /* text: what came as Bearer or x-api-key. Anything but FOUND is a 401; the caller tells nobody which. */
 enum ledger_found ledger_key_lookup(const struct ledger *l, const char *text, size_t n, int64_t now_ms,
                                     const struct ledger_key **out);
+/* The key of that number, if it is neither expired nor revoked; NULL: it is not. */
+const struct ledger_key *ledger_key_by_id(const struct ledger *l, int64_t id, int64_t now_ms);
 /* A key that stands for somebody another authority vouches for: id 0, role user, every model. Its tenant must be in the
  * ledger (false: it is not); a team that is not there is none. Strings are borrowed as a key's are. */
 bool ledger_principal(const struct ledger *l, const char *tenant, const char *team, struct ledger_key *out);

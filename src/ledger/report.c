@@ -9,7 +9,7 @@
 
 enum { COLUMNS_MAX = 20, ROWS_MAX = 100000 };
 
-const char *const report_by_names[] = { "tenant", "team", "key", "model", "day", "month", NULL };
+const char *const report_by_names[] = { "tenant", "team", "key", "model", "day", "month", "tenant-day", NULL };
 
 static bool ends_with(const char *s, const char *tail)
 {
@@ -163,7 +163,8 @@ static enum err_code show(struct store *s, const char *sql, const int64_t *v, in
 enum err_code report_list(struct store *s, enum report_list what, bool json, FILE *out, struct err *e)
 {
     static const char *const sql[] = {
-        [REPORT_TENANTS] = "SELECT tenant.id, tenant.name, weight, priority, count(key.id) FILTER (WHERE revoked_ms = 0) AS keys,"
+        [REPORT_TENANTS] = "SELECT tenant.id, tenant.name, weight, priority,"
+            " count(key.id) FILTER (WHERE revoked_ms = 0) AS keys,"
             " tenant.created_ms AS created_ms, erased_ms FROM tenant LEFT JOIN key ON key.tenant = tenant.id"
             " GROUP BY tenant.id",
         [REPORT_KEYS] = "SELECT key.id, hint || '...' AS key, key.name, tenant.name AS tenant,"
@@ -200,6 +201,8 @@ enum err_code report_usage(struct store *s, const struct report_range *r, enum r
         [REPORT_BY_KEY] = "SELECT daily.key AS key, " SUMS RANGE,
         [REPORT_BY_MODEL] = "SELECT model, " SUMS RANGE,
         [REPORT_BY_DAY] = "SELECT day, " SUMS RANGE,
+        [REPORT_BY_TENANT_DAY] = "SELECT day, name AS tenant, " SUMS "JOIN tenant ON tenant.id = daily.tenant WHERE"
+            " day >= ?1 AND day < ?2 AND (?3 = 0 OR daily.tenant = ?3) GROUP BY 1, 2 ORDER BY 1, 2",
         [REPORT_BY_MONTH] = "SELECT strftime('%Y-%m', day * 86400, 'unixepoch') AS month, " SUMS RANGE,
     };
     const int64_t v[] = { meter_day(r->from_ms), meter_day(r->to_ms + 86399999), r->tenant };

@@ -11,7 +11,8 @@ struct report_range {
 };
 
 enum report_list { REPORT_TENANTS, REPORT_KEYS, REPORT_PRICES, REPORT_LIMITS };
-enum report_by { REPORT_BY_TENANT, REPORT_BY_TEAM, REPORT_BY_KEY, REPORT_BY_MODEL, REPORT_BY_DAY, REPORT_BY_MONTH };
+enum report_by { REPORT_BY_TENANT, REPORT_BY_TEAM, REPORT_BY_KEY, REPORT_BY_MODEL, REPORT_BY_DAY, REPORT_BY_MONTH,
+                 REPORT_BY_TENANT_DAY };
 extern const char *const report_by_names[]; /* "tenant", ..., NULL */
 
 /* Aligned columns, or a JSON array of objects (money and energy as integers there). */

@@ -209,6 +209,62 @@ static struct api_pooling pooling_of(const struct model *m, const struct runtime
     return p;
 }
 
+/* ---- adapters */
+
+static enum err_code load_adapter(const struct runtime *r, int fd, const char *name, struct model_adapter **out,
+                                  struct err *e)
+{
+    struct gguf_file *f = NULL;
+    enum err_code c = gguf_open_fd(fd, name, &f, e);
+    if (!c)
+        c = model_adapter_load(f, r->model, 1, out, e);
+    gguf_close(f);
+    return c ? err_prefix(e, "adapter '%s'", name) : ERR_OK;
+}
+
+static enum err_code name_adapter(const struct runtime *r, const char *name, struct err *e)
+{
+    int count = r->adapters.count;
+    if (count == API_ADAPTERS_MAX)
+        return err_set(e, ERR_LIMIT, "adapter '%s': the model has %d already, which is the most", name, count);
+    if (!*name || strlen(name) >= API_ADAPTER_NAME_MAX || strchr(name, ':'))
+        return err_set(e, ERR_INVALID, "adapter '%.80s': a name has 1 to %d bytes and no colon", name,
+                       API_ADAPTER_NAME_MAX - 1);
+    for (int i = 0; i < count; i++)
+        if (!strcmp(r->adapters.slots[i].name, name))
+            return err_set(e, ERR_INVALID, "adapter '%s': there is one of this name already", name);
+    return ERR_OK;
+}
+
+static void keep_adapter(struct runtime *r, const char *name, const struct model_adapter *a)
+{
+    int count = r->adapters.count;
+    snprintf(r->adapters.slots[count].name, API_ADAPTER_NAME_MAX, "%s", name);
+    r->adapters.slots[count].adapter = a;
+    r->adapters.count = count + 1;
+}
+
+/* Each, then the room for their ranks. */
+static enum err_code add_adapters(struct runtime *r, const struct runtime_options *o, struct err *e)
+{
+    enum err_code c = ERR_OK;
+    int most = 0;
+    for (int i = 0; i < o->adapter_count && !c; i++) {
+        struct model_adapter *a = NULL;
+        c = name_adapter(r, o->adapters[i].name, e);
+        if (!c)
+            c = load_adapter(r, o->adapters[i].fd, o->adapters[i].name, &a, e);
+        if (c)
+            return c;
+        keep_adapter(r, o->adapters[i].name, a);
+        int rank = model_adapter_facts(a)->rank;
+        most = rank > most ? rank : most;
+    }
+    if (most)
+        sched_allow_adapters(r->sched, most);
+    return c;
+}
+
 enum err_code runtime_open(int fd, const char *name, const struct runtime_options *o, struct runtime **out,
                            struct err *e)
 {
@@ -233,8 +289,13 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
         runtime_close(r);
         return c;
     }
+    c = add_adapters(r, o, e);
+    if (c) {
+        runtime_close(r);
+        return c;
+    }
     r->api = (struct api_model){ .id = r->id, .vocab = r->vocab, .chat = r->chat, .ctx = sched_ctx(r->sched),
-                                 .trie = r->trie, .pooling = pooling_of(r->model, o) };
+                                 .trie = r->trie, .adapters = &r->adapters, .pooling = pooling_of(r->model, o) };
     if (r->chat)
         r->api.form = r->form = api_form_new(&r->api);
     mem_trim();
@@ -292,6 +353,8 @@ void runtime_close(struct runtime *r)
     if (!r)
         return;
     sched_free(r->sched);
+    for (int i = 0; i < r->adapters.count; i++)
+        model_adapter_free((struct model_adapter *)(uintptr_t)r->adapters.slots[i].adapter);
     model_free(r->model);
     model_free(r->draft);
     calls_form_free(r->form);
@@ -316,6 +379,12 @@ void runtime_facts_json(const struct runtime *r, struct buf *out)
                           "kv_bytes", (json_int_t)((size_t)s.kv_pages * model_kv_page_bytes(r->model)),
                           "kv_tokens", s.kv_pages * KERN_PAGE_TOKENS, "isa", r->kern.name,
                           "threads", pool_threads(r->pool), "chat", r->chat != NULL);
+    json_t *names = json_array();
+    for (int i = 0; i < r->adapters.count; i++)
+        json_array_append_new(names, json_string(r->adapters.slots[i].name));
+    json_object_set_new(j, "adapters", names);
+    json_object_set_new(j, "embeds", json_boolean(true));
+    json_object_set_new(j, "generates", json_boolean(f->causal));
     jsonx_dump(j, out);
     json_decref(j);
 }

@@ -20,6 +20,8 @@ struct runtime_options {
     size_t memory_free;      /* what the system could give when runtime_defaults was called */
     enum kern_type kv_type;  /* KERN_F16 unless told */
     bool encoders;           /* models that only pool are welcome */
+    const struct runtime_adapter *adapters; /* [adapter_count], borrowed for runtime_open */
+    int adapter_count;
     bool matryoshka;         /* vectors may be cut (api.h) */
     enum kern_isa isa;       /* the best rung allowed; KERN_ISA_COUNT: no cap */
     int batch_rows, prefill_rows, running_max, waiting_max; /* 0: the defaults of runtime.c */
@@ -29,6 +31,12 @@ struct runtime_options {
     int itl_ms, ttft_ms;     /* targets: between tokens, and to the first (0: as soon as the other allows) */
     void (*progress)(void *arg, double fraction);
     void *progress_arg;
+};
+
+/* A LoRA adapter to begin with: its file is open. */
+struct runtime_adapter {
+    const char *name;
+    int fd;
 };
 
 struct runtime {
@@ -42,6 +50,7 @@ struct runtime {
     struct calls_form *form; /* how it writes tool calls and thoughts; NULL without a template */
     struct sched *sched;
     struct api_model api;
+    struct api_adapters adapters;
     char *id;
     int32_t end_tokens[RUNTIME_END_TOKENS_MAX];
     int end_count;

@@ -131,7 +131,7 @@ static void plan_text(struct sched *s, struct sched_seq *q)
     memcpy(s->tokens + s->rows, q->seq.tokens, (size_t)n * sizeof *s->tokens);
     for (int i = 0; i < n; i++)
         s->segments[s->rows + i] = second && i >= second;
-    s->runs[s->run_count] = (struct model_run){ .rows = n, .pages = q->seq.page_at };
+    s->runs[s->run_count] = (struct model_run){ .rows = n, .pages = q->seq.page_at, .adapter = q->adapter };
     s->members[s->run_count++] = q;
     s->rows += n;
     q->rows = n;

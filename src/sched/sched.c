@@ -106,6 +106,24 @@ void sched_free(struct sched *s)
     mem_free(s);
 }
 
+struct kv_pool *sched_kv(struct sched *s)
+{
+    return s->kv;
+}
+
+void sched_allow_adapters(struct sched *s, int rank_max)
+{
+    model_work_allow_adapters(s->work, rank_max);
+}
+
+/* What an adapter computes is no beginning of what others compute; its id is this process's, so nothing outlives it. */
+static uint64_t space_of(const struct sched_spec *spec)
+{
+    if (!spec->adapter)
+        return spec->space;
+    return (spec->space ^ model_adapter_facts(spec->adapter)->id * 0x9E3779B97F4A7C15u) | KV_SPACE_PRIVATE;
+}
+
 int sched_ctx(const struct sched *s)
 {
     return s->ctx;
@@ -146,9 +164,10 @@ enum err_code sched_add(struct sched *s, const struct sched_spec *spec, struct s
     struct sched_seq *q = MEM_NEW(struct sched_seq);
     int room = spec->pooling ? 0 : s->ctx - spec->prompt_count;
     int want = spec->params->max_tokens;
-    seq_init(&q->seq, s->kv, spec->space, spec->prompt, spec->prompt_count,
+    seq_init(&q->seq, s->kv, space_of(spec), spec->prompt, spec->prompt_count,
              spec->prompt_count + (want > 0 && want < room ? want : room));
     q->params = *spec->params;
+    q->adapter = spec->adapter;
     q->seed = spec->seed;
     order_enter(s->order, &q->seat, &(struct order_claim){ spec->tenant, spec->weight, spec->priority,
                                                            spec->deadline_ns });

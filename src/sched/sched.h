@@ -16,6 +16,7 @@
 #define SCHED_SCHED_H
 #include "infer/kv.h"
 #include "infer/params.h"
+#include "model/adapter.h"
 #include "model/model.h"
 #include "sched/order.h"
 #include "sched/pace.h"
@@ -72,6 +73,7 @@ struct sched_spec {
     int weight;              /* of the tenant; 0 stands for 1 */
     int64_t deadline_ns;     /* monotonic; 0: none. Earlier ones of a class go first; past it: INFER_DEADLINE */
     struct sched_seq *after; /* start when this one's prompt is computed (choices of one prompt), or NULL */
+    const struct model_adapter *adapter; /* of the model this scheduler runs; borrowed until finish; NULL: none */
     const struct sched_pooling *pooling; /* borrowed for the call; NULL: it is a prompt. Its length may be ctx */
     const struct sched_events *events;
     void *user;
@@ -83,6 +85,8 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
                         struct sched **out, struct err *e);
 void sched_free(struct sched *s); /* running sequences end with INFER_CANCELLED */
 int sched_ctx(const struct sched *s);
+/* Before the first sequence with an adapter, once: room for ranks up to this. */
+void sched_allow_adapters(struct sched *s, int rank_max);
 /* Rows of a step whose logits are wanted, at most: what the memory plan must know. */
 int sched_logit_rows(int running_max, int draft_rows);
 
@@ -110,5 +114,6 @@ struct sched_stats {
     struct steptime_model step_time;
 };
 void sched_stats(const struct sched *s, struct sched_stats *out);
+struct kv_pool *sched_kv(struct sched *s);  /* its pages: for a spill */
 void sched_forget_prefixes(struct sched *s); /* evicts idle pages */
 #endif

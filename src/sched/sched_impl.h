@@ -27,6 +27,7 @@ struct sched_seq {
     struct form *form;        /* what the text must look like, or NULL */
     struct draft draft;
     struct draft_reader reader; /* the small model's part of it */
+    const struct model_adapter *adapter; /* or NULL */
     struct pooled *pooled;    /* NULL: it generates */
     int64_t arrived_ns;
     int64_t page_ns;          /* pages held, integrated over time */
@@ -94,7 +95,8 @@ void sched_list_sort(struct list *l, sched_before_fn *before);
 struct pooled *sched_pooled_new(const struct sched *s, const struct sched_pooling *p, int rows);
 void sched_pooled_free(struct pooled *p);
 bool sched_pooled_needs_all(const struct sched_seq *q); /* cached rows would be missing in its vector */
-void sched_pooled_plan(struct sched *s, struct sched_seq *q, int rows); /* which of its rows, the step's last, it wants */
+/* Which of q's rows, the last of the step so far, it wants. */
+void sched_pooled_plan(struct sched *s, struct sched_seq *q, int rows);
 void sched_pool_all(struct sched *s);   /* after the forward pass: takes states, ends what is whole */
 /* The plan of an encoder's step: whole texts. */
 void sched_plan_texts(struct sched *s);

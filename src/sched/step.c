@@ -49,7 +49,7 @@ static void plan_rows(struct sched *s, struct sched_seq *q, int rows, int guesse
     struct model_run *run = &s->runs[s->run_count];
     for (int i = 0; i < rows; i++)
         s->tokens[s->rows + i] = seq->tokens[seq->computed + i];
-    *run = (struct model_run){ .rows = rows, .pos_first = seq->computed, .pages = seq->page_at };
+    *run = (struct model_run){ .rows = rows, .pos_first = seq->computed, .pages = seq->page_at, .adapter = q->adapter };
     s->members[s->run_count++] = q;
     s->rows += rows;
     q->rows = rows - guesses;

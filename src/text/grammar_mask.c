@@ -42,8 +42,10 @@ struct cached {
     uint32_t dfa, state;
     bool rule;        /* of a rule's terminal: over all tokens, else over the safe ones */
     uint32_t *bits;
-    uint32_t *cross;  /* [crosses] a terminal's: nodes where the word may be over and tokens go on */
+    uint32_t *cross;  /* [crosses] a terminal's: nodes right behind a word that may be over, by their byte */
     uint32_t crosses, cross_cap;
+    uint32_t of_byte[257]; /* cross[of_byte[b] .. of_byte[b + 1]) have byte b */
+    uint64_t follow[4];    /* a bit for each byte that was asked for behind the word: cross has only those */
 };
 struct grammar_cache {
     const struct grammar_trie *t;
@@ -343,54 +345,102 @@ static void dfa_mask(const struct grammar *g, uint32_t dfa, uint32_t state, cons
 
 /* ---- terminals of rules */
 
-/* Over all tokens: those within a word of the DFA, and the nodes where a word may end before its token does. */
+static void remember(struct cached *slot, uint32_t node)
+{
+    if (slot->crosses == slot->cross_cap) {
+        slot->cross_cap = slot->cross_cap ? slot->cross_cap * 2 : 256;
+        slot->cross = mem_grow(slot->cross, slot->cross_cap, sizeof *slot->cross);
+    }
+    slot->cross[slot->crosses++] = node;
+}
+
+static void sort_by_byte(struct cached *slot, const struct tree *t)
+{
+    uint32_t *sorted = mem_new(slot->crosses + 1, sizeof *sorted), at[257] = { 0 };
+    for (uint32_t i = 0; i < slot->crosses; i++)
+        at[t->node[slot->cross[i]].byte + 1]++;
+    for (int b = 0; b < 256; b++)
+        at[b + 1] += at[b];
+    memcpy(slot->of_byte, at, sizeof at);
+    for (uint32_t i = 0; i < slot->crosses; i++)
+        sorted[at[t->node[slot->cross[i]].byte]++] = slot->cross[i];
+    mem_free(slot->cross);
+    slot->cross = sorted;
+    slot->cross_cap = slot->crosses;
+}
+
+static bool has_byte(const uint64_t set[4], unsigned byte)
+{
+    return set[byte / 64] >> byte % 64 & 1;
+}
+
+/* Over all tokens: those within a word of the DFA, and the nodes behind a word that may end before its token does. */
 static void walk_terminal(const struct rx_dfa *d, uint32_t state, const struct tree *t, uint32_t *at,
                           struct cached *slot)
 {
     for (uint32_t i = 0; i < t->nodes;) {
         const struct tree_node *n = &t->node[i];
-        uint32_t s = rx_dfa_step(d, n->depth ? at[n->depth - 1] : state, n->byte);
+        uint32_t before = n->depth ? at[n->depth - 1] : state, s = rx_dfa_step(d, before, n->byte);
+        if (n->depth && d->accept[before] && has_byte(slot->follow, n->byte))
+            remember(slot, i);
         at[n->depth] = s;
-        if (s == RX_DEAD) {
-            i = n->skip;
-            continue;
-        }
-        allow(t, n, slot->bits);
-        if (d->accept[s] && n->skip > i + 1) {
-            if (slot->crosses == slot->cross_cap) {
-                slot->cross_cap = slot->cross_cap ? slot->cross_cap * 2 : 64;
-                slot->cross = mem_grow(slot->cross, slot->cross_cap, sizeof *slot->cross);
-            }
-            slot->cross[slot->crosses++] = i;
-        }
-        i++;
+        if (s != RX_DEAD)
+            allow(t, n, slot->bits);
+        i = s != RX_DEAD ? i + 1 : n->skip;
     }
+    sort_by_byte(slot, t);
 }
 
-static bool only_ends(const struct g_set *s)
+static void step_all(const struct grammar *g, const struct g_set *from, unsigned byte, struct g_set *to)
 {
-    for (uint32_t i = 0; i < s->n; i++)
-        if (s->v[i].mode != GM_DONE)
-            return false;
-    return true;
+    g_set_clear(to);
+    for (uint32_t i = 0; i < from->n; i++)
+        g_step(g, &from->v[i], byte, to);
+}
+
+/* The bytes that may come behind a terminal. */
+static void bytes_of(const struct grammar *g, const struct g_set *next, uint64_t set[4])
+{
+    struct g_set to = { 0 };
+    for (unsigned b = 0; b < 256; b++) {
+        step_all(g, next, b, &to);
+        if (to.n)
+            set[b / 64] |= (uint64_t)1 << b % 64;
+    }
+    g_set_release(&to);
 }
 
 static void terminal_mask(const struct grammar *g, const struct g_cfg *c, const struct grammar_trie *t,
                           struct grammar_cache *cache, uint32_t *bits)
 {
     struct cached *slot = &cache->slot[(c->a * 31 + c->b * 2654435761u + 7) % CACHE_SLOTS];
-    if (take_slot(slot, c->a, c->b, true, t))
-        walk_terminal(g->dfa[c->a], c->b, &t->all, cache->at, slot);
-    or_bits(bits, slot->bits, t->words);
-    if (!slot->crosses)
-        return;
-    struct g_set next = { 0 };
+    struct g_set next = { 0 }, to = { 0 };
+    uint64_t follow[4] = { 0 };
     g_bnf_expand(g, c->n, c->f, &next, 0);
-    for (uint32_t i = 0; i < slot->crosses && !only_ends(&next); i++) {
-        const struct tree_node *n = &t->all.node[slot->cross[i]];
-        walk(g, &t->all, slot->cross[i] + 1, n->skip, n->depth + 1u, &next, bits);
+    bytes_of(g, &next, follow);
+    bool other = slot->bits && (slot->dfa != c->a || slot->state != c->b || !slot->rule), more = other || !slot->bits;
+    for (int i = 0; i < 4; i++)
+        more |= (follow[i] & ~slot->follow[i]) != 0;
+    if (more) {
+        for (int i = 0; i < 4; i++)
+            slot->follow[i] = follow[i] | (other ? 0 : slot->follow[i]);
+        slot->rule = false; /* whatever it was, it is made again */
+        take_slot(slot, c->a, c->b, true, t);
+        walk_terminal(g->dfa[c->a], c->b, &t->all, cache->at, slot);
+    }
+    or_bits(bits, slot->bits, t->words);
+    for (unsigned b = 0; b < 256; b++) {
+        if (slot->of_byte[b] == slot->of_byte[b + 1] || !has_byte(follow, b))
+            continue;
+        step_all(g, &next, b, &to);
+        for (uint32_t i = slot->of_byte[b]; i < slot->of_byte[b + 1]; i++) {
+            const struct tree_node *n = &t->all.node[slot->cross[i]];
+            allow(&t->all, n, bits);
+            walk(g, &t->all, slot->cross[i] + 1, n->skip, n->depth + 1u, &to, bits);
+        }
     }
     g_set_release(&next);
+    g_set_release(&to);
 }
 
 /* The safe tokens a configuration inside a string allows, without a walk; false: it takes one. */

@@ -31,7 +31,7 @@ enum {
     FRAME_HEADER_BYTES = 28,
     FRAME_PAYLOAD_MAX = 1 << 20,
     FRAME_VERSION = 1,
-    FRAME_FDS_MAX = 8, /* descriptors that may ride on one frame (SCM_RIGHTS) */
+    FRAME_FDS_MAX = 24, /* descriptors that may ride on one frame (SCM_RIGHTS) */
 };
 
 enum frame_kind {

@@ -263,6 +263,32 @@ static int crash(void)
     return 1;
 }
 
+/* --air-gapped: half a sandbox is none, and what was tried is told. */
+static int enter_air_gapped(bool forbidden)
+{
+    struct sandbox_report r = { 0 };
+    struct err e = { 0 };
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (forbidden)
+            forbid("unshare", EPERM);
+        int c = sandbox_enter(&(struct sandbox_profile){ .name = "t", .best_effort = true, .air_gapped = true }, &r, &e);
+        bool told = strstr(r.proof, "tcp 192.0.2.1: ENETUNREACH") && strstr(r.proof, "lo (down)") && r.network_ns;
+        _exit(c ? 1 : told ? 0 : 2);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void an_air_gap_is_proved(void)
+{
+    CHECK_INT(enter_air_gapped(false), 0);
+    if (!SANITIZED)
+        CHECK_INT(enter_air_gapped(true), 1);
+}
+
 static void no_core_is_written(void)
 {
     struct rlimit big = { RLIM_INFINITY, RLIM_INFINITY };
@@ -363,6 +389,7 @@ int main(void)
     RUN(no_route_even_to_loopback);
     RUN(inherited_ways_out_are_named);
     RUN(a_missing_layer_is_named);
+    RUN(an_air_gap_is_proved);
     RUN(no_core_is_written);
     RUN(nobody_may_look_inside);
     RUN(report_says_what_is_installed);

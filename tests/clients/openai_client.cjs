@@ -17,8 +17,32 @@ async function main() {
   assert.strictEqual(text, answer.choices[0].message.content);
   await assert.rejects(client.chat.completions.create({ ...ask, model: "no-such-model" }), OpenAI.NotFoundError);
   await assert.rejects(client.chat.completions.create({ ...ask, temperature: 99 }), OpenAI.BadRequestError);
+  const many = await client.embeddings.create({ model, input: ["The cat sat.", "Interest rates rose."] });
+  const plain = await client.embeddings.create({ model, input: "The cat sat.", encoding_format: "float" });
+  assert.strictEqual(many.data.length, 2); // asked for in base64 and decoded by the client
+  plain.data[0].embedding.forEach((x, i) => assert.ok(Math.abs(x - many.data[0].embedding[i]) < 1e-6));
   const runner = client.chat.completions.stream(ask);
   const last = await runner.finalChatCompletion();
   assert.strictEqual(last.choices[0].message.content, text);
+  await tools(client, model);
+}
+
+// The client's own loop: it calls our function with parsed arguments and hands the result back.
+async function tools(client, model) {
+  const seen = [];
+  const runner = client.chat.completions.runTools({
+    model, temperature: 0, max_tokens: 100, parallel_tool_calls: false, stream: true,
+    messages: [{ role: "user", content: "Weather in Paris?" }],
+    tool_choice: { type: "function", function: { name: "get_weather" } },
+    tools: [{ type: "function", function: {
+      name: "get_weather", description: "Current weather of a city.", parse: JSON.parse,
+      parameters: { type: "object", properties: { city: { type: "string", enum: ["Paris", "Oslo"] } }, required: ["city"],
+                    additionalProperties: false },
+      function: (args) => { seen.push(args.city); return "18 degrees"; },
+    } }],
+  });
+  await runner.done();
+  assert.strictEqual(seen.length, 1);
+  assert.ok(["Paris", "Oslo"].includes(seen[0]), seen[0]);
 }
 main().then(() => console.log("ok"), (e) => { console.error(e); process.exit(1); });

@@ -39,4 +39,22 @@ for kind, fields in [(openai.NotFoundError, {"model": "no-such-model"}), (openai
 
 with client.chat.completions.with_streaming_response.create(**ask, stream=True) as r:
     assert r.headers["content-type"].startswith("text/event-stream")
+# Tools: whole and streamed by hand and by the client's own accumulator, results handed back.
+import json
+tools = [{"type": "function", "function": {"name": "get_weather", "description": "Current weather of a city.", "strict": True,
+          "parameters": {"type": "object", "properties": {"city": {"type": "string", "enum": ["Paris", "Oslo"]}},
+                         "required": ["city"], "additionalProperties": False}}}]
+called = {**ask, "messages": [{"role": "user", "content": "Weather in Paris?"}], "tools": tools, "max_tokens": 100,
+          "tool_choice": "required", "parallel_tool_calls": False}
+answer = client.chat.completions.create(**called)
+call = answer.choices[0].message.tool_calls[0]
+assert answer.choices[0].finish_reason == "tool_calls" and call.function.name == "get_weather", answer
+assert json.loads(call.function.arguments)["city"] in ("Paris", "Oslo") and call.id, call
+with client.chat.completions.stream(**called) as stream:
+    done = [e for e in stream if e.type == "tool_calls.function.arguments.done"]
+    final = stream.get_final_completion()
+assert len(done) == 1 and final.choices[0].message.tool_calls[0].function.arguments == call.function.arguments, final
+follow = client.chat.completions.create(**{**called, "tool_choice": "auto", "messages": called["messages"] + [
+    answer.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "18 degrees"}]})
+assert follow.choices[0].message.content or follow.choices[0].message.tool_calls, follow
 print("ok")

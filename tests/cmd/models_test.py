@@ -3,7 +3,7 @@
 import json, os, signal, subprocess, sys, tempfile, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import tiny_gguf
+import tiny_llama
 from server import BINARY, Server, Tap
 
 tap = Tap()
@@ -12,7 +12,7 @@ FOLDER = os.path.join(tmp.name, "models")
 NAMES = ["a-tiny", "b-tiny", "c-tiny"]
 os.mkdir(FOLDER)
 for i, name in enumerate(NAMES):
-    tiny_gguf.write(os.path.join(FOLDER, name + ".gguf"), seed=i + 1)
+    tiny_llama.write(os.path.join(FOLDER, name + ".gguf"), seed=i + 1)
 STATE = ["--state", os.path.join(tmp.name, "state"), "--kv-memory", "1M", "--threads", "1"]
 
 
@@ -148,7 +148,7 @@ with tap.case("an operator unloads and loads"):
     assert s.post("/tokenworks/models/unload", {})[0] == 400
     assert s.post("/tokenworks/models/other", {"model": "c-tiny"})[0] == 404
 with tap.case("a file that comes to the folder is found; one that is no model is refused and harms nobody"):
-    tiny_gguf.write(path("d-tiny"), seed=1)
+    tiny_llama.write(path("d-tiny"), seed=1)
     with open(path("e-bad"), "wb") as f:
         f.write(b"GGUF and no more")
     time.sleep(1.1)
@@ -157,7 +157,7 @@ with tap.case("a file that comes to the folder is found; one that is no model is
     assert status == 503 and answer["error"]["code"] == "model_failed", answer
     assert s.text("a-tiny", n=24) == right["a-tiny", PROMPTS[0]]
 with tap.case("a model larger than the limit is refused with both numbers"):
-    tiny_gguf.write(path("f-large"), seed=9, ffn=16384)
+    tiny_llama.write(path("f-large"), seed=9, ffn=16384)
     time.sleep(1.1)
     status, answer, _ = s.ask("f-large")
     assert status == 503 and answer["error"]["code"] == "model_does_not_fit", answer

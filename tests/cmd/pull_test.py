@@ -3,7 +3,7 @@
 import hashlib, http.server, json, os, random, signal, subprocess, sys, tempfile, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import tiny_gguf
+import tiny_llama
 from server import BINARY, Tap
 
 tap = Tap()
@@ -11,7 +11,7 @@ tmp = tempfile.TemporaryDirectory()
 STATE = os.path.join(tmp.name, "state")
 MODELS = os.path.join(STATE, "models")
 rng = random.Random(1)
-tiny_gguf.write(os.path.join(tmp.name, "t.gguf"), seed=4)
+tiny_llama.write(os.path.join(tmp.name, "t.gguf"), seed=4)
 TINY = open(os.path.join(tmp.name, "t.gguf"), "rb").read()
 BIG = rng.randbytes(6 << 20)
 

@@ -134,6 +134,97 @@ def keyboard_names_and_both_schemes():
         equal(page.complaints(), [])
 
 
+def models_answer_side_by_side():
+    with Server(models=("tiny", "other")) as s, chrome.Chrome() as page:
+        page.open(f"http://127.0.0.1:{s.port}/")
+        page.until("!document.getElementById('beside').hidden")
+        page.run("document.querySelector('#beside input[value=other]').click(); document.getElementById('prompt').focus()")
+        ask(page, "both of you")
+        page.until(IDLE + " && document.querySelectorAll('.beside .turn').length === 2")
+        equal(page.run("[...document.querySelectorAll('.beside .who')].map(h => h.textContent)"), ["tiny", "other"])
+        asked = s.get("/tokenworks/requests").json()["requests"]
+        equal(sorted(r["model"] for r in asked), ["other", "tiny"])
+        equal(page.complaints(), [])
+
+
+def the_playground_judges_and_shows_the_request():
+    text = ['{"city":', ' "Oslo"', "}"]
+    with Server(env={"FAKE_BODY": json.dumps({"n": 3, "ms": 5, "text": text})}) as s, chrome.Chrome() as page:
+        page.open(f"http://127.0.0.1:{s.port}/#playground")
+        page.until("document.getElementById('state').dataset.state === 'ready'")
+        equal(page.run("document.getElementById('view-chat').hidden"), True)
+        page.run("document.getElementById('play-run').click()")
+        page.until("document.getElementById('play-verdict').dataset.kind === 'good'")
+        equal(page.run("document.getElementById('play-output').textContent"), "".join(text))
+        page.run("document.getElementById('play-source').value = '{no json'; document.getElementById('play-run').click()")
+        page.until("document.getElementById('play-verdict').textContent.startsWith('This is not JSON')")
+        page.run("const f = document.getElementById('play-form'); f.value = 'regex'; f.dispatchEvent(new Event('change'))")
+        page.run("document.getElementById('play-run').click()")
+        page.until("document.getElementById('play-verdict').textContent.startsWith('Complete')")
+        page.run("const g = document.getElementById('play-form'); g.value = 'schema'; g.dispatchEvent(new Event('change'))")
+        equal(page.run("document.getElementById('play-source').value"), "{no json")  # what was typed is kept
+        equal(page.complaints(), [])
+
+
+def requests_and_curves_are_live():
+    with Server() as s, chrome.Chrome() as page:
+        page.open(f"http://127.0.0.1:{s.port}/#requests")
+        page.until("document.getElementById('requests').innerText.includes('None since')")
+        equal(s.do(messages=[{"role": "user", "content": "a secret word"}]).status, 200)
+        equal(s.do("/v1/chat/completions", model="nobody").status, 404)
+        page.until("document.querySelectorAll('#requests tbody tr').length === 1 && "
+                   "document.getElementById('requests').innerText.includes('done')")
+        line = s.get("/tokenworks/requests").json()["requests"][0]
+        equal((line["state"], line["status"], line["model"], line["path"]), ("done", 200, "tiny", "/v1/chat/completions"))
+        assert "secret" not in json.dumps(line)
+        page.until("document.querySelectorAll('#charts polyline')[0].getAttribute('points').split(' ').length > 2")
+        page.press("1", 49, modifiers=1)  # Alt+1
+        page.until("!document.getElementById('view-chat').hidden")
+        equal(page.complaints(), [])
+
+
+def cost_is_the_command_s_arithmetic():
+    with Server() as s, chrome.Chrome() as page:
+        page.open(f"http://127.0.0.1:{s.port}/#cost")
+        page.until("document.getElementById('cost-verdict').textContent.includes('million output tokens')")
+        told = json.loads(subprocess.run([os.path.join(B, "tokenworks"), "tco", "-h", "h200x8", "-m", "llama-3.1-8b", "-a", "gpt-oss-120b",
+                                          "--utilisation", "0.25", "--json"], capture_output=True, text=True, check=True).stdout)
+        answer = s.do("/tokenworks/tco", hardware="h200x8", model="llama-3.1-8b", api="gpt-oss-120b", utilisation=0.25).json()
+        assert abs(answer["result"]["usd_per_mtok"] / told["usd_per_mtok"] - 1) < 1e-6
+        page.run("const u = document.getElementById('cost-utilisation'); u.value = '0.25'; u.dispatchEvent(new Event('input'))")
+        want = f"${told['total']:,.0f}"
+        page.until(f"document.getElementById('cost-result').innerText.includes('{want}')")
+        for bad in ({"hardware": "x\"}], models: [{"}, {"utilisation": 2}, {"nonsense": 1}):
+            equal(s.do("/tokenworks/tco", **bad).status, 400)
+        equal(page.complaints(), [])
+
+
+def usage_and_keys_are_the_admins():
+    with Server("--ledger") as s, chrome.Chrome() as page:
+        def tokenworks(*words):
+            return subprocess.run([os.path.join(B, "tokenworks"), *words, "--state", s.dir.name], capture_output=True,
+                                  text=True, check=True).stdout.strip()
+        tokenworks("tenant", "add", "acme")
+        admin, user = tokenworks("key", "add", "-t", "acme", "--role", "admin"), tokenworks("key", "add", "-t", "acme")
+        until(lambda: s.get("/v1/models").status == 401, "the server to ask for a key")
+        equal(s.post("/v1/chat/completions", {"messages": []}, Authorization=f"Bearer {user}").status, 200)
+        page.open(f"http://127.0.0.1:{s.port}/#usage")
+        page.until("!document.getElementById('key-form').hidden && document.activeElement.id === 'key'")
+        page.type(admin)
+        page.press("Enter", ENTER)
+        page.until("document.getElementById('state').dataset.state === 'ready'")
+        page.run("location.hash = 'chat'")
+        page.run("location.hash = 'usage'")
+        page.until("document.getElementById('usage-table').innerText.includes('acme')")
+        equal(page.run("document.querySelectorAll('#keys tbody tr').length"), 2)
+        page.run("document.getElementById('key-tenant').value = 'acme'; document.getElementById('key-add').requestSubmit()")
+        page.until("document.getElementById('key-made').textContent.includes('tw-')")
+        page.until("document.querySelectorAll('#keys tbody tr').length === 3")
+        page.run("[...document.querySelectorAll('#keys button')].pop().click()")
+        page.run("[...document.querySelectorAll('#keys button')].pop().click()")
+        page.until("document.getElementById('keys').innerText.includes('revoked')")
+
+
 def the_types_hold():
     tsc = "tests/clients/node_modules/.bin/tsc"
     if not os.path.exists(tsc):
@@ -142,4 +233,6 @@ def the_types_hold():
 
 
 run([the_page_is_alone_in_the_world, an_answer_streams_and_can_be_stopped, a_hostile_answer_is_only_text, errors_are_told,
-     a_key_is_asked_for, keyboard_names_and_both_schemes, the_types_hold])
+     a_key_is_asked_for, keyboard_names_and_both_schemes, models_answer_side_by_side,
+     the_playground_judges_and_shows_the_request, requests_and_curves_are_live, cost_is_the_command_s_arithmetic,
+     usage_and_keys_are_the_admins, the_types_hold])

@@ -68,7 +68,7 @@ static void on_request(struct http_exchange *x, void *arg)
     else if (http_slice_is(h->path, "/v1/sealed"))
         serve_sealed(x);
 }
-static void on_error(int status, const char *sentence, struct buf *out, void *arg)
+static void on_error(const struct http_exchange *x, int status, const char *sentence, struct buf *out, void *arg)
 {
     buf_puts(out, sentence);
 }

@@ -151,11 +151,89 @@ static void not_a_number_is_survived(void)
     CHECK(pick(none, 2, &p, 9) < 2);
 }
 
+/* ---- against the plain way: sort everything, cut, walk in the order of ids */
+
+enum { WIDE = 1500 };
+struct entry {
+    double p;
+    int id;
+};
+
+static int best_first(const void *a, const void *b)
+{
+    const struct entry *x = a, *y = b;
+    return x->p != y->p ? (x->p < y->p ? 1 : -1) : x->id - y->id;
+}
+
+/* The token at share u, or -1 when a hair's breadth decides. */
+static int plainly(const float *logits, const struct infer_params *o, double u)
+{
+    static struct entry e[WIDE];
+    static double kept[WIDE];
+    double top = -INFINITY, all = 0, sum = 0;
+    int n = 0, cut = 0;
+    for (int i = 0; i < WIDE; i++)
+        top = fmax(top, (double)logits[i]);
+    for (int i = 0; i < WIDE; i++) {
+        e[i] = (struct entry){ exp(((double)logits[i] - top) / (double)o->temperature), i };
+        kept[i] = 0;
+    }
+    qsort(e, WIDE, sizeof *e, best_first);
+    while (n < WIDE && e[n].p >= fmax((double)o->min_p, 2e-9) && (o->top_k <= 0 || n < o->top_k))
+        all += e[n++].p;
+    for (; cut < n && (cut == 0 || sum < (double)o->top_p * all || o->top_p >= 1); cut++)
+        sum += e[cut].p;
+    if (o->top_p < 1 && fabs(sum - (double)o->top_p * all) / all < 1e-5)
+        return -1;
+    for (int i = 0; i < cut; i++)
+        kept[e[i].id] = e[i].p;
+    double left = u * sum;
+    for (int i = 0; i < WIDE; i++) {
+        left -= kept[i];
+        if (fabs(left) < 1e-5 * sum)
+            return -1;
+        if (left < 0)
+            return i;
+    }
+    return -1;
+}
+
+static void as_if_everything_were_sorted(void)
+{
+    static float logits[WIDE];
+    struct sample_scratch *s = sample_scratch_new(WIDE);
+    struct rng r = { .seed = 12 };
+    int wrong = 0, compared = 0;
+    for (int round = 0; round < 400; round++) {
+        double spread = 0.5 + rng_next_unit(&r) * 12, grain = round % 3 ? 0 : 0.25; /* every third: many equals */
+        for (int i = 0; i < WIDE; i++) {
+            double x = (rng_next_unit(&r) + rng_next_unit(&r) + rng_next_unit(&r) - 1.5) * spread;
+            logits[i] = (float)(grain > 0 ? floor(x / grain) * grain : x);
+        }
+        struct infer_params p = plain();
+        p.temperature = 0.25f * (float)(1 + rng_below(&r, 8));
+        p.top_k = round % 2 ? 1 + (int)rng_below(&r, round % 5 ? 60 : WIDE) : 0;
+        p.top_p = round % 4 > 1 ? (float)(0.05 + 0.94 * rng_next_unit(&r)) : 1;
+        p.min_p = round % 7 ? 0 : 0.03f;
+        struct infer_token t;
+        struct sample_input in = { .logits = logits, .vocab = WIDE, .params = &p, .seed = rng_next(&r) };
+        sample_token(&in, s, &t);
+        int want = plainly(logits, &p, rng_unit(in.seed, 0));
+        compared += want >= 0;
+        wrong += want >= 0 && t.id != want;
+    }
+    printf("# %d of 400 compared\n", compared);
+    CHECK_INT(wrong, 0);
+    CHECK(compared > 300);
+    sample_scratch_free(s);
+}
+
 int main(void)
 {
     RUN(draws_stay_in_the_set_and_fill_it);
     RUN(frequencies_follow_the_softmax);
     RUN(penalties_and_bias);
+    RUN(as_if_everything_were_sorted);
     RUN(logprobs_sum_to_one);
     RUN(not_a_number_is_survived);
     DONE();

@@ -136,12 +136,14 @@ static void test_batch_free(void)
 
 static void test_avx2(void) { rung(KERN_AVX2); }
 static void test_avx512(void) { rung(KERN_AVX512); }
+static void test_neon(void) { rung(KERN_NEON); }
 
 int main(void)
 {
     kern_table_fill(&ref, KERN_REF);
     RUN(test_avx2);
     RUN(test_avx512);
+    RUN(test_neon);
     RUN(test_batch_free);
     DONE();
 }

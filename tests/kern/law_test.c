@@ -166,7 +166,7 @@ static void attn_case(struct rng *r, enum kern_type type, int window, float cap,
     for (int t = 0; t < LEN; t++)
         ref.kv_store(&kv, pages[t / 32], t % 32, k[t], v[t]);
     struct kern_attn op = { &kv, pages, &q[0][0], HEADS * KD, &out[0][0], HEADS * VD, Q, LEN - Q, HEADS, 0.2f, cap,
-                            sinks ? sink : NULL, window };
+                            sinks ? sink : NULL, window, false };
     void *scratch = aligned_alloc(64, (kern_attn_scratch_bytes(&kv, HEADS, Q) + 63) & ~(size_t)63);
     for (int h = 0; h < KVH; h++)
         ref.attn(&op, h, scratch);

@@ -121,11 +121,15 @@ static void rung(enum kern_isa isa)
 
 static void test_avx2(void) { rung(KERN_AVX2); }
 static void test_avx512(void) { rung(KERN_AVX512); }
+static void test_neon(void) { rung(KERN_NEON); }
+static void test_dotprod(void) { rung(KERN_DOTPROD); }
 
 int main(void)
 {
     kern_table_fill(&ref, KERN_REF);
     RUN(test_avx2);
     RUN(test_avx512);
+    RUN(test_neon);
+    RUN(test_dotprod);
     DONE();
 }

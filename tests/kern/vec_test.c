@@ -119,8 +119,10 @@ static void test_values(void)
 
 static void test_avx2(void) { rung(KERN_AVX2); }
 static void test_avx512(void) { rung(KERN_AVX512); }
+static void test_neon(void) { rung(KERN_NEON); }
 static void test_exp_avx2(void) { exp_walk(KERN_AVX2); }
 static void test_exp_avx512(void) { exp_walk(KERN_AVX512); }
+static void test_exp_neon(void) { exp_walk(KERN_NEON); }
 
 int main(void)
 {
@@ -128,7 +130,9 @@ int main(void)
     RUN(test_values);
     RUN(test_avx2);
     RUN(test_avx512);
+    RUN(test_neon);
     RUN(test_exp_avx2);
     RUN(test_exp_avx512);
+    RUN(test_exp_neon);
     DONE();
 }

@@ -176,6 +176,54 @@ static void energy_follows_the_work(void)
     CHECK_INT(p.idle_mj, 50);
 }
 
+/* A driver's library of our own: two GPUs that count, one that does not, their counters in a file. */
+static const char fake_driver[] =
+    "#include <stdio.h>\n#include <stdlib.h>\n"
+    "int nvmlInit_v2(void) { return 0; }\nint nvmlShutdown(void) { return 0; }\n"
+    "int nvmlDeviceGetCount_v2(unsigned *n) { *n = 3; return 0; }\n"
+    "int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **out) { *out = (char *)8 + i; return 0; }\n"
+    "int nvmlDeviceGetTotalEnergyConsumption(void *d, unsigned long long *mj) {\n"
+    "  unsigned long long v[2]; FILE *f = fopen(getenv(\"TW_FAKE_NVML\"), \"r\");\n"
+    "  int n = f ? fscanf(f, \"%llu %llu\", &v[0], &v[1]) : 0; if (f) fclose(f);\n"
+    "  int i = (int)((char *)d - (char *)8); if (n != 2 || i > 1) return 3; *mj = v[i]; return 0; }\n";
+
+static void gpus_count_beside_the_processors(void)
+{
+    char command[400], counters[128];
+    make_tree();
+    zone("intel-rapl:0", "package-0\n", "1000000\n", "262143328850\n");
+    write_file("fake.c", fake_driver);
+    write_file("counters", "5000 100");
+    write_file("usr/lib/x", "");
+    snprintf(command, sizeof command, "${CC:-cc} -shared -fPIC -o %s/usr/lib/libnvidia-ml.so.1 %s/fake.c 2>&1", root,
+             root);
+    FILE *p = popen(command, "r");
+    if (!p || pclose(p)) {
+        remove_tree();
+        SKIP("no compiler to make a driver's library with");
+    }
+    snprintf(counters, sizeof counters, "%s/counters", root);
+    setenv("TW_FAKE_NVML", counters, 1);
+    struct energy *e = energy_open(root, NULL);
+    struct buf text = { 0 };
+    energy_describe(e, &text);
+    CHECK_STR(buf_str(&text), "RAPL: package-0; NVML: 2 GPUs");
+    CHECK(!energy_modelled(e));
+    CHECK_INT(energy_read(e, 0), 0);
+    set("intel-rapl:0", "3000000\n");
+    write_file("counters", "7500 400");
+    CHECK_INT(energy_read(e, 1000000000), 2000 + 2500 + 300);
+    write_file("counters", "10 500"); /* one was reset: what it took meanwhile is not known */
+    CHECK_INT(energy_read(e, 2000000000), 100);
+    write_file("counters", "nothing");
+    CHECK_INT(energy_read(e, 3000000000), 0);
+    write_file("counters", "40 600");
+    CHECK_INT(energy_read(e, 4000000000), 130);
+    buf_release(&text);
+    energy_close(e);
+    remove_tree();
+}
+
 int main(void)
 {
     RUN(energy_follows_the_work);
@@ -183,5 +231,6 @@ int main(void)
     RUN(counters_are_summed_and_wrap);
     RUN(without_counters_it_is_modelled);
     RUN(half_a_machine_is_no_measurement);
+    RUN(gpus_count_beside_the_processors);
     DONE();
 }

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { VOCAB = 24000, DIM = 1024, HEADS = 16, KV_HEADS = 4, FFN = 4096, LAYERS = 8, CTX = 1024, STREAMS = 64, ROWS = 512 };
+enum { VOCAB = 24000, DIM = 1024, HEADS = 16, KV_HEADS = 4, FFN = 4096, LAYERS = 8, CTX = 1024, STREAMS = 64,
+       ROWS = 512 };
 
 struct tensor {
     const char *name;
@@ -121,14 +122,15 @@ static void on_start(void *user, int cached) { }
 static int run_wide(struct runtime *r)
 {
     static const struct sched_events events = { .token = on_token, .finish = on_finish, .start = on_start };
-    static const struct infer_params params = { .max_tokens = 1, .top_p = 1, .repetition_penalty = 1, .top_logprobs = -1 };
+    static const struct infer_params params = { .max_tokens = 1, .top_p = 1, .repetition_penalty = 1,
+                                                .top_logprobs = -1 };
     int32_t prompt[ROWS / STREAMS];
     int over = 0;
     for (int i = 0; i < STREAMS; i++) {
         for (int k = 0; k < ROWS / STREAMS; k++)
             prompt[k] = 3 + i * ROWS / STREAMS + k;
-        struct sched_spec spec = { .prompt = prompt, .prompt_count = ROWS / STREAMS, .params = &params, .events = &events,
-                                   .user = &over };
+        struct sched_spec spec = { .prompt = prompt, .prompt_count = ROWS / STREAMS, .params = &params,
+                                   .events = &events, .user = &over };
         struct sched_seq *q;
         struct err e = { 0 };
         if (sched_add(r->sched, &spec, &q, &e))

@@ -196,7 +196,7 @@ static void runs_what_it_loads(void)
     }
     struct model_work *w = model_work_new(m, pool, 4, 0);
     unsigned char *page = mem_aligned(model_kv_page_bytes(m)), *pages[] = { page };
-    struct model_run run = { 4, 0, pages };
+    struct model_run run = { .rows = 4, .pages = pages };
     struct model_batch batch = { .rows = 4, .tokens = ids, .runs = &run, .run_count = 1 };
     model_forward(m, w, &batch);
     model_work_free(w);

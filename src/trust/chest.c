@@ -1,5 +1,5 @@
-/* vault -- see vault.h. */
-#include "trust/vault.h"
+/* chest -- see chest.h. */
+#include "trust/chest.h"
 
 #include "base/assert.h"
 #include "base/file.h"
@@ -21,15 +21,15 @@ enum {
     LENGTH_BYTES = 4,
 };
 
-struct vault {
+struct chest {
     char *dir;
     uint8_t key[KEY_BYTES];
 };
 
-static char *path_of(const struct vault *v, const char *name)
+static char *path_of(const struct chest *v, const char *name)
 {
     struct buf b = { 0 };
-    ASSERT(*name && *name != '.' && !strchr(name, '/') && strlen(name) <= VAULT_NAME_MAX);
+    ASSERT(*name && *name != '.' && !strchr(name, '/') && strlen(name) <= CHEST_NAME_MAX);
     buf_printf(&b, "%s/%s", v->dir, name);
     return buf_take(&b);
 }
@@ -65,22 +65,22 @@ static enum err_code need_key(const char *file, uint8_t key[KEY_BYTES], struct e
     return c;
 }
 
-enum err_code vault_open(const char *dir, const char *key_file, struct vault **out, struct err *e)
+enum err_code chest_open(const char *dir, const char *key_file, struct chest **out, struct err *e)
 {
     enum err_code c = sodium_init() < 0 ? err_set(e, ERR_IO, "libsodium does not start") : file_make_dirs(dir, e);
     if (c)
         return c;
-    struct vault *v = MEM_NEW(struct vault);
+    struct chest *v = MEM_NEW(struct chest);
     v->dir = mem_strdup(dir);
     c = need_key(key_file, v->key, e);
     if (c)
-        vault_close(v);
+        chest_close(v);
     else
         *out = v;
     return c;
 }
 
-void vault_close(struct vault *v)
+void chest_close(struct chest *v)
 {
     if (!v)
         return;
@@ -91,22 +91,22 @@ void vault_close(struct vault *v)
 
 /* ---- records */
 
-static size_t make_ad(const char *name, uint64_t number, uint8_t ad[VAULT_NAME_MAX + 9])
+static size_t make_ad(const char *name, uint64_t number, uint8_t ad[CHEST_NAME_MAX + 9])
 {
     size_t n = strlen(name) + 1;
-    ASSERT(n <= VAULT_NAME_MAX + 1);
+    ASSERT(n <= CHEST_NAME_MAX + 1);
     memcpy(ad, name, n);
     for (int i = 0; i < 8; i++)
         ad[n++] = (uint8_t)(number >> (8 * i));
     return n;
 }
 
-void vault_seal(const struct vault *v, const char *name, uint64_t number, const void *data, size_t n, struct buf *out)
+void chest_seal(const struct chest *v, const char *name, uint64_t number, const void *data, size_t n, struct buf *out)
 {
-    uint8_t ad[VAULT_NAME_MAX + 9], nonce[NONCE_BYTES];
+    uint8_t ad[CHEST_NAME_MAX + 9], nonce[NONCE_BYTES];
     size_t ad_len = make_ad(name, number, ad);
     unsigned long long len;
-    ASSERT(n <= VAULT_RECORD_MAX);
+    ASSERT(n <= CHEST_RECORD_MAX);
     rng_system(nonce, sizeof nonce);
     buf_put_u32(out, (uint32_t)(n + TAG_BYTES));
     buf_append(out, nonce, sizeof nonce);
@@ -118,16 +118,16 @@ void vault_seal(const struct vault *v, const char *name, uint64_t number, const 
 }
 
 /* The record at the file's place. ERR_NOT_FOUND: the end, or a record that was cut. */
-static enum err_code read_record(const struct vault *v, FILE *f, const char *name, uint64_t number, struct buf *out,
+static enum err_code read_record(const struct chest *v, FILE *f, const char *name, uint64_t number, struct buf *out,
                                  struct err *e)
 {
-    uint8_t head[LENGTH_BYTES + NONCE_BYTES], ad[VAULT_NAME_MAX + 9];
+    uint8_t head[LENGTH_BYTES + NONCE_BYTES], ad[CHEST_NAME_MAX + 9];
     size_t ad_len = make_ad(name, number, ad);
     unsigned long long plain;
     if (fread(head, 1, sizeof head, f) != sizeof head)
         return ERR_NOT_FOUND;
     size_t n = (size_t)head[0] | (size_t)head[1] << 8 | (size_t)head[2] << 16 | (size_t)head[3] << 24;
-    if (n < TAG_BYTES || n > VAULT_RECORD_MAX + TAG_BYTES)
+    if (n < TAG_BYTES || n > CHEST_RECORD_MAX + TAG_BYTES)
         return err_set(e, ERR_CORRUPT, "%s: record %llu is none", name, (unsigned long long)number);
     buf_clear(out);
     uint8_t *to = (uint8_t *)buf_reserve(out, n);
@@ -142,7 +142,7 @@ static enum err_code read_record(const struct vault *v, FILE *f, const char *nam
 }
 
 /* Reads on from the start; *whole: where the last whole record ends, *count: how many there are. */
-static enum err_code walk(const struct vault *v, FILE *f, const char *name, vault_fn *fn, void *arg, long *whole,
+static enum err_code walk(const struct chest *v, FILE *f, const char *name, chest_fn *fn, void *arg, long *whole,
                           uint64_t *count, struct err *e)
 {
     struct buf b = { 0 };
@@ -159,7 +159,7 @@ static enum err_code walk(const struct vault *v, FILE *f, const char *name, vaul
     return c == ERR_NOT_FOUND ? ERR_OK : c;
 }
 
-enum err_code vault_each(const struct vault *v, const char *name, vault_fn *fn, void *arg, struct err *e)
+enum err_code chest_each(const struct chest *v, const char *name, chest_fn *fn, void *arg, struct err *e)
 {
     char *path = path_of(v, name);
     long whole;
@@ -173,7 +173,7 @@ enum err_code vault_each(const struct vault *v, const char *name, vault_fn *fn, 
     return c;
 }
 
-int vault_append_open(const struct vault *v, const char *name, uint64_t *records, struct err *e)
+int chest_append_open(const struct chest *v, const char *name, uint64_t *records, struct err *e)
 {
     char *path = path_of(v, name);
     long whole = 0;
@@ -192,13 +192,13 @@ int vault_append_open(const struct vault *v, const char *name, uint64_t *records
 
 /* ---- whole files */
 
-enum err_code vault_write(const struct vault *v, const char *name, const void *data, size_t n, struct err *e)
+enum err_code chest_write(const struct chest *v, const char *name, const void *data, size_t n, struct err *e)
 {
-    if (n > VAULT_RECORD_MAX)
-        return err_set(e, ERR_LIMIT, "%s: more than %d bytes", name, VAULT_RECORD_MAX);
+    if (n > CHEST_RECORD_MAX)
+        return err_set(e, ERR_LIMIT, "%s: more than %d bytes", name, CHEST_RECORD_MAX);
     char *path = path_of(v, name);
     struct buf b = { 0 };
-    vault_seal(v, name, 0, data, n, &b);
+    chest_seal(v, name, 0, data, n, &b);
     enum err_code c = file_write(path, b.data, b.len, e);
     buf_release(&b);
     mem_free(path);
@@ -211,25 +211,25 @@ static bool take(void *arg, uint64_t number, const char *data, size_t n)
     return false;
 }
 
-enum err_code vault_read(const struct vault *v, const char *name, struct buf *out, struct err *e)
+enum err_code chest_read(const struct chest *v, const char *name, struct buf *out, struct err *e)
 {
     size_t before = out->len;
-    enum err_code c = vault_each(v, name, take, out, e);
+    enum err_code c = chest_each(v, name, take, out, e);
     return c || out->len > before ? c : err_set(e, ERR_NOT_FOUND, "%s: nothing is there", name);
 }
 
-void vault_remove(const struct vault *v, const char *name)
+void chest_remove(const struct chest *v, const char *name)
 {
     char *path = path_of(v, name);
     unlink(path);
     mem_free(path);
 }
 
-void vault_list(const struct vault *v, void (*fn)(void *arg, const char *name), void *arg)
+void chest_list(const struct chest *v, void (*fn)(void *arg, const char *name), void *arg)
 {
     DIR *d = opendir(v->dir);
     for (struct dirent *f; d && (f = readdir(d)) != NULL;)
-        if (f->d_name[0] != '.' && strlen(f->d_name) <= VAULT_NAME_MAX)
+        if (f->d_name[0] != '.' && strlen(f->d_name) <= CHEST_NAME_MAX)
             fn(arg, f->d_name);
     if (d)
         closedir(d);
