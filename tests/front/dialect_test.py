@@ -50,7 +50,7 @@ def ollama_lists_and_facts():
 
 def a_response_is_led_to_its_engine():
     with Server(models=("tiny", "small")) as s:
-        ids = {m: s.post("/v1/responses", {"model": m, "do": "echo"}).json()["response_id"] for m in ("tiny", "small")}
+        ids = {m: s.post("/v1/responses", {"model": m, "do": "echo"}).json()["head"]["response_id"] for m in ("tiny", "small")}
         assert ids["tiny"][-3:] != ids["small"][-3:], ids
         for model, i in ids.items():
             for method in ("GET", "DELETE"):
