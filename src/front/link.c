@@ -239,7 +239,8 @@ static enum err_code open_files(const struct link *k, int fds[FRAME_FDS_MAX], in
 
 bool link_has_adapter(const struct link *k, const char *name)
 {
-    const json_t *loaded = json_object_get(k->facts, "adapters"), *wanted = json_object_get(k->spec.options, "lora"), *v;
+    const json_t *loaded = json_object_get(k->facts, "adapters"), *v;
+    const json_t *wanted = json_object_get(k->spec.options, "lora");
     size_t i;
     json_array_foreach(loaded, i, v)
         if (!strcmp(json_string_value(v), name))
