@@ -43,7 +43,7 @@ for tenant in clinic partner; do site tenant add $tenant; site key add -t $tenan
 site trust client --tenant clinic --out "$T/clinic.key"
 
 say "the server, without any way out, and the client's proxy"
-site serve --model "$model" --listen 127.0.0.1:18331 --site berlin --air-gapped --ctx 512 & server=$!; running+=($server)
+TOKENWORKS_HOME=$T/site "$tw" serve --model "$model" --listen 127.0.0.1:18331 --site berlin --air-gapped --ctx 512 & server=$!; running+=($server)
 wait_for http://127.0.0.1:18331/health
 TOKENWORKS_HOME=$T/client "$tw" proxy --url http://127.0.0.1:18331 --policy "$T/mine.policy" --key "$T/clinic.key" \
     --api-key "$(cat "$T/clinic")" --country DE --listen 127.0.0.1:18332 2>"$T/proxy.log" & running+=($!)

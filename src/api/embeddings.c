@@ -134,7 +134,7 @@ static void put_base64(const float *v, int n, struct buf *out)
     buf_release(&raw);
 }
 
-static void put_vector(const struct api_job *j, const struct api_vector *x, struct buf *out)
+void api_vector_write(const struct api_job *j, const struct api_vector *x, struct buf *out)
 {
     const struct api_vectors *how = j->vectors;
     int dim = j->model->pooling.dim, n = how->dimensions ? how->dimensions : x->n;
@@ -160,7 +160,7 @@ static void whole(struct api_job *j, const struct api_usage *u, struct buf *out)
     buf_puts(out, "{\"object\":\"list\",\"data\":[");
     for (int i = 0; i < j->prompt_count; i++) {
         buf_printf(out, "%s{\"object\":\"embedding\",\"index\":%d,\"embedding\":", i ? "," : "", i);
-        put_vector(j, &j->vectors->of[i], out);
+        api_vector_write(j, &j->vectors->of[i], out);
         buf_putc(out, '}');
     }
     buf_puts(out, "],\"model\":");

@@ -83,6 +83,10 @@ static bool give_up(struct reply *r)
 {
     if (r->open) {
         close_call(r);
+        if (r->ended) /* cut short within the form's own words */
+            buf_clear(&r->raw);
+    } else if (r->ended && r->s.live && r->calls) {
+        buf_clear(&r->raw);
     } else {
         if (r->at > REPLY_CALL)
             r->calls--;
@@ -515,7 +519,7 @@ static bool step_after(struct reply *r)
     }
     if (close != MATCH_YES && (again == MATCH_PART || close == MATCH_PART) && !r->ended)
         return false;
-    if (close != MATCH_NO)
+    if (close != MATCH_NO || again == MATCH_PART) /* cut short within the words between calls, or behind them */
         take(r, close == MATCH_YES ? close_used : r->raw.len);
     buf_clear(&r->past);
     r->at = REPLY_BODY;

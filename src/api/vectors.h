@@ -48,8 +48,11 @@ void api_vectors_ready(struct api_job *j);
 void api_vectors_free(struct api_job *j);
 /* Scales v to length 1; a vector of zeros stays. */
 void api_vector_unit(float *v, int n);
+/* embeddings.c: one vector as the request wants it. */
+void api_vector_write(const struct api_job *j, const struct api_vector *x, struct buf *out);
 
 bool api_embeddings_read(struct api_job *j, const json_t *body, struct api_error *error);
+bool api_ollama_embed_read(struct api_job *j, const json_t *body, struct api_error *error);
 bool api_rerank_read(struct api_job *j, const json_t *body, struct api_error *error);
-extern const struct api_writer api_write_embeddings, api_write_rerank;
+extern const struct api_writer api_write_embeddings, api_write_rerank, api_write_ollama_embed;
 #endif

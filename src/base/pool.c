@@ -21,6 +21,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,7 +29,7 @@ enum {
     SPINS_MIN = 48, /* pauses, some 50 ns each */
     SPINS_MAX = 4096,
     WORTH_SPINNING_NS = 200 * 1000, /* a sleep that was shorter would better have been spent spinning; a longer one
-                                       means that somebody's processor was taken away */
+                                       may mean that somebody's processor was taken away */
 };
 
 struct worker {
@@ -40,6 +41,7 @@ struct worker {
 /* What a rank has learnt about waiting; its own thread's alone. */
 struct patience {
     _Alignas(64) int spins;
+    long robbed; /* times this thread lost its processor to another of this system */
 };
 
 struct pool {
@@ -81,6 +83,18 @@ static void word_step(struct pool *p, atomic_uint *word)
         syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, POOL_THREADS_MAX, NULL, NULL, 0);
 }
 
+/* Has this thread lost its processor since it last asked? A hypervisor that takes one away does not count: nobody here
+ * would gain by our sleeping, and waking takes its help again. */
+static bool was_robbed(struct patience *patience)
+{
+    struct rusage u;
+    if (getrusage(RUSAGE_THREAD, &u))
+        return true;
+    bool more = u.ru_nivcsw != patience->robbed;
+    patience->robbed = u.ru_nivcsw;
+    return more;
+}
+
 /* Returns when the word is no longer `old`. */
 static void word_wait(struct pool *p, atomic_uint *word, unsigned old, struct patience *patience)
 {
@@ -95,8 +109,10 @@ static void word_wait(struct pool *p, atomic_uint *word, unsigned old, struct pa
     int64_t start = clock_mono_ns();
     word_sleep(p, word, old);
     int more = patience->spins + patience->spins / 4;
-    bool short_sleep = clock_mono_ns() - start < WORTH_SPINNING_NS;
-    patience->spins = !short_sleep ? SPINS_MIN : more < SPINS_MAX ? more : SPINS_MAX;
+    if (clock_mono_ns() - start < WORTH_SPINNING_NS)
+        patience->spins = more < SPINS_MAX ? more : SPINS_MAX;
+    else if (was_robbed(patience))
+        patience->spins = SPINS_MIN;
 }
 
 void team_barrier(struct team *t)

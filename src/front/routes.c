@@ -46,6 +46,8 @@ static const struct route routes[] = {
     { "/api/chat", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
     { "/api/generate", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
     { "/v1/sealed", M_POST, answer_sealed, "sealed-", DIALECT_OPENAI, false },
+    { "/api/embed", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
+    { "/api/embeddings", M_POST, answer_relay, "", DIALECT_OLLAMA, false },
     { "/api/tags", M_GET, answer_tags, NULL, DIALECT_OLLAMA, false },
     { "/api/ps", M_GET, answer_ps, NULL, DIALECT_OLLAMA, false },
     { "/api/show", M_POST, answer_show, NULL, DIALECT_OLLAMA, false },

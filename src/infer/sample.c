@@ -293,8 +293,8 @@ static struct bracket find_bracket(const float *p, int vocab, float best, struct
 
 /* The last of the fewest best, of those `worst` keeps, that are so many (or, by_mass, hold so much); `best` is the
  * largest p. */
-static struct candidate cut_at(const float *p, int vocab, float best, struct candidate worst, double target, bool by_mass,
-                               struct candidate *list)
+static struct candidate cut_at(const float *p, int vocab, float best, struct candidate worst, double target,
+                               bool by_mass, struct candidate *list)
 {
     struct bracket b = find_bracket(p, vocab, best, worst, target, by_mass);
     int n = 0, last = 0;

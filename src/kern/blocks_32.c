@@ -11,7 +11,6 @@ const int8_t kern_table_iq4[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1,
 /* twice E2M1, so that it is whole; the block's scale is halved for it */
 const int8_t kern_table_fp4[16] = { 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12 };
 
-/* restrict here and below: without it gcc 12 keeps these loops scalar, and loading takes twice as long. */
 static void nibbles_split(const unsigned char *restrict p, uint8_t *restrict q)
 {
     for (int i = 0; i < 16; i++) {

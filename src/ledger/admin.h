@@ -4,7 +4,8 @@
 #define LEDGER_ADMIN_H
 #include "ledger/store.h"
 
-enum { ADMIN_WEIGHT_MAX = 1000, ADMIN_PRIORITY_MAX = 100, ADMIN_HINT_BYTES = 8, ADMIN_PURGE_STEP = 20000, ADMIN_RETENTION_MAX = 36500 };
+enum { ADMIN_WEIGHT_MAX = 1000, ADMIN_PRIORITY_MAX = 100 };
+enum { ADMIN_HINT_BYTES = 8, ADMIN_PURGE_STEP = 20000, ADMIN_RETENTION_MAX = 36500 };
 #define ADMIN_LIMIT_MAX ((int64_t)1000000000000) /* so that meter.c's products stay within 64 bits */
 
 /* New ones must not exist (ERR_INVALID); the find forms give ERR_NOT_FOUND with a sentence. */

@@ -163,7 +163,8 @@ static enum err_code show(struct store *s, const char *sql, const int64_t *v, in
 enum err_code report_list(struct store *s, enum report_list what, bool json, FILE *out, struct err *e)
 {
     static const char *const sql[] = {
-        [REPORT_TENANTS] = "SELECT tenant.id, tenant.name, weight, priority, count(key.id) FILTER (WHERE revoked_ms = 0) AS keys,"
+        [REPORT_TENANTS] = "SELECT tenant.id, tenant.name, weight, priority,"
+            " count(key.id) FILTER (WHERE revoked_ms = 0) AS keys,"
             " tenant.created_ms AS created_ms, erased_ms FROM tenant LEFT JOIN key ON key.tenant = tenant.id"
             " GROUP BY tenant.id",
         [REPORT_KEYS] = "SELECT key.id, hint || '...' AS key, key.name, tenant.name AS tenant,"

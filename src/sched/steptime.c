@@ -73,11 +73,15 @@ void steptime_learn(struct steptime *t, const struct steptime_load *l, double ms
 
 /* ---- the fit */
 
-/* A x = y in the sense of least squares with x >= 0, by coordinates; x holds the last fit, which is near. */
+/* A x = y in the sense of least squares with x >= 0, by coordinates; x holds the last fit, which is near. Where little
+ * was seen the first coordinate explains most: prompt rows before the step itself, or the first prompt would make them
+ * look free; the step before decoding rows, or nobody would ever try a second one. */
 static void descend(double a[COEFS][COEFS], const double y[COEFS], double x[COEFS])
 {
+    static const int order[COEFS] = { 1, 0, 2, 3, 4 };
     for (int s = 0; s < SWEEPS; s++)
-        for (int k = 0; k < COEFS; k++) {
+        for (int i = 0; i < COEFS; i++) {
+            int k = order[i];
             double rest = y[k];
             for (int j = 0; j < COEFS; j++)
                 rest -= j == k ? 0 : a[k][j] * x[j];

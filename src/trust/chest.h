@@ -1,8 +1,8 @@
 /* chest -- sealed files in a folder: whole small ones, and long ones that grow by records.
  *
  * Each is sealed with XChaCha20-Poly1305 under one key that lies outside the folder (mode 0600). A record is
- * u32 length, 24 bytes of nonce, ciphertext; its name and number are sealed with it, so records cannot be moved, swapped
- * or taken from another file. A record that was cut by a crash is not there: opening to append takes it away.
+ * u32 length, 24 bytes of nonce, ciphertext; its name and number are sealed with it, so records cannot be moved,
+ * swapped or taken from another file. A record that was cut by a crash is not there: opening to append takes it away.
  * One thread per file. */
 #ifndef TRUST_CHEST_H
 #define TRUST_CHEST_H
@@ -20,7 +20,8 @@ void chest_close(struct chest *v);
 
 /* A whole file of one record; the old one stays until the new one is on disk. */
 enum err_code chest_write(const struct chest *v, const char *name, const void *data, size_t n, struct err *e);
-enum err_code chest_read(const struct chest *v, const char *name, struct buf *out, struct err *e); /* its first record */
+/* Its first record, appended to out. */
+enum err_code chest_read(const struct chest *v, const char *name, struct buf *out, struct err *e);
 void chest_remove(const struct chest *v, const char *name);
 
 /* A descriptor to append to, made when missing; *records: how many are in it. -1 and *e. */

@@ -13,7 +13,13 @@
 enum kind { RS256, ES256, EDDSA };
 static const char *const algorithms[] = { "RS256", "ES256", "EdDSA" };
 
-enum { RSA_BITS_MIN = 2048, RSA_BITS_MAX = 8192, P256_BYTES = 32, ED25519_BYTES = 32, SIGNATURE_MAX = RSA_BITS_MAX / 8 };
+enum {
+    RSA_BITS_MIN = 2048,
+    RSA_BITS_MAX = 8192,
+    P256_BYTES = 32,
+    ED25519_BYTES = 32,
+    SIGNATURE_MAX = RSA_BITS_MAX / 8,
+};
 
 struct jwk {
     char kid[JWT_KID_MAX + 1]; /* "" when it has none */
@@ -255,7 +261,8 @@ static size_t ecdsa_der(const uint8_t *sig, uint8_t *out, size_t room)
     return fits ? (size_t)n : 0;
 }
 
-static bool signature_ok(const struct jwk *k, const char *text, size_t signed_bytes, const char *sig_text, size_t sig_len)
+static bool signature_ok(const struct jwk *k, const char *text, size_t signed_bytes, const char *sig_text,
+                         size_t sig_len)
 {
     uint8_t sig[SIGNATURE_MAX], der[2 * P256_BYTES + 16];
     const uint8_t *s = sig;

@@ -27,6 +27,10 @@ cut = client.chat(**{**ask, "options": {**cold, "stop": ["speare"]}})
 assert cut.message.content.endswith("Shake") and cut.done_reason == "stop", cut
 assert client.chat(**ask, logprobs=True, top_logprobs=2).logprobs[0].top_logprobs
 
+vectors = client.embed(model=model, input=["Romeo", "Juliet"])
+assert len(vectors.embeddings) == 2 and abs(sum(x * x for x in vectors.embeddings[0]) - 1) < 1e-3, vectors
+assert len(client.embeddings(model=model, prompt="Romeo").embedding) == len(vectors.embeddings[0])
+
 shown = client.show(model)
 assert shown.details.family == "llama" and shown.modelinfo["llama.context_length"] == 8192, shown
 assert "completion" in shown.capabilities, shown

@@ -2,7 +2,7 @@
  * log-probabilities, bit for bit, with guesses checked always, only where they pay, or never. */
 #include "drive.h"
 
-enum { CASES = 24 };
+enum { CASES = 16 };
 
 /* What a learned step time could be: a row costs next to nothing, or as much as anybody's token. */
 static const struct steptime_model rows_are_cheap = { .a = 10, .b = 0.1, .c = 0.1 };

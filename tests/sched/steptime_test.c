@@ -88,6 +88,19 @@ static void nothing_is_negative_and_nonsense_is_ignored(void)
     steptime_free(t);
 }
 
+static void little_was_seen_and_nothing_looks_free(void)
+{
+    struct steptime *t = steptime_new();
+    steptime_learn(t, &(struct steptime_load){ .prefill = 512, .sum_pc = 512 * 256 }, 400);
+    CHECK_NEAR(steptime_chunk_ms(steptime_fit(t), 128, 0), 100, 10); /* a quarter of the rows, a quarter of the time */
+    for (int i = 0; i < 16; i++)
+        steptime_learn(t, &(struct steptime_load){ .batch = 1, .context = 100 + i }, 5);
+    const struct steptime_model *m = steptime_fit(t);
+    CHECK_NEAR(steptime_chunk_ms(m, 128, 0), 100, 10);
+    CHECK(m->a > 4 && m->c < 1); /* a second row might well be cheap: worth a try */
+    steptime_free(t);
+}
+
 /* By hand: rows*(b + e*(pos + rows/2)) <= ms. */
 static void a_chunk_is_the_largest_that_fits(void)
 {
@@ -104,6 +117,7 @@ int main(void)
     RUN(noise_and_outliers_do_little);
     RUN(one_size_for_long_does_not_undo_what_was_learned);
     RUN(nothing_is_negative_and_nonsense_is_ignored);
+    RUN(little_was_seen_and_nothing_looks_free);
     RUN(a_chunk_is_the_largest_that_fits);
     DONE();
 }
