@@ -277,6 +277,17 @@ static struct entry *next_wanted(struct models *m, int64_t since, int64_t now)
     return best;
 }
 
+static int64_t first_measuring(const struct models *m)
+{
+    int64_t first = INT64_MAX;
+    for (int i = 0; i < m->count; i++) {
+        const struct entry *e = &m->entries[i];
+        if (link_state(e->link) == LINK_MEASURING && e->wanted_ns && e->wanted_ns < first)
+            first = e->wanted_ns;
+    }
+    return first;
+}
+
 static void note_wishes(struct models *m, int64_t now)
 {
     for (struct model_wait *w = m->first; w; w = w->next) {
@@ -318,6 +329,8 @@ void swap_run(void *arg)
     int64_t since = 0;
     for (struct entry *e; (e = next_wanted(m, since, now));) {
         since = e->wanted_ns;
+        if (measured(m, e) && since > first_measuring(m))
+            continue; /* who came before is not known yet: nobody takes its place */
         if (!bring_in(m, e, now))
             break;
     }
