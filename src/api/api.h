@@ -43,7 +43,7 @@ struct api_model {
     const char *id;               /* as shown to clients */
     const struct vocab *vocab;
     const struct template *chat;  /* NULL: the file has no chat template, chat requests are 400 */
-    const struct calls_form *form; /* how it writes calls and thoughts, from api_form_new; NULL: found for each request */
+    const struct calls_form *form; /* how it writes calls and thoughts (api_form_new); NULL: found each time */
     int ctx;                      /* positions a sequence may have */
     struct api_pooling pooling;
     const struct api_adapters *adapters; /* NULL: none */

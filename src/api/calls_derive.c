@@ -173,11 +173,13 @@ static bool derive_pairs(const struct calls_probe *p, const char *prompt, struct
     char *sep = NULL;
     bool ok = calls_probe_render(p, calling(p->ids, 1, false), NULL, false, &texts) &&
               calls_probe_render(p, calling(p->ids, 1, true), NULL, false, &numbers) &&
-              pairs_of(calls_behind(prompt, buf_str(&texts)), false, &f->pairs.pre, &f->pairs.mid_text, &f->pairs.end_text,
+              pairs_of(calls_behind(prompt, buf_str(&texts)), false, &f->pairs.pre, &f->pairs.mid_text,
+                       &f->pairs.end_text,
                        &f->pairs.sep);
     if (ok) {
         char *pre = NULL;
-        ok = pairs_of(calls_behind(prompt, buf_str(&numbers)), true, &pre, &f->pairs.mid_json, &f->pairs.end_json, &sep);
+        ok = pairs_of(calls_behind(prompt, buf_str(&numbers)), true, &pre, &f->pairs.mid_json, &f->pairs.end_json,
+                      &sep);
         mem_free(pre);
         mem_free(sep);
     }

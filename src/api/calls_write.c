@@ -299,6 +299,7 @@ void calls_instruct(const struct calls_form *f, const json_t *tools, struct buf 
                                 "ARGUMENT", "VALUE");
     calls_write(f, example, out);
     json_decref(example);
-    buf_puts(out, "\nResults come back between <tool_response> and </tool_response>. When no function is needed, answer "
+    buf_puts(out, "\nResults come back between <tool_response> and </tool_response>. When no function is "
+                  "needed, answer "
              "as usual.");
 }

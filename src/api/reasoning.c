@@ -1,4 +1,5 @@
-/* reasoning -- how much a model is to think: the template's own variables where it has them, else a limit in tokens that
+/* reasoning -- how much a model is to think: the template's own variables where it has them, else a limit in tokens
+ * that
  * the sampler keeps (infer_thought). */
 #include "api/job.h"
 
@@ -50,7 +51,8 @@ static bool set_thinking(struct api_job *j, const char *param, bool on, json_t *
     if (!on && j->tools.form->think_open)
         limit(j, 0);
     return told || !on || j->tools.form->think_open ||
-           api_refuse(error, 400, param, "unsupported_parameter", "the chat template of the model '%s' knows nothing of "
+           api_refuse(error, 400, param, "unsupported_parameter", "the chat template of the model '%s' knows nothing "
+                         "of "
                       "'enable_thinking'; leave it out", j->model->id);
 }
 
@@ -79,7 +81,8 @@ static bool set_effort(struct api_job *j, const char *param, json_t *v, json_t *
         }
     return j->tools.form->think_open ?
            api_refuse(error, 400, param, "invalid_value", "'%s' may be none, minimal, low, medium or high", param) :
-           api_refuse(error, 400, param, "unsupported_parameter", "the chat template of the model '%s' knows nothing of "
+           api_refuse(error, 400, param, "unsupported_parameter", "the chat template of the model '%s' knows nothing "
+                         "of "
                       "'reasoning_effort'; leave it out", j->model->id);
 }
 
@@ -93,7 +96,8 @@ static bool read_budget(struct api_job *j, const json_t *obj, const char *key, c
     if (v < 0)
         return true;
     if (!j->tools.form->think_open && v)
-        return api_refuse(error, 400, param, "unsupported_parameter", "the model '%s' does not think aloud, so '%s' has "
+        return api_refuse(error, 400, param, "unsupported_parameter", "the model '%s' does not think aloud, so '%s' "
+                          "has "
                           "nothing to limit; leave it out", j->model->id, param);
     if (j->tools.form->think_open)
         limit(j, (int)v);

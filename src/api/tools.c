@@ -39,7 +39,8 @@ static bool take_tool(const json_t *tool, size_t i, json_t *list, struct api_err
     json_t *parameters = json_object_get(f, "parameters"), *strict = json_object_get(f, "strict");
     snprintf(param, sizeof param, "tools[%zu]", i);
     if (type && strcmp(type, "function"))
-        return api_refuse(error, 400, param, "unsupported_value", "tools of type '%.40s' are not supported; this server "
+        return api_refuse(error, 400, param, "unsupported_value", "tools of type '%.40s' are not supported; this "
+                          "server "
                           "knows functions", type);
     const char *name = text_of(f, "name");
     if (!type || !name)
@@ -51,7 +52,8 @@ static bool take_tool(const json_t *tool, size_t i, json_t *list, struct api_err
     if (find_tool(list, name))
         return api_refuse(error, 400, param, "invalid_value", "two tools have the name '%.64s'", name);
     if (parameters && !json_is_null(parameters) && !json_is_object(parameters))
-        return api_refuse(error, 400, param, "invalid_type", "'parameters' of '%.64s' must be a JSON Schema object", name);
+        return api_refuse(error, 400, param, "invalid_type", "'parameters' of '%.64s' must be a JSON Schema object",
+                          name);
     if (strict && !json_is_null(strict) && !json_is_boolean(strict))
         return api_refuse(error, 400, param, "invalid_type", "'strict' of '%.64s' must be true or false", name);
     json_t *out = json_object(), *fn = json_object(), *description = json_object_get(f, "description");
@@ -151,7 +153,8 @@ static bool take_choice(struct api_job *j, const json_t *body, struct api_error 
             return true;
         }
     if (!j->tools.list && (word || json_is_object(v)))
-        return api_refuse(error, 400, "tool_choice", "invalid_value", "'tool_choice' asks for a call, but the request has "
+        return api_refuse(error, 400, "tool_choice", "invalid_value", "'tool_choice' asks for a call, but the request "
+                          "has "
                           "no 'tools'");
     if (type && !strcmp(type, "function"))
         return choose_one(j, v, error);

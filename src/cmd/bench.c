@@ -1,7 +1,8 @@
 /* bench -- tokenworks bench: prefill, decode and batched decode of a model, against the machine's own limits.
  *
  * Tests are named as the peers' benches name them: pp512 (prefill of 512 tokens), tg128 (128 tokens decoded),
- * tg64@b32 (64 tokens for each of 32 sequences in one batch, after 128 of prompt), tg32@d4096 (32 tokens after 4,096 of context).
+ * tg64@b32 (64 tokens for each of 32 sequences in one batch, after 128 of prompt), tg32@d4096 (32 tokens after 4,096 of
+ * context).
  * Tokens are pseudo-random: speed does not depend on the text. */
 #include "cmd/cmd.h"
 
@@ -289,7 +290,8 @@ static void print_json(const struct bench *t)
     }
     const struct steptime_model *m = steptime_fit(t->steptime);
     json_t *step = json_pack("{s:f, s:f, s:f, s:f, s:f}", "a", m->a, "b", m->b, "c", m->c, "d", m->d, "e", m->e);
-    json_t *all = json_pack("{s:s, s:I, s:s, s:i, s:o*, s:o, s:o}", "model", t->id, "file_bytes", (json_int_t)t->file_bytes,
+    json_t *all = json_pack("{s:s, s:I, s:s, s:i, s:o*, s:o, s:o}", "model", t->id, "file_bytes",
+                            (json_int_t)t->file_bytes,
                             "isa", t->kern.name, "threads", pool_threads(t->pool),
                             "probe", t->o.no_probe ? NULL : probe_json(&t->before, &t->after), "results", results,
                             "step", step);

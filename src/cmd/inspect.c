@@ -318,7 +318,8 @@ static json_t *json_needs(const struct needs *n)
                      (json_int_t)n->model.weight_bytes, "kv_page_bytes", (json_int_t)n->model.kv_page_bytes,
                      "kv_token_bytes", (double)n->model.kv_page_bytes / KERN_PAGE_TOKENS, "kv_bytes",
                      (json_int_t)n->kv_bytes, "kv_tokens", (json_int_t)n->kv_tokens, "work_bytes",
-                     (json_int_t)n->model.work_bytes, "host_bytes", (json_int_t)n->host_bytes, "total_bytes", (json_int_t)n->total, "available_bytes",
+                     (json_int_t)n->model.work_bytes, "host_bytes", (json_int_t)n->host_bytes, "total_bytes",
+                     (json_int_t)n->total, "available_bytes",
                      (json_int_t)n->available, "fits", n->total <= n->available);
 }
 

@@ -1,4 +1,4 @@
-/* tco_ask -- the question of `tokenworks tco`, from options or from the console's page, and the figures it stands for. */
+/* tco_ask -- the question of `tokenworks tco`, from options or from the console's page, and what it stands for. */
 #ifndef CMD_TCO_ASK_H
 #define CMD_TCO_ASK_H
 #include "base/err.h"

@@ -251,7 +251,8 @@ static bool content_ok(const struct route *r, const struct http_head *h)
 static void preflight(struct front *f, struct http_exchange *x)
 {
     static const char lines[] = "Access-Control-Allow-Methods: GET, POST, DELETE\r\nAccess-Control-Max-Age: 600\r\n"
-                                "Access-Control-Allow-Headers: authorization, content-type, x-api-key, anthropic-version\r\n";
+                                "Access-Control-Allow-Headers: authorization, content-type, x-api-key, "
+                                "anthropic-version\r\n";
     struct http_reply r = { .status = 204, .headers = lines };
     front_reply_bytes(f, x, &r, NULL, 0);
 }

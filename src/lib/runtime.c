@@ -136,7 +136,8 @@ static enum err_code same_vocab(const struct vocab *a, const struct vocab *b, st
         buf_clear(&y);
         vocab_token_bytes(a, id, true, &x);
         vocab_token_bytes(b, id, true, &y);
-        if (x.len != y.len || (x.len && memcmp(x.data, y.data, x.len) != 0) || vocab_is_end(a, id) != vocab_is_end(b, id))
+        if (x.len != y.len || (x.len && memcmp(x.data, y.data, x.len) != 0) ||
+            vocab_is_end(a, id) != vocab_is_end(b, id))
             c = err_set(e, ERR_INVALID, "its token %d is another than the model's; choose one of the same family", id);
     }
     buf_release(&x);
