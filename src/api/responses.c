@@ -137,7 +137,8 @@ static bool take_message_item(struct api_job *j, const json_t *item, const char 
     char path[WHERE_BYTES];
     snprintf(path, sizeof path, "%.60s.content", where);
     json_t *m = last_assistant(messages);
-    bool goes_in = m && !strcmp(role, "assistant") && !json_object_get(m, "content") && !json_object_get(m, "tool_calls");
+    bool goes_in = m && !strcmp(role, "assistant") && !json_object_get(m, "content") &&
+                   !json_object_get(m, "tool_calls");
     if (!goes_in) /* else a thought opened the turn */
         m = api_add_message(j, messages, role, where);
     return take_content(json_object_get(item, "content"), path, m, error);

@@ -321,7 +321,8 @@ static void block_close(struct api_job *j, int index, const struct api_part *p, 
 {
     bool cut = j->choices[0].finish == INFER_LENGTH;
     json_t *v = place(j, index, p);
-    json_object_set_new(v, p->kind == API_CALL_OPEN ? "arguments" : "text", json_stringn(buf_str(&p->text), p->text.len));
+    json_object_set_new(v, p->kind == API_CALL_OPEN ? "arguments" : "text",
+                        json_stringn(buf_str(&p->text), p->text.len));
     if (p->kind == API_CALL_OPEN)
         json_object_set_new(v, "name", json_string(p->name));
     if (p->kind == API_TEXT)
