@@ -179,7 +179,7 @@ static bool make_loaded(struct api_job *j, const json_t *body, struct api_error 
 {
     const json_t *keep = json_object_get(body, "keep_alive");
     if (is_zero(keep) || (json_is_string(keep) && !strcmp(json_string_value(keep), "0")))
-        return api_refuse(error, 400, "keep_alive", "unsupported_value", "models are unloaded by the server's operator, "
+        return api_refuse(error, 400, "keep_alive", "unsupported_value", "models are unloaded by the operator, "
                           "or when their memory is needed; leave out 'keep_alive'");
     ollama_put_loaded(j, &j->ready);
     return true;
