@@ -1,8 +1,7 @@
 /* ollama -- /api/chat and /api/generate, rewritten as a chat body (raw prompts: as a completion body).
  *
  * Options that only tell Ollama's runner how to use its machine are accepted; those that would change tokens and are
- * not
- * ours are refused by name. What Ollama itself assumes when an option is absent is assumed here too. */
+ * not ours are refused by name. What Ollama itself assumes when an option is absent is assumed here too. */
 #include "api/fields.h"
 #include "api/translate.h"
 #include "api/writer.h"
@@ -150,8 +149,7 @@ static bool take_think(const json_t *body, json_t *chat, struct api_error *error
     if (!think || json_is_null(think))
         return true;
     if (!json_is_boolean(think) && !json_is_string(think))
-        return api_refuse(error, 400, "think", "invalid_type", "'think' must be true, false or a level such as "
-                          "\"low\"");
+        return api_refuse(error, 400, "think", "invalid_type", "'think' must be true, false or a level like \"low\"");
     api_copy(body, "think", chat, json_is_boolean(think) ? "enable_thinking" : "reasoning_effort");
     return true;
 }
@@ -181,8 +179,7 @@ static bool make_loaded(struct api_job *j, const json_t *body, struct api_error 
 {
     const json_t *keep = json_object_get(body, "keep_alive");
     if (is_zero(keep) || (json_is_string(keep) && !strcmp(json_string_value(keep), "0")))
-        return api_refuse(error, 400, "keep_alive", "unsupported_value", "models are unloaded by this server's "
-                          "operator, "
+        return api_refuse(error, 400, "keep_alive", "unsupported_value", "models are unloaded by the operator, "
                           "or when their memory is needed; leave out 'keep_alive'");
     ollama_put_loaded(j, &j->ready);
     return true;
@@ -223,8 +220,7 @@ static bool take_message(struct api_job *j, const json_t *message, size_t i, jso
     for (size_t k = 0; role && k < MEM_COUNT(roles); k++)
         shown = strcasecmp(role, roles[k]) ? shown : roles[k];
     if (!shown)
-        return api_refuse(error, 400, where, "invalid_value", "%s: 'role' must be system, user, assistant or tool",
-                          where);
+        return api_refuse(error, 400, where, "invalid_value", "%s: 'role' is system, user, assistant or tool", where);
     const json_t *content = json_object_get(message, "content");
     if (content && !json_is_null(content) && !json_is_string(content))
         return api_refuse(error, 400, where, "invalid_type", "%s: 'content' must be a string", where);
