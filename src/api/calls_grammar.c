@@ -1,7 +1,6 @@
 /* calls_grammar -- the form of an answer with calls as one grammar: a thought, then text that goes over into calls as
  * soon as a call's marker is written, or must be calls from the start. From the marker on nothing but a well-formed
- * call
- * of an allowed function, with arguments its schema allows, can be written. */
+ * call of an allowed function, with arguments its schema allows, can be written. */
 #include "api/tools.h"
 
 #include "api/calls_probe.h"

@@ -1,6 +1,5 @@
 /* reasoning -- how much a model is to think: the template's own variables where it has them, else a limit in tokens
- * that
- * the sampler keeps (infer_thought). */
+ * that the sampler keeps (infer_thought). */
 #include "api/job.h"
 
 #include <string.h>

@@ -2,8 +2,7 @@
  *
  * Tests are named as the peers' benches name them: pp512 (prefill of 512 tokens), tg128 (128 tokens decoded),
  * tg64@b32 (64 tokens for each of 32 sequences in one batch, after 128 of prompt), tg32@d4096 (32 tokens after 4,096 of
- * context).
- * Tokens are pseudo-random: speed does not depend on the text. */
+ * context). Tokens are pseudo-random: speed does not depend on the text. */
 #include "cmd/cmd.h"
 
 #include "base/buf.h"
