@@ -82,7 +82,7 @@ def print_speeds(model, test, got, details, us):
         if test.p:
             share = f"{statistics.median(d['tflops'] for d in details):.2f} TFLOP/s"
         else:
-            reads = [d["gb_per_s"] * (test.b if test.b > 1 else 1) / max(d["read_gb_per_s"]) for d in details]
+            reads = [d["gb_per_s"] / max(d["read_gb_per_s"]) for d in details]
             share = f"{100 * statistics.median(reads):.0f} % of reads"
     print(f"| {model} {name_of(test)} | {us} | {spread([v for v in base if v])} | | {share} |")
     for name, values in got.items():
