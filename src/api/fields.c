@@ -24,11 +24,6 @@ static bool says(const json_t *v, const char *word)
     return json_is_string(v) && !strcmp(json_string_value(v), word);
 }
 
-static bool is_no_tool(const json_t *v)
-{
-    return says(v, "none") || says(v, "auto"); /* `tools` is empty or refused: both mean no call */
-}
-
 static bool is_text_modality(const json_t *v)
 {
     return json_is_array(v) && json_array_size(v) == 1 && says(json_array_get(v, 0), "text");
@@ -89,8 +84,8 @@ static const struct api_field fields[] = {
     { "truncate_prompt_tokens", BOTH, READ, NULL },
     { "context_overflow", API_CHAT, READ, NULL },
     { "modalities", API_CHAT, NOT_YET, is_text_modality },
-    { "functions", API_CHAT, NOT_YET, api_is_empty },
-    { "function_call", API_CHAT, NOT_YET, is_no_tool },
+    { "functions", API_CHAT, READ, NULL }, /* the older names: functions.c */
+    { "function_call", API_CHAT, READ, NULL },
     { "audio", API_CHAT, NOT_YET, NULL },
     { "prediction", API_CHAT, NOT_YET, NULL },
     { "web_search_options", API_CHAT, NOT_YET, NULL },

@@ -135,8 +135,13 @@ static bool read_any(struct api_job *j, json_t *body, const struct api_request *
     if (j->route->vectors)
         return j->route->vectors(j, body, error);
     if (!j->route->translate) {
+        if (j->dialect == API_CHAT && json_is_object(body) && !api_functions_read(j, body, error))
+            return false;
         add_defaults(body, j->model->defaults);
-        return read_body(j, body, r, error);
+        bool read = read_body(j, body, r, error);
+        if (!read)
+            api_rename(j, error);
+        return read;
     }
     j->ask = json_incref(body);
     if (!j->route->translate(j, body, &chat, error))

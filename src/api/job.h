@@ -65,6 +65,7 @@ struct api_job {
     struct grammar *grammar;       /* what the answer must look like, or NULL; params borrows it */
     bool stream, include_usage, echo, text_only;
     struct api_tools tools;        /* chat: calls and thoughts */
+    bool functions;                /* asked for in their older names: the answer has the older shape */
     struct vocab_ids *prompts;     /* [prompt_count] */
     struct buf *echo_text;         /* [prompt_count]; empty without echo */
     int prompt_count, n;
@@ -105,6 +106,8 @@ bool api_refuse_err(struct api_error *error, const char *param, const struct err
 
 /* adapter.c: `lora`, or what follows the colon of `model`. */
 bool api_adapter_read(struct api_job *j, const json_t *body, struct api_error *error);
+/* functions.c: the older names of tools in a chat body become today's. */
+bool api_functions_read(struct api_job *j, json_t *body, struct api_error *error);
 /* fields.c: every key of the body is known, none is one we do not do. */
 bool api_fields_check(const json_t *body, enum api_dialect dialect, const struct api_model *m,
                       struct api_error *error);

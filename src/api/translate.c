@@ -83,10 +83,14 @@ static void rename_message(const struct api_job *j, struct api_error *error)
 void api_rename(const struct api_job *j, struct api_error *error)
 {
     rename_message(j, error);
-    for (const struct api_name *n = j->route->names; n && n->ours; n++) {
+    for (const struct api_name *n = j->functions ? api_names_functions : j->route->names; n && n->ours; n++) {
+        size_t len = strlen(n->ours);
+        char rest[sizeof error->param];
         replace_quoted(error->message, sizeof error->message, n);
-        if (!strcmp(error->param, n->ours))
-            snprintf(error->param, sizeof error->param, "%s", n->theirs);
+        if (strncmp(error->param, n->ours, len) || (error->param[len] && error->param[len] != '['))
+            continue;
+        snprintf(rest, sizeof rest, "%s", error->param + len);
+        snprintf(error->param, sizeof error->param, "%.40s%.30s", n->theirs, rest);
     }
 }
 

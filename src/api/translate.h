@@ -60,5 +60,5 @@ bool api_translate_input_tokens(struct api_job *j, const json_t *body, json_t **
 void api_count_input_tokens(struct api_job *j);
 bool api_find_response(struct api_job *j, const char *rest, struct api_error *error);
 bool api_delete_response(struct api_job *j, const char *rest, struct api_error *error);
-extern const struct api_name api_names_messages[], api_names_ollama[], api_names_responses[];
+extern const struct api_name api_names_messages[], api_names_ollama[], api_names_responses[], api_names_functions[];
 #endif

@@ -25,6 +25,15 @@ static void begin(struct api_job *j, struct buf *out)
     }
 }
 
+/* The older shape: {"name","arguments"}, of one call. */
+static void put_function_piece(const struct api_delta *d, struct buf *out)
+{
+    bool opens = d->kind == API_CALL_OPEN;
+    buf_puts(out, opens ? "\"function_call\":{\"name\":" : "\"function_call\":{\"arguments\":");
+    jsonx_quote(opens ? d->name : d->text, opens ? strlen(d->name) : d->length, out);
+    buf_puts(out, opens ? ",\"arguments\":\"\"}" : "}");
+}
+
 /* {"index","id","type","function":{"name","arguments"}}: the first piece of a call names it, the others add to it. */
 static void put_call_piece(const struct api_delta *d, struct buf *out)
 {
@@ -44,12 +53,15 @@ static void put_call_piece(const struct api_delta *d, struct buf *out)
 
 static void delta(struct api_job *j, int choice, const struct api_delta *d, struct buf *out)
 {
-    if (d->kind == API_CALL_CLOSE)
+    bool call = d->kind == API_CALL_OPEN || d->kind == API_CALL_ARGS;
+    if (d->kind == API_CALL_CLOSE || (call && j->functions && d->call))
         return;
     open_delta(j, choice, out);
     if (d->kind == API_TEXT || d->kind == API_REASONING) {
         buf_puts(out, d->kind == API_TEXT ? "\"content\":" : "\"reasoning_content\":");
         jsonx_quote(d->text, d->length, out);
+    } else if (j->functions) {
+        put_function_piece(d, out);
     } else {
         put_call_piece(d, out);
     }
@@ -91,6 +103,21 @@ static void put_calls(const struct api_parts *p, struct buf *out)
         buf_putc(out, ']');
 }
 
+static void put_function(const struct api_parts *p, struct buf *out)
+{
+    for (int i = 0; i < p->count; i++) {
+        const struct api_part *call = &p->v[i];
+        if (call->kind != API_CALL_OPEN)
+            continue;
+        buf_puts(out, ",\"function_call\":{\"name\":");
+        jsonx_quote(call->name, strlen(call->name), out);
+        buf_puts(out, ",\"arguments\":");
+        jsonx_quote(buf_str(&call->text), call->text.len, out);
+        buf_putc(out, '}');
+        return;
+    }
+}
+
 static void put_choice(const struct api_job *j, int i, struct buf *out)
 {
     const struct api_parts *p = &j->choices[i].parts;
@@ -104,7 +131,10 @@ static void put_choice(const struct api_job *j, int i, struct buf *out)
         buf_puts(out, ",\"reasoning_content\":");
         put_joined(p, API_REASONING, out);
     }
-    put_calls(p, out);
+    if (j->functions)
+        put_function(p, out);
+    else
+        put_calls(p, out);
     buf_puts(out, ",\"refusal\":null},\"logprobs\":");
     openai_put_tail(j, &j->choices[i], out);
 }

@@ -7,10 +7,20 @@ static void put_usage(const struct api_job *j, const struct api_usage *u, struct
     buf_printf(out, ",\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,\"total_tokens\":%d,"
                "\"prompt_tokens_details\":{\"cached_tokens\":%d}", u->prompt_tokens, u->completion_tokens,
                u->prompt_tokens + u->completion_tokens, u->cached_tokens);
-    if (j->drafts_accepted + j->drafts_rejected)
-        buf_printf(out, ",\"completion_tokens_details\":{\"accepted_prediction_tokens\":%d,"
-                   "\"rejected_prediction_tokens\":%d}", j->drafts_accepted, j->drafts_rejected);
-    buf_putc(out, '}');
+    int thoughts = 0;
+    const char *comma = ",\"completion_tokens_details\":{";
+    for (int i = 0; i < api_job_choices(j); i++)
+        thoughts += j->choices[i].thought_tokens;
+    if (thoughts) {
+        buf_printf(out, "%s\"reasoning_tokens\":%d", comma, thoughts);
+        comma = ",";
+    }
+    if (j->drafts_accepted + j->drafts_rejected) {
+        buf_printf(out, "%s\"accepted_prediction_tokens\":%d,\"rejected_prediction_tokens\":%d", comma,
+                   j->drafts_accepted, j->drafts_rejected);
+        comma = ",";
+    }
+    buf_puts(out, comma[1] ? "}" : "}}");
 }
 
 static void put_seed(const struct api_job *j, struct buf *out)
@@ -36,10 +46,10 @@ void openai_event_close(const struct api_job *j, bool last_of_choice, struct buf
     buf_puts(out, "}\n\n");
 }
 
-static const char *finish_word(const struct api_choice *c)
+static const char *finish_word(const struct api_job *j, const struct api_choice *c)
 {
     return c->finish == INFER_LENGTH ? "\"length\"" : c->finish != INFER_STOP ? "null" :
-           c->calls ? "\"tool_calls\"" : "\"stop\"";
+           c->calls ? j->functions ? "\"function_call\"" : "\"tool_calls\"" : "\"stop\"";
 }
 
 /* A stream sends the logprobs that are ready; a whole answer has them all. */
@@ -50,7 +60,7 @@ void openai_put_tail(const struct api_job *j, const struct api_choice *c, struct
         buf_puts(out, "null");
     else
         api_logprobs_write(j, c, first, end, out);
-    buf_printf(out, ",\"finish_reason\":%s}", finish_word(c));
+    buf_printf(out, ",\"finish_reason\":%s}", finish_word(j, c));
 }
 
 void openai_end(struct api_job *j, const struct api_usage *u, struct buf *out)

@@ -52,7 +52,7 @@ static void every_field_arrives(void)
         "\"presence_penalty\":0.5,\"repetition_penalty\":1.25,\"n\":2,\"user\":\"u\",\"metadata\":{\"a\":\"b\"},"
         "\"service_tier\":\"auto\",\"safety_identifier\":\"s\",\"prompt_cache_key\":\"k\",\"store\":false,"
         "\"tools\":[],\"tool_choice\":\"none\",\"response_format\":{\"type\":\"text\"},\"parallel_tool_calls\":true,"
-        "\"enable_thinking\":true,\"functions\":null}");
+        "\"enable_thinking\":true,\"functions\":null,\"function_call\":\"none\"}");
     CHECK(j != NULL);
     if (!j)
         return;
@@ -187,7 +187,15 @@ static const struct refusal {
       "tools[0].function.parameters", "unsupported_schema" },
     { CHAT, "{" HI ",\"tool_choice\":\"required\"}", "tool_choice", "invalid_value" },
     { CHAT, "{" HI ",\"parallel_tool_calls\":1}", "parallel_tool_calls", "invalid_type" },
-    { CHAT, "{" HI ",\"functions\":[{\"name\":\"f\"}]}", "functions", "unsupported_parameter" },
+    { CHAT, "{" HI ",\"functions\":{}}", "functions", "invalid_type" },
+    { CHAT, "{" HI ",\"functions\":[{}]}", "functions[0]", "invalid_value" },
+    { CHAT, "{" HI ",\"functions\":[{\"name\":\"f\"}],\"tools\":[" FN("f") "]}", "functions", "invalid_value" },
+    { CHAT, "{" HI ",\"functions\":[{\"name\":\"f\"}],\"function_call\":{\"name\":\"g\"}}", "function_call",
+      "invalid_value" },
+    { CHAT, "{" HI ",\"functions\":[{\"name\":\"f\"}],\"function_call\":\"required\"}", "function_call", "invalid_value" },
+    { CHAT, "{" HI ",\"function_call\":{\"name\":\"f\"}}", "function_call", "invalid_value" },
+    { CHAT, "{\"messages\":[{\"role\":\"assistant\",\"function_call\":{\"name\":\"f\"}}]}", "messages[0].content",
+      "missing_required_parameter" },
     { CHAT, "{" HI ",\"thinking_budget\":100}", "thinking_budget", "unsupported_parameter" },
     { CHAT, "{" HI ",\"reasoning\":{\"summary\":\"auto\"}}", "reasoning", "unknown_parameter" },
     { CHAT, "{" HI ",\"response_format\":{\"type\":\"yaml\"}}", "response_format", "invalid_value" },

@@ -57,4 +57,17 @@ assert len(done) == 1 and final.choices[0].message.tool_calls[0].function.argume
 follow = client.chat.completions.create(**{**called, "tool_choice": "auto", "messages": called["messages"] + [
     answer.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "18 degrees"}]})
 assert follow.choices[0].message.content or follow.choices[0].message.tool_calls, follow
+# The older names: one call, in the older shape.
+old = {k: v for k, v in called.items() if k not in ("tools", "tool_choice", "parallel_tool_calls")}
+old |= {"functions": [tools[0]["function"]], "function_call": {"name": "get_weather"}}
+answer = client.chat.completions.create(**old)
+message = answer.choices[0].message
+assert answer.choices[0].finish_reason == "function_call" and message.tool_calls is None and message.content is None, answer
+assert message.function_call.name == "get_weather" and message.function_call.arguments == call.function.arguments, answer
+deltas = [c.choices[0].delta.function_call for c in client.chat.completions.create(**old, stream=True) if c.choices]
+deltas = [d for d in deltas if d]
+assert deltas[0].name == "get_weather" and "".join(d.arguments for d in deltas) == message.function_call.arguments, deltas
+follow = client.chat.completions.create(**{**old, "function_call": "none", "messages": old["messages"] + [
+    message, {"role": "function", "name": "get_weather", "content": "18 degrees"}]})
+assert follow.choices[0].message.content and follow.choices[0].message.function_call is None, follow
 print("ok")
