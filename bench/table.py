@@ -8,7 +8,9 @@ usage: make bench ARGS="..."   or   bench/table.py [options]
   --openvino PYTHON a Python with openvino_genai (PyPI)
   --node            node-llama-cpp (npm ci in bench/peers)
   --model FILE      instead of the rows below: prefill and decode of this model alone
+  --types A,B       only the rows of these types
   -r N              rounds (3)       -t N   threads (all)       --isa NAME   also ours, capped at this rung
+  --brief           each peer once, with the options that were its best here
   --rows A,B        of: decode small prefill streams context server memory trace (all but trace)
   --trace FILE      for the row trace: the rows of a trace file (../shared/traces/azure-2023-conversation.csv)
 
@@ -52,6 +54,8 @@ def say(text):
 def speed_rows(a, rows, table):
     us = table[0]
     for model, test in rows:
+        if a.types and not any(model.endswith("-" + t) for t in a.types.split(",")):
+            continue
         path = model if os.path.exists(model) else os.path.join(a.models, model + ".gguf")
         if not os.path.exists(path):
             say(f"left out: no {path}")
@@ -78,7 +82,7 @@ def print_speeds(model, test, got, details, us):
         if test.p:
             share = f"{statistics.median(d['tflops'] for d in details):.2f} TFLOP/s"
         else:
-            reads = [d["gb_per_s"] * (test.b if test.b > 1 else 1) / max(d["read_gb_per_s"]) for d in details]
+            reads = [d["gb_per_s"] / max(d["read_gb_per_s"]) for d in details]
             share = f"{100 * statistics.median(reads):.0f} % of reads"
     print(f"| {model} {name_of(test)} | {us} | {spread([v for v in base if v])} | | {share} |")
     for name, values in got.items():
@@ -142,6 +146,8 @@ ap.add_argument("--ik")
 ap.add_argument("--openvino")
 ap.add_argument("--node", action="store_true")
 ap.add_argument("--model")
+ap.add_argument("--brief", action="store_true")
+ap.add_argument("--types", default=None, help="only these of Q4_0,Q4_K_M,Q8_0")
 ap.add_argument("-r", type=int, default=3)
 ap.add_argument("-t", type=int, default=os.cpu_count())
 ap.add_argument("--isa")
@@ -155,12 +161,12 @@ ours = engines.Ours(a.t)
 table = [ours] + ([engines.Ours(a.t, a.isa)] if a.isa else [])
 fleet = [servers.ours(a.t)]
 if a.llama:
-    table += [engines.Llama("llama.cpp", a.llama, a.t, ["-fa", "off"]),
-              engines.Llama("llama.cpp -fa on", a.llama, a.t, ["-fa", "on"])]
+    table += [engines.Llama("llama.cpp", a.llama, a.t, ["-fa", "off"])] if not a.brief or "context" in a.rows else []
+    table += [engines.Llama("llama.cpp -fa on", a.llama, a.t, ["-fa", "on"])]
     fleet.append(servers.llama("llama-server", a.llama, a.t))
 if a.ik:
-    table += [engines.Llama("ik_llama.cpp", a.ik, a.t, ["-gp"]),
-              engines.Llama("ik_llama.cpp -rtr", a.ik, a.t, ["-rtr", "1", "-gp"])]
+    table += [] if a.brief else [engines.Llama("ik_llama.cpp", a.ik, a.t, ["-gp"])]
+    table += [engines.Llama("ik_llama.cpp -rtr", a.ik, a.t, ["-rtr", "1", "-gp"])]
 if a.openvino:
     table.append(engines.OpenVino(a.openvino, a.t))
 if a.node:

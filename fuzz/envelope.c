@@ -21,6 +21,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ASSERT(env.stream == json_is_true(json_object_get(v, "stream")));
         const json_t *priority = json_object_get(v, "priority");
         ASSERT(env.priority == json_integer_value(priority));
+        const json_t *most = json_object_get(json_object_get(v, "options"), "num_predict");
+        if (!json_object_get(v, "max_tokens") && !json_object_get(v, "max_completion_tokens") &&
+            !json_object_get(v, "max_output_tokens"))
+            ASSERT(env.max_tokens == (json_integer_value(most) > 0 ? json_integer_value(most) : 0));
     }
     /* Refused as JSON, yet jansson reads it: too deep, or a NUL byte behind a number, which jansson overlooks. */
     if (c && !param[0] && json_is_object(v))

@@ -57,7 +57,7 @@ class Llama:
     def batched(self, model, t):
         text = run([os.path.join(self.folder, "llama-batched-bench"), "-m", model, "-t", self.threads, "-c",
                     (t.d + t.n) * t.b + 256, "-npp", t.d, "-ntg", t.n, "-npl", t.b,
-                    *[o for o in self.options if o != "-gp"]])
+                    *[o for o in self.options if o not in ("-gp", "1")]])  # its switches take no value
         for line in text.splitlines():  # |    PP |     TG |    B |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |
             cells = [c.strip() for c in line.strip("| \n").split("|")]
             if len(cells) >= 8 and cells[0] == str(t.d):

@@ -37,6 +37,7 @@ static const struct api_field fields[] = {
     { "user_profile_id", EITHER, STRING, NULL },
     { "workspace_id", EITHER, STRING, NULL },
     { "speed", EITHER, NOT_YET, is_standard },
+    { "thread", EITHER, READ, NULL },
     { "inference_geo", EITHER, NOT_YET, NULL }, /* a promise about the place: policy is not asked here */
     { "diagnostics", CREATE, NOT_YET, api_is_empty },
     { "container", CREATE, NOT_YET, NULL },
@@ -346,10 +347,20 @@ static bool take_all(struct api_job *j, const json_t *body, json_t *chat, struct
            take_thinking(body, chat, error) && take_output(body, chat, error);
 }
 
+/* Their clients' tool loop asks for a conversation that the server holds; told in their own code that there is none, it
+ * sends the whole conversation instead. */
+static bool check_thread(const json_t *body, struct api_error *error)
+{
+    const json_t *thread = json_object_get(body, "thread");
+    return !thread || json_is_null(thread) ||
+           api_refuse(error, 400, "thread", "thread_unsupported_request", "'thread' is not supported: no conversation is "
+                      "held here; send all its messages");
+}
+
 bool api_translate_messages(struct api_job *j, const json_t *body, json_t **chat, struct api_error *error)
 {
     static const char *const same[] = { "max_tokens", "stream", "temperature", "top_p", "top_k" };
-    if (!api_fields_of(body, fields, CREATE, "", error))
+    if (!api_fields_of(body, fields, CREATE, "", error) || !check_thread(body, error))
         return false;
     if (!json_is_integer(json_object_get(body, "max_tokens")))
         return api_refuse(error, 400, "max_tokens", "missing_required_parameter",
@@ -367,7 +378,7 @@ bool api_translate_messages(struct api_job *j, const json_t *body, json_t **chat
 
 bool api_translate_count(struct api_job *j, const json_t *body, json_t **chat, struct api_error *error)
 {
-    if (!api_fields_of(body, fields, COUNT, "", error))
+    if (!api_fields_of(body, fields, COUNT, "", error) || !check_thread(body, error))
         return false;
     *chat = json_object();
     if (take_all(j, body, *chat, error))

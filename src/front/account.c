@@ -220,8 +220,8 @@ static int64_t micros(const json_t *end, const char *field)
     return ms > 0 && ms < 1e12 ? (int64_t)(1000 * ms) : 0;
 }
 
-bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const char *finish, ledger_done_fn *done,
-                    void *arg)
+bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const char *finish, const uint8_t *receipt,
+                    ledger_done_fn *done, void *arg)
 {
     if (!a || b->ticket < 0)
         return false;
@@ -238,10 +238,11 @@ bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const
         .prompt_tokens = b->prompt, .cached_tokens = b->cached, .output_tokens = b->output, .energy_mj = -1,
         .queue_us = micros(end, "queue_ms"), .prefill_us = micros(end, "prefill_ms"),
         .decode_us = micros(end, "decode_ms"), .kv_page_ms = micros(end, "kv_page_ms") / 1000,
-        .finish = said ? said : finish,
+        .finish = said ? said : finish, .receipt_hash = receipt,
     };
     ledger_settle(a->ledger, b->ticket, &b->use, now_ms(), done, arg);
-    b->use.finish = NULL; /* it was the caller's */
+    b->use.finish = NULL; /* the caller's, like the receipt */
+    b->use.receipt_hash = NULL;
     b->settled = true;
     b->ticket = -1;
     return done != NULL;

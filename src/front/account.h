@@ -60,8 +60,8 @@ bool account_usage(struct accounts *a, struct bill *b, const json_t *usage, stru
 void account_data(struct accounts *a, struct bill *b, int64_t tokens); /* so many were given to the client */
 void account_unsent(struct bill *b, int64_t tokens);                   /* so many of them it never took */
 /* end: the engine's end frame, or NULL when there was none. true: done(arg) follows once the row is on disk; false:
- * there was nothing to book. */
-bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const char *finish, ledger_done_fn *done,
-                    void *arg);
+ * there was nothing to book. receipt: LEDGER_HASH_BYTES, or NULL. */
+bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const char *finish, const uint8_t *receipt,
+                    ledger_done_fn *done, void *arg);
 void account_abandon(struct accounts *a, struct bill *b);
 #endif

@@ -84,8 +84,8 @@ static enum err_code open_file(const struct front *f, const char *file, int *out
     }
     if (*out < 0)
         return missing ? err_set(e, ERR_NOT_FOUND, "%.200s: there is no such file below --lora-dir", file) :
-                         err_set(e, ERR_DENIED, "%.200s: only files below a folder named with --lora-dir are opened, and "
-                                 "symbolic links are not followed", file);
+                         err_set(e, ERR_DENIED, "%.200s: only files below a folder named with --lora-dir are opened, "
+                                 "and symbolic links are not followed", file);
     if (!fstat(*out, &s) && S_ISREG(s.st_mode))
         return ERR_OK;
     close(*out);

@@ -281,7 +281,7 @@ static void take_end(struct call *c, const struct frame *f)
         json_object_set_new(json_object_get(end, "usage"), "completion_tokens", json_integer(0));
     close_call(c);
     c->settled = true;
-    bool billed = account_settle(c->run->b->front->accounts, &c->bill, end, "stop", booked, c);
+    bool billed = account_settle(c->run->b->front->accounts, &c->bill, end, "stop", NULL, booked, c);
     json_decref(end);
     if (!billed)
         booked(c, 0);

@@ -227,11 +227,14 @@ static bool scan_value(struct scan *s, int depth)
 
 /* ---- the fields */
 
-enum field { MODEL, STREAM, MAX_TOKENS, MAX_COMPLETION_TOKENS, MAX_OUTPUT_TOKENS, CHOICES, PRIORITY, DEADLINE, FIELDS };
+enum field { MODEL, STREAM, MAX_TOKENS, MAX_COMPLETION_TOKENS, MAX_OUTPUT_TOKENS, OPTIONS, CHOICES, PRIORITY, DEADLINE,
+    FIELDS };
 static const char *const names[FIELDS] = {
-    "model", "stream", "max_tokens", "max_completion_tokens", "max_output_tokens", "n", "priority",
+    "model", "stream", "max_tokens", "max_completion_tokens", "max_output_tokens", "options", "n", "priority",
     "deadline_ms",
 };
+
+static bool scan_named(struct scan *s, int depth, const char *const *wanted, int count, struct http_slice *out);
 
 static bool read_bool(struct scan *s, const char *name, bool *out)
 {
@@ -287,11 +290,30 @@ static bool read_model(struct scan *s, struct envelope *out)
     return true;
 }
 
+/* Ollama's options: num_predict, of which what is below zero means no limit. */
+static bool read_options(struct scan *s, int64_t *max_tokens)
+{
+    static const char *const wanted[] = { "num_predict" };
+    struct http_slice found = { NULL, 0 };
+    if (peek(s) != '{')
+        return scan_value(s, 1);
+    if (!scan_named(s, 1, wanted, 1, &found))
+        return false;
+    struct scan in = { s->start, found.p, found.p + found.n, s->e };
+    int64_t n = 0;
+    if (found.p && !read_int(&in, "options.num_predict", &n))
+        return false;
+    if (n > 0)
+        *max_tokens = n;
+    return true;
+}
+
 static bool read_field(struct scan *s, enum field f, struct envelope *out)
 {
     switch (f) {
     case MODEL: return read_model(s, out);
     case STREAM: return read_bool(s, names[f], &out->stream);
+    case OPTIONS: return read_options(s, &out->max_tokens);
     case CHOICES: return read_int(s, names[f], &out->choices);
     case PRIORITY: return read_int(s, names[f], &out->priority);
     case DEADLINE: return read_int(s, names[f], &out->deadline_ms);
@@ -356,7 +378,7 @@ enum err_code envelope_scan(const char *body, size_t n, struct envelope *out, co
 
 /* ---- members of any object */
 
-static bool scan_named(struct scan *s, const char *const *wanted, int count, struct http_slice *out)
+static bool scan_named(struct scan *s, int depth, const char *const *wanted, int count, struct http_slice *out)
 {
     if (!expect(s, '{'))
         return false;
@@ -371,7 +393,7 @@ static bool scan_named(struct scan *s, const char *const *wanted, int count, str
             return false;
         peek(s);
         const char *start = s->p;
-        if (!scan_value(s, 1))
+        if (!scan_value(s, depth + 1))
             return false;
         for (int i = 0; i < count && !key.cut; i++) {
             if (strlen(wanted[i]) != key.n || memcmp(wanted[i], name, key.n))
@@ -396,7 +418,7 @@ enum err_code envelope_members(const char *text, size_t n, const char *const *wa
     struct scan s = { text, text, text + n, e };
     for (int i = 0; i < count; i++)
         out[i] = (struct http_slice){ NULL, 0 };
-    if (!scan_named(&s, wanted, count, out))
+    if (!scan_named(&s, 0, wanted, count, out))
         return ERR_INVALID;
     return peek(&s) < 0 || fail(&s, "something follows the object") ? ERR_OK : ERR_INVALID;
 }

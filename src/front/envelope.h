@@ -16,7 +16,7 @@ enum { ENVELOPE_MODEL_MAX = 256, ENVELOPE_DEPTH_MAX = 128, ENVELOPE_KEY_MAX = 64
 struct envelope {
     char model[ENVELOPE_MODEL_MAX]; /* "" when absent */
     bool stream;
-    int64_t max_tokens; /* of max_tokens, max_completion_tokens or max_output_tokens; 0 when absent */
+    int64_t max_tokens; /* also max_completion_tokens, max_output_tokens, options.num_predict; 0 when absent */
     int64_t choices;    /* of n; 1 when absent */
     int64_t priority;   /* 0 when absent */
     int64_t deadline_ms; /* 0 when absent */

@@ -44,6 +44,11 @@ void error_body(enum dialect d, const struct error *e, struct buf *out)
         quote_or_null(anthropic_type(e->status), out);
         buf_puts(out, ",\"message\":");
         quote_or_null(e->message, out);
+        if (e->code && *e->code) {
+            buf_puts(out, ",\"details\":{\"error_code\":");
+            quote_or_null(e->code, out);
+            buf_putc(out, '}');
+        }
         buf_puts(out, "}}");
     } else {
         buf_puts(out, "{\"error\":{\"message\":");

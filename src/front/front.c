@@ -220,10 +220,10 @@ void front_free(struct front *f)
     http_server_free(f->server);  /* open exchanges are cancelled, so no call is left on a link */
     adapters_close(f);            /* but these */
     batches_free(f->batches);     /* lines under way are done again at the next start */
-    accounts_close(f->accounts); /* what they used is on disk */
-    f->accounts = NULL;
-    trustlog_close(f->trust);    /* and so is every receipt: no relay is left */
+    trustlog_close(f->trust);     /* every receipt is on disk */
     f->trust = NULL;
+    accounts_close(f->accounts);  /* and so is what they used: no relay is left */
+    f->accounts = NULL;
     introductions_free(f->introductions);
     models_free(f->models);
     telemetry_close(f->telemetry);

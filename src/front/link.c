@@ -446,7 +446,8 @@ void link_call_send(struct link *k, struct link_call *c, enum frame_kind kind, u
     buf_release(&b);
 }
 
-bool link_call_send_fd(struct link *k, struct link_call *c, enum frame_kind kind, const void *payload, size_t n, int fd)
+bool link_call_send_fd(struct link *k, struct link_call *c, enum frame_kind kind, const void *payload, size_t n,
+                       int fd)
 {
     struct buf b = { 0 };
     struct frame f = { .kind = kind, .id = c->id, .seq = c->seq_out++, .payload = payload, .length = n };

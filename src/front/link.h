@@ -69,6 +69,7 @@ bool link_call_open(struct link *k, struct link_call *c);
 void link_call_send(struct link *k, struct link_call *c, enum frame_kind kind, uint16_t flags, const void *payload,
                     size_t n);
 /* The same with a descriptor, which stays the caller's; false: too many are on their way. */
-bool link_call_send_fd(struct link *k, struct link_call *c, enum frame_kind kind, const void *payload, size_t n, int fd);
+bool link_call_send_fd(struct link *k, struct link_call *c, enum frame_kind kind, const void *payload, size_t n,
+                       int fd);
 void link_call_close(struct link *k, struct link_call *c); /* nothing more is heard of it; closing twice is fine */
 #endif

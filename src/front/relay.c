@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/sha256.h"
 #include "base/rng.h"
 #include "front/claim.h"
 #include "front/envelope.h"
@@ -66,6 +67,10 @@ struct relay {
     struct draft draft;       /* of its receipt */
     struct buf tail, usage;   /* of a stream: the event that ends it; what it took, for who asked */
     const char *finish;       /* for the receipt */
+    json_t *end;              /* the engine's last word, until it is booked */
+    struct buf note;          /* the receipt, */
+    uint8_t hash[LEDGER_HASH_BYTES]; /* and its hash for the ledger's row */
+    bool hashed;
     struct trace trace;
     bool sealed;              /* only the engine can read it */
     struct receipt_ask *ask;  /* its receipt is being made */
@@ -96,6 +101,8 @@ static void relay_free(struct relay *r)
     buf_release(&r->unsent);
     buf_release(&r->tail);
     buf_release(&r->usage);
+    buf_release(&r->note);
+    json_decref(r->end);
     if (r->prev)
         r->prev->next = r->next;
     else
@@ -135,7 +142,13 @@ static void let_go(struct relay *r, int64_t length)
     buf_clear(&r->body);
 }
 
-/* Bill and receipt are on disk, or there are none. */
+static void note_receipt(struct relay *r, struct span note)
+{
+    sha256_of(note.data, note.len, r->hash);
+    r->hashed = true;
+}
+
+/* Receipt and bill are on disk, or there are none. */
 static void part(struct relay *r, struct span note)
 {
     if (r->x && r->held) {
@@ -154,31 +167,7 @@ static void part(struct relay *r, struct span note)
     finish(r);
 }
 
-static void receipt_kept(void *arg, const struct trustlog_answer *a)
-{
-    struct relay *r = arg;
-    struct http_exchange *x = r->x;
-    if (!a->code) {
-        part(r, a->text);
-        return;
-    }
-    if (x) { /* no answer without its receipt: the stream breaks off before its end */
-        front_note(r->front, x, 503);
-        http_exchange_set_user(x, NULL);
-    }
-    relay_free(r);
-    if (x)
-        http_reply_cut(x);
-}
-
-static void conclude(struct relay *r)
-{
-    if (r->draft.log && !r->draft.filed)
-        draft_file(&r->draft, r->finish, receipt_kept, r);
-    else
-        part(r, SPAN(""));
-}
-
+/* The client's share of the end: it is all on disk. */
 static void booked(void *arg, int64_t cost_micros)
 {
     struct relay *r = arg;
@@ -189,13 +178,43 @@ static void booked(void *arg, int64_t cost_micros)
     else if (r->x && r->tells)
         buf_puts(&r->usage, buf_str(&usage));
     buf_release(&usage);
-    conclude(r);
+    part(r, (struct span){ r->note.data, r->note.len });
 }
 
-/* The engine's end: the client gets the end of its reply when the row that bills it is on disk. */
+/* Books it with the receipt's hash, when there is one. done NULL: nobody waits. true: booked() follows. */
+static bool settle(struct relay *r, ledger_done_fn *done)
+{
+    bool billed = account_settle(r->front->accounts, &r->bill, r->end, "stop", r->hashed ? r->hash : NULL, done, r);
+    json_decref(r->end);
+    r->end = NULL;
+    return billed;
+}
+
+static void receipt_kept(void *arg, const struct trustlog_answer *a)
+{
+    struct relay *r = arg;
+    struct http_exchange *x = r->x;
+    if (!a->code) {
+        note_receipt(r, a->text);
+        buf_append(&r->note, a->text.data, a->text.len);
+        if (!settle(r, booked))
+            part(r, (struct span){ r->note.data, r->note.len });
+        return;
+    }
+    settle(r, NULL); /* its tokens were given all the same */
+    if (x) {         /* no answer without its receipt: the stream breaks off before its end */
+        front_note(r->front, x, 503);
+        http_exchange_set_user(x, NULL);
+    }
+    relay_free(r);
+    if (x)
+        http_reply_cut(x);
+}
+
+/* The engine's end: the client gets the end of its reply when receipt and bill, in this order, are on disk. */
 static void take_end(struct relay *r, const struct frame *f)
 {
-    json_t *end = jsonx_parse(f->payload, f->length, NULL);
+    json_t *end = r->end = jsonx_parse(f->payload, f->length, NULL);
     recent_figures(r->line, end);
     if (r->held && r->reply.status >= 500) /* an error instead of the answer: nothing of that was sent */
         json_object_set_new(json_object_get(end, "usage"), "completion_tokens", json_integer(0));
@@ -203,11 +222,11 @@ static void take_end(struct relay *r, const struct frame *f)
     trace_end_frame(&r->trace, end);
     const char *finish = json_string_value(json_object_get(end, "finish"));
     r->finish = finish && !strcmp(finish, "length") ? "length" : finish && !strcmp(finish, "failed") ? "error" : "stop";
-    bool billed = account_settle(r->front->accounts, &r->bill, end, "stop", booked, r);
-    json_decref(end);
-    r->ending = billed || (r->draft.log && !r->draft.filed);
-    if (!billed)
-        conclude(r);
+    r->ending = true;
+    if (r->draft.log && !r->draft.filed)
+        draft_file(&r->draft, r->finish, receipt_kept, r);
+    else if (!settle(r, booked))
+        part(r, SPAN(""));
 }
 
 static void fail(struct relay *r, const struct error *e, int64_t retry_s)
@@ -238,7 +257,7 @@ static void fail(struct relay *r, const struct error *e, int64_t retry_s)
     bool events = r->events || r->ndjson;
     if (!events || !r->draft.log)
         front_note(f, x, r->status);
-    account_settle(f->accounts, &r->bill, NULL, "failed", NULL, NULL);
+    account_settle(f->accounts, &r->bill, NULL, "failed", NULL, NULL, NULL);
     if (events) {
         struct buf b = { 0 };
         error_event(r->route->dialect, e, &b);
@@ -454,6 +473,7 @@ static void receipt_for_engine(void *arg, const struct trustlog_answer *a)
         return;
     r->ask = NULL;
     if (!a->code) {
+        note_receipt(r, a->text);
         link_call_send(r->link, &r->call, FRAME_RECEIPT, 0, a->text.data, a->text.len);
         return;
     }
@@ -779,7 +799,7 @@ void relay_gone(struct http_exchange *x, void *front)
     r->trace.status = 499;
     snprintf(r->trace.error, sizeof r->trace.error, "client_left");
     front_note(f, x, 499);
-    account_settle(f->accounts, &r->bill, NULL, "cancelled", NULL, NULL);
+    account_settle(f->accounts, &r->bill, NULL, "cancelled", NULL, NULL, NULL);
     draft_file(&r->draft, "aborted", NULL, NULL);
     relay_free(r);
 }

@@ -282,7 +282,9 @@ static int64_t first_measuring(const struct models *m)
     int64_t first = INT64_MAX;
     for (int i = 0; i < m->count; i++) {
         const struct entry *e = &m->entries[i];
-        if (link_state(e->link) == LINK_MEASURING && e->wanted_ns && e->wanted_ns < first)
+        enum link_state state = link_state(e->link);
+        bool measuring = state == LINK_MEASURING || (state == LINK_LEAVING && !e->need_bytes);
+        if (measuring && e->wanted_ns && e->wanted_ns < first)
             first = e->wanted_ns;
     }
     return first;

@@ -230,8 +230,8 @@ static enum err_code keep_adapter(struct runtime *r, int fd, const char *name, i
     enum err_code c = load_adapter(r, fd, name, &a, e);
     *rank = c ? 0 : model_adapter_facts(a)->rank;
     if (*rank > rank_max)
-        c = err_set(e, ERR_LIMIT, "adapter '%s': it has rank %d and there is room for %d; start with --lora-rank %d", name,
-                    *rank, rank_max, *rank);
+        c = err_set(e, ERR_LIMIT, "adapter '%s': it has rank %d and there is room for %d; start with --lora-rank %d",
+                    name, *rank, rank_max, *rank);
     if (!c)
         c = api_adapters_put(&r->adapters, name, a, e);
     if (c)

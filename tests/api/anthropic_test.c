@@ -69,6 +69,10 @@ static void refusals_speak_anthropic(void)
     REFUSES(PATH, "{\"max_tokens\":1,\"system\":\"s\",\"messages\":[{\"role\":\"robot\",\"content\":\"x\"}]}",
             "messages[0]", "user or assistant");
     REFUSES(COUNT, "{\"max_tokens\":1}", "max_tokens", "unknown");
+    CANONICAL(COUNT, "{\"thread\":null,\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}",
+              "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"enable_thinking\":false}");
+    REFUSES(PATH, "{" HI ",\"thread\":{\"type\":\"create\"}}", "thread", "send all its messages");
+    CHECK_STR(refused.code, "thread_unsupported_request"); /* what their client's loop listens for */
 }
 
 static void whole_message(void)

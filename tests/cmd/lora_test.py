@@ -246,8 +246,8 @@ with tap.case("without --lora-dir nothing is added; with keys it needs the admin
     home = {"TOKENWORKS_HOME": place("home")}
     t = Server("--lora-dir", place("shelf"), model=place("base.gguf"), env=home).wait_ready()
     subprocess.run([BINARY, "tenant", "add", "t"], capture_output=True, check=True, env={**os.environ, **home})
-    keys = [subprocess.run([BINARY, "key", "add", "-t", "t", "--role", role], capture_output=True, text=True, check=True,
-                           env={**os.environ, **home}).stdout.strip() for role in ("user", "auditor", "admin")]
+    keys = [subprocess.run([BINARY, "key", "add", "-t", "t", "--role", role], capture_output=True, text=True,
+                           check=True, env={**os.environ, **home}).stdout.strip() for role in ("user", "auditor", "admin")]
     time.sleep(1.5) # noticed within a second
     for key, status in [("", 401), (keys[0], 403), (keys[1], 403), (keys[2], 200)]:
         head = {"Authorization": "Bearer " + key} if key else {}

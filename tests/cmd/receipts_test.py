@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """receipts_test -- a server that keeps evidence, over the wire: every answer, refusal and abort leaves a receipt that commits
 to the bytes exchanged; sealed requests through the proxy; and the audit of it all."""
-import base64, hashlib, http.client, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, time
+import base64, csv, hashlib, http.client, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from server import BINARY, MODEL, Server, Tap, need_model
 
@@ -316,6 +316,15 @@ with tap.case("the proxy fetches and checks the proofs"):
 with tap.case("the ledger books sealed requests by what the engine counted"):
     rows = json.loads(tool("usage", "--json"))
     assert "notary" in json.dumps(rows), rows
+
+with tap.case("a row of the export names the receipt of its answer by hash, open or sealed"):
+    tool("usage", "export", "--out", path("export.csv"))
+    lines = list(csv.DictReader(open(path("export.csv"))))
+    hashes = {line["x_ReceiptHash"].lower() for line in lines}
+    assert hashlib.sha256(first).hexdigest() in hashes, hashes
+    for n in os.listdir(path("client/proxy/receipts")):
+        if n.endswith(".note") and b"tokens-out 4" in open(path("client/proxy/receipts", n), "rb").read():
+            assert hashlib.sha256(open(path("client/proxy/receipts", n), "rb").read()).hexdigest() in hashes, n
 
 with tap.case("the engine dies: a new one has a new key and node note, and the proxy seals to it"):
     before = s.get("/v1/evidence")[1]

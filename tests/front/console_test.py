@@ -217,6 +217,8 @@ def usage_and_keys_are_the_admins():
         page.run("location.hash = 'usage'")
         page.until("document.getElementById('usage-table').innerText.includes('acme')")
         equal(page.run("document.querySelectorAll('#keys tbody tr').length"), 2)
+        page.run("document.querySelector('#usage-table tbody button').click()")
+        page.until("document.querySelector('#usage-chart figcaption').textContent.includes('acme')")
         page.run("document.getElementById('key-tenant').value = 'acme'; document.getElementById('key-add').requestSubmit()")
         page.until("document.getElementById('key-made').textContent.includes('tw-')")
         page.until("document.querySelectorAll('#keys tbody tr').length === 3")

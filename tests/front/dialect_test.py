@@ -24,6 +24,8 @@ def errors_speak_the_routes_dialect():
                 if status == 503:
                     until(lambda: s.get("/health").status == 200, "the engine to come back")
         equal(s.post("/v1/messages", {"model": "nobody"}).json()["error"]["type"], "not_found_error")
+        equal(s.post("/v1/messages", {"do": "crash"}).json()["error"]["details"], {"error_code": "engine_restarting"})
+        until(lambda: s.get("/health").status == 200, "the engine to come back")
         equal(s.post("/v1/messages/batches", {}).json()["type"], "error")
         equal(s.get("/api/nothing").json().keys(), {"error"})
 

@@ -28,6 +28,36 @@ static void the_fields(void)
     CHECK_INT(scan("{\"model\":null,\"stream\":null,\"max_tokens\":null}"), ERR_OK);
 }
 
+/* What each dialect calls the most tokens of an answer; Ollama's below zero are no limit. */
+static void lengths(void)
+{
+    static const struct { const char *body; int want; } said[] = {
+        { "{\"max_tokens\":5}", 5 },
+        { "{\"max_completion_tokens\":6}", 6 },
+        { "{\"input\":\"max_tokens\",\"max_output_tokens\":7}", 7 },
+        { "{\"options\":{\"num_ctx\":4096,\"num_predict\":8,\"stop\":[\"num_predict\"]}}", 8 },
+        { "{\"options\" : { \"num_predict\" : 9 } , \"model\":\"m\"}", 9 },
+        { "{\"opt\\u0069ons\":{\"num\\u005fpredict\":10}}", 10 },
+        { "{\"options\":{\"num_predict\":-1}}", 0 },
+        { "{\"options\":{\"num_predict\":null}}", 0 },
+        { "{\"options\":{}}", 0 },
+        { "{\"options\":null,\"max_tokens\":11}", 11 },
+        { "{\"num_predict\":12,\"messages\":[{\"options\":{\"num_predict\":12}}]}", 0 },
+        { "{\"options\":{\"o\":{\"num_predict\":12}}}", 0 },
+        { "{\"options\":[{\"num_predict\":12}]}", 0 }, /* the engine refuses it */
+    };
+    for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) {
+        CHECK_INT(scan(said[i].body), ERR_OK);
+        CHECK_INT(env.max_tokens, said[i].want);
+    }
+    CHECK_INT(scan("{\"options\":{\"num_predict\":\"9\"}}"), ERR_INVALID);
+    CHECK_STR(error.text, "'options.num_predict' must be a whole number below 2^31");
+    CHECK_STR(param, "options");
+    CHECK_INT(scan("{\"options\":{\"num_predict\":9,\"num_predict\":1}}"), ERR_INVALID);
+    CHECK_INT(scan("{\"options\":{\"num_predict\":9,}}"), ERR_INVALID);
+    CHECK_INT(scan("{\"options\":{},\"options\":{\"num_predict\":1}}"), ERR_INVALID);
+}
+
 /* Whoever escapes a key or value must mean the same to the front and to the engine. */
 static void escapes(void)
 {
@@ -92,6 +122,7 @@ static void fuzzed(void)
 int main(void)
 {
     RUN(the_fields);
+    RUN(lengths);
     RUN(escapes);
     RUN(wrong_types);
     RUN(no_json);

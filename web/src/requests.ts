@@ -9,6 +9,7 @@ import { current, onShow } from "./views";
 export interface RequestLine {
   id: string; path: string; model: string; tenant: string; state: string; status: number; started_ms: number;
   prompt_tokens: number; cached_tokens: number; output_tokens: number;
+  waits_for?: string;
   queue_ms: number; prefill_ms: number; decode_ms: number; total_ms: number;
 }
 
@@ -44,7 +45,8 @@ function follow(s: Stats): void {
 function line(r: RequestLine): HTMLTableRowElement {
   const time = new Date(r.started_ms).toLocaleTimeString("en-GB");
   const done = r.state === "done";
-  const cells = [time, r.path, r.model, r.tenant, done && r.status >= 400 ? String(r.status) : r.state];
+  const state = done && r.status >= 400 ? String(r.status) : r.waits_for ? `${r.state}: ${r.waits_for}` : r.state;
+  const cells = [time, r.path, r.model, r.tenant, state];
   const figures = [r.prompt_tokens, r.cached_tokens, r.output_tokens, r.queue_ms, r.prefill_ms, r.decode_ms, r.total_ms];
   const row = make("tr", done ? (r.status >= 400 ? "failed" : "") : "busy", ...cells.map((c) => make("td", "", c)),
     ...figures.map((v) => make("td", "n", number(v))));

@@ -11,6 +11,7 @@ type Row = Sums & Record<string, string | number>;
 interface Key { id: number; key: string; name: string; tenant: string; role: string; expires_ms: number; revoked_ms: number }
 
 const DAY_MS = 86400000;
+let tenant = ""; /* whose days the picture shows; "": everybody's */
 const ask = <T>(verb: string, fields: object = {}): Promise<T> => call<T>(`/tokenworks/admin/${verb}`, fields);
 const chosen = (id: string): string => find<HTMLSelectElement>(id).value;
 
@@ -46,7 +47,11 @@ function daily(rows: Row[], days: number, from: number): Bar[] {
 function table(rows: Row[], by: string): void {
   const head = find("usage-table").querySelector("thead")!, body = find("usage-table").querySelector("tbody")!;
   head.replaceChildren(make("tr", "", make("th", "", by[0]!.toUpperCase() + by.slice(1)), ...COLUMNS.map(([name]) => make("th", "n", name))));
-  body.replaceChildren(...rows.map((r) => make("tr", "", make("td", "", String(r[by] ?? "")), ...COLUMNS.map(([, text]) => make("td", "n", text(r))))));
+  body.replaceChildren(...rows.map((r) => {
+    const name = make("td", "", String(r[by] ?? ""));
+    if (by === "tenant") name.replaceChildren(button(String(r.tenant), "quiet", () => { tenant = tenant === r.tenant ? "" : String(r.tenant); void load(); }));
+    return make("tr", by === "tenant" && tenant === r.tenant ? "busy" : "", name, ...COLUMNS.map(([, text]) => make("td", "n", text(r))));
+  }));
   if (!rows.length) body.append(make("tr", "", make("td", "fine", "Nothing used in these days.")));
 }
 
@@ -69,11 +74,11 @@ async function load(): Promise<void> {
   const to = Math.floor(Date.now() / DAY_MS) * DAY_MS + DAY_MS, from = to - days * DAY_MS;
   try {
     const [rows, perDay, keys] = await Promise.all([
-      ask<Row[]>("usage/show", { by, from_ms: from, to_ms: to }), ask<Row[]>("usage/show", { by: "day", from_ms: from, to_ms: to }),
+      ask<Row[]>("usage/show", { by, from_ms: from, to_ms: to }), ask<Row[]>("usage/show", { by: "day", from_ms: from, to_ms: to, ...(tenant ? { tenant } : {}) }),
       ask<Key[]>("key/list"),
     ]);
     const measure = MEASURES[chosen("usage-what")] ?? MEASURES.tokens!;
-    find("usage-chart").replaceChildren(bars(measure.title, daily(perDay, days, from), measure.text));
+    find("usage-chart").replaceChildren(bars(tenant ? `${measure.title}, ${tenant}` : measure.title, daily(perDay, days, from), measure.text));
     table(rows, by);
     find("keys").querySelector("tbody")!.replaceChildren(...keys.map(keyRow));
     notice("");
