@@ -55,7 +55,8 @@ class Server:
                 self.wait(p, port, log.name)
                 yield p.pid, f"http://127.0.0.1:{port}", time.monotonic() - started
             finally:
-                os.killpg(p.pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(p.pid, signal.SIGTERM)
                 try:
                     p.wait(20)
                 except subprocess.TimeoutExpired:
@@ -88,7 +89,7 @@ class Server:
 def ours(threads, *more):
     return Server("tokenworks", lambda model, port, slots, ctx, state: [
         TOKENWORKS, "serve", "-m", model, "--listen", f"127.0.0.1:{port}", "--state", state, "-t", threads,
-        "--ctx", ctx, "--parallel", slots, *more])
+        "--ctx", ctx, *more])
 
 
 def llama(name, folder, threads, *more):

@@ -16,6 +16,8 @@
 #include "text/template.h"
 #include "text/vocab.h"
 
+#include <pthread.h>
+
 enum { API_PROMPTS_MAX = 128, API_CHOICES_MAX = 128, API_STOPS_MAX = 16, API_STOP_BYTES_MAX = 1024 };
 
 /* What becomes of texts that are to be vectors. */
@@ -28,15 +30,24 @@ struct api_pooling {
     bool matryoshka;              /* the operator says that its vectors may be cut */
 };
 
-/* LoRA adapters by name. Immutable once the first request is read. */
+/* LoRA adapters by name. Any thread: requests are read by one while others end, and adapters come and go meanwhile.
+ * A job holds its adapter from api_job_parse to api_job_free. */
 enum { API_ADAPTERS_MAX = MODEL_ADAPTERS_MAX, API_ADAPTER_NAME_MAX = 64 };
 struct api_adapters {
+    pthread_mutex_t lock;
     struct {
         char name[API_ADAPTER_NAME_MAX];
-        const struct model_adapter *adapter;
+        struct model_adapter *adapter; /* NULL: free */
+        int users;                     /* jobs */
     } slots[API_ADAPTERS_MAX];
-    int count;
 };
+void api_adapters_init(struct api_adapters *a);
+void api_adapters_release(struct api_adapters *a); /* no job is left; the adapters are freed */
+/* Takes the adapter over; ERR_LIMIT: all slots are taken, ERR_INVALID: the name cannot be, ERR_BUSY: it is taken. */
+enum err_code api_adapters_put(struct api_adapters *a, const char *name, struct model_adapter *adapter, struct err *e);
+/* Out of the list and freed; ERR_NOT_FOUND, or ERR_BUSY while a job has it. */
+enum err_code api_adapters_drop(struct api_adapters *a, const char *name, struct err *e);
+json_t *api_adapters_names(struct api_adapters *a); /* a new array */
 
 /* What the dialects need to know of the model that serves them; borrowed for the life of each job. */
 struct api_model {
@@ -46,7 +57,7 @@ struct api_model {
     const struct calls_form *form; /* how it writes calls and thoughts (api_form_new); NULL: found each time */
     int ctx;                      /* positions a sequence may have */
     struct api_pooling pooling;
-    const struct api_adapters *adapters; /* NULL: none */
+    struct api_adapters *adapters; /* NULL: none */
     int top_k_default;            /* and other defaults the file or configuration gives; 0 = ours */
     const json_t *defaults;       /* fields a body has unless it says otherwise; NULL: none */
     const char *fingerprint;      /* system_fingerprint of responses; NULL: the id */

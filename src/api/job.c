@@ -201,6 +201,7 @@ void api_job_free(struct api_job *j)
 {
     if (!j)
         return;
+    api_adapter_let_go(j);
     for (int i = 0; j->choices && i < api_job_choices(j); i++) {
         buf_release(&j->choices[i].pending);
         api_parts_release(&j->choices[i].parts);

@@ -88,6 +88,7 @@ struct api_job {
     } window;                      /* window.h */
     const char *adapter_name;      /* of the LoRA adapter that answers, borrowed; NULL: the model as it is */
     const struct model_adapter *adapter;
+    int adapter_slot;              /* whose user this job is, while adapter is set */
     struct api_vectors *vectors;   /* texts that become vectors (vectors.h), or NULL */
     struct buf ready;              /* no choices: the whole answer, known when the request was read */
     struct { int sequence, opened; bool open; } blocks; /* of a stream: blocks.h */
@@ -108,6 +109,7 @@ bool api_refuse_err(struct api_error *error, const char *param, const struct err
 bool api_adapter_read(struct api_job *j, const json_t *body, struct api_error *error);
 /* functions.c: the older names of tools in a chat body become today's. */
 bool api_functions_read(struct api_job *j, json_t *body, struct api_error *error);
+void api_adapter_let_go(struct api_job *j);
 /* fields.c: every key of the body is known, none is one we do not do. */
 bool api_fields_check(const json_t *body, enum api_dialect dialect, const struct api_model *m,
                       struct api_error *error);

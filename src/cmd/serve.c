@@ -41,6 +41,10 @@ static const struct opt rows[] = {
       600000 },
     { "target-ttft-ms", 0, OPT_INT, "N", "time to the first token aimed at (the soonest)", FIELD(ttft_ms), 1, 600000 },
     { "lora", 0, OPT_STRINGS, "NAME=FILE", "a LoRA adapter of the first model (repeatable)", FIELD(lora), 0, 0 },
+    { "lora-dir", 0, OPT_STRINGS, "DIR", "adapters below it may be added while it runs (repeatable)", FIELD(lora_dirs),
+      0, 0 },
+    { "lora-slots", 0, OPT_INT, "N", "room for so many of those at once (4)", FIELD(lora_slots), 1, 16 },
+    { "lora-rank", 0, OPT_INT, "N", "and of this rank at most (64)", FIELD(lora_rank), 1, 512 },
     { "matryoshka", 0, OPT_FLAG, NULL, "embeddings may be cut to `dimensions`", FIELD(matryoshka), 0, 0 },
     { "isa", 0, OPT_STRING, "NAME", "highest rung of kernels: ref, avx2, avx512, amx", FIELD(isa), 0, 0 },
     { "max-body", 0, OPT_SIZE, "SIZE", "largest request body (32M)", FIELD(max_body), 0, 0 },
@@ -239,6 +243,8 @@ int cmd_serve(int argc, char **argv)
                                .narrate_arg = &narrator, .tco = tco_page };
     for (int i = 0; i < o.allowed_hosts.count; i++)
         f.allowed_hosts[f.allowed_host_count++] = o.allowed_hosts.v[i];
+    for (int i = 0; i < o.lora_dirs.count; i++)
+        f.lora_dirs[f.lora_dir_count++] = o.lora_dirs.v[i];
     f.http.address = address;
     f.http.body_max = (size_t)o.max_body;
     f.http.connections_max = (int)o.connections;

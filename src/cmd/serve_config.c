@@ -43,6 +43,9 @@ static const struct setting settings[] = {
     { "auth.oidc", "auditor-role", TEXT, AT(oidc.auditor_role), 0, 0 },
     { "batches", "dir", TEXT, AT(batches), 0, 0 },
     { "ledger", "book", TEXT, AT(book), 0, 0 },
+    { "lora", "dirs", TEXTS, AT(lora_dirs), 0, 0 },
+    { "lora", "slots", INT, AT(lora_slots), 1, 16 },
+    { "lora", "rank", INT, AT(lora_rank), 1, 512 },
     { "limits", "threads", INT, AT(threads), 1, 512 },
     { "limits", "batch", INT, AT(batch), 1, 1 << 16 },
     { "limits", "max-body", SIZE, AT(max_body), 0, 0 },
@@ -62,8 +65,8 @@ static const struct setting settings[] = {
     { "telemetry", "log-json", BOOL, AT(log_json), 0, 0 },
     { "telemetry", "log-requests", BOOL, AT(log_requests), 0, 0 },
 };
-static const char *const sections[] = { "memory", "tls", "auth", "auth.oidc", "limits", "ledger", "batches", "trust",
-                                        "speed", "telemetry" };
+static const char *const sections[] = { "memory", "tls", "auth", "auth.oidc", "limits", "ledger", "lora", "batches",
+                                        "trust", "speed", "telemetry" };
 enum { KEYS_MAX = 16 };
 
 static enum err_code set_texts(const struct yaml_doc *d, int line, const char *key, const json_t *v,

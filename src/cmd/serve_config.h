@@ -6,7 +6,7 @@
 #include "front/oidc.h"
 
 struct serve_options {
-    struct opt_strings models, allowed_hosts, lora;
+    struct opt_strings models, allowed_hosts, lora, lora_dirs;
     const json_t *model_list; /* the file's `models`, as it is: serve_models.c reads it */
     const char *listen, *state, *models_dir, *isa, *kv_type, *api_key_file, *cors_origin, *engine, *sandbox, *config;
     const char *otlp, *service_name, *batches, *book;
@@ -14,7 +14,7 @@ struct serve_options {
     const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
     int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s, kv_spill;
     const char *speculate, *draft;
-    int64_t itl_ms, ttft_ms;
+    int64_t itl_ms, ttft_ms, lora_slots, lora_rank;
     bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust, air_gapped;
 };
 
@@ -26,6 +26,7 @@ struct serve_options {
  *     tls: { cert: FILE, key: FILE, client-ca: FILE }
  *     auth: { api-key-file: FILE, allowed-hosts: [NAME, ...], cors-origin: ORIGIN }
  *           oidc: { issuer: URL, audience: NAME, jwks: FILE-or-URL, tenant: NAME, tenant-claim: CLAIM, ... }
+ *     lora: { dirs: [DIR, ...], slots: 4, rank: 64 }   adapters that may be added while it runs
  *     ledger: { book: auto | always | never }
  *     batches: { dir: DIR }                  content at rest, sealed; without it there are no batches
  *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512, load-wait-s: 300,

@@ -29,6 +29,8 @@ static void set_text(json_t *o, const char *key, const char *v)
         json_object_set_new(o, key, json_string(v));
 }
 
+enum { LORA_SLOTS = 4, LORA_RANK = 64 }; /* for adapters that come later */
+
 /* What the engine is told in its hello; what was not given is left to the engine's memory plan. */
 static json_t *general_options(const struct serve_options *o)
 {
@@ -43,6 +45,10 @@ static json_t *general_options(const struct serve_options *o)
         json_object_set_new(v, "matryoshka", json_true());
     set_text(v, "sandbox", o->sandbox);
     set_int(v, "max_body", o->max_body);
+    if (o->lora_dirs.count) {
+        set_int(v, "lora_slots", o->lora_slots ? o->lora_slots : LORA_SLOTS);
+        set_int(v, "lora_rank", o->lora_rank ? o->lora_rank : LORA_RANK);
+    }
     json_object_set_new(v, "air_gapped", json_boolean(o->air_gapped));
     json_object_set_new(v, "log_json", json_boolean(o->log_json));
     return v;

@@ -55,7 +55,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     const char *id = "model", *isa = NULL, *kv_type = NULL, *sandbox = "enforce";
     struct runtime_options *r = &g->options;
     int64_t threads = 0, ctx = 0, kv = 0, batch = r->batch_rows, prefill = r->prefill_rows, running = r->running_max;
-    int64_t speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms;
+    int64_t speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms, slots = 0, rank = 0;
     enum err_code c = jsonx_get_string(model, "id", &id, e);
     c = c ? c : jsonx_get_int(o, "threads", 0, POOL_THREADS_MAX, &threads, e);
     c = c ? c : jsonx_get_int(o, "ctx", 0, INT32_MAX, &ctx, e);
@@ -67,6 +67,8 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_int(o, "target_itl_ms", 1, 600000, &itl, e);
     c = c ? c : jsonx_get_int(o, "target_ttft_ms", 1, 600000, &ttft, e);
     c = c ? c : jsonx_get_int(o, "max_body", 1, BODY_BYTES_MAX, &g->body_max, e);
+    c = c ? c : jsonx_get_int(o, "lora_slots", 0, API_ADAPTERS_MAX, &slots, e);
+    c = c ? c : jsonx_get_int(o, "lora_rank", 1, MODEL_RANK_MAX, &rank, e);
     c = c ? c : jsonx_get_string(o, "isa", &isa, e);
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
     c = c ? c : jsonx_get_bool(o, "matryoshka", &r->matryoshka, e);
@@ -87,6 +89,8 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     r->batch_rows = (int)(batch > running ? batch : running);
     r->prefill_rows = (int)(prefill < batch ? prefill : batch);
     r->running_max = (int)running;
+    r->adapter_slots = rank ? (int)slots : 0;
+    r->adapter_rank = (int)rank;
     r->draft_rows = speculate < 0 ? r->draft_rows : (int)speculate;
     r->draft_always = speculate > 0;
     r->itl_ms = (int)itl;
@@ -261,6 +265,7 @@ static void serve(struct engine *g)
     struct link *link = engine_link_start(&(struct link_options){ .socket = g->socket, .store = store,
                                                                   .body_max = (size_t)g->body_max,
                                                                   .model = &g->runtime->api, .vault = g->vault,
+                                                                  .runtime = g->runtime,
                                                                   .salt = g->spill ? spill_salt(g->spill) : 0 });
     metric.spill = g->spill ? spill_stats(g->spill) : NULL;
     struct job_table *jobs = engine_job_table_new(sched, link, &metric);

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/queue.h"
 #include "base/rng.h"
+#include "engine/adapter.h"
 #include "infer/kv.h"
 #include "sched/order.h"
 
@@ -267,25 +268,41 @@ static uint32_t read_u32(const struct frame *f)
     return v;
 }
 
+/* Here and not in the step thread: requests under way go on while a file is read, and those that arrive later wait. */
+static void on_adapter(struct link *l, const struct frame *f, int fd)
+{
+    struct api_error error = { 0 };
+    if (engine_adapter_change(l->o.runtime, f, fd, &error))
+        engine_link_send(l, &(struct frame){ .kind = FRAME_END, .id = f->id, .attempt = f->attempt, .payload = "{}",
+                                             .length = 2 });
+    else
+        engine_link_send_error(l, f->id, f->attempt, &error);
+}
+
 static void *reader_main(void *arg)
 {
     struct link *l = arg;
     struct buf in = { 0 };
     struct frame f = { 0 };
     struct err e = { 0 };
-    while (!frame_recv(l->o.socket, &in, &f, NULL, NULL, &e)) {
+    int fds[FRAME_FDS_MAX], fd_count = 0;
+    while (!frame_recv(l->o.socket, &in, &f, fds, &fd_count, &e)) {
         if (f.kind == FRAME_REQUEST) {
             on_request(l, &f);
         } else if (f.kind == FRAME_CREDIT) {
             push_plain(l, MESSAGE_CREDIT, &f, read_u32(&f));
         } else if (f.kind == FRAME_RECEIPT) {
             push_note(l, &f);
+        } else if (f.kind == FRAME_ADAPTER) {
+            on_adapter(l, &f, fd_count ? fds[0] : -1);
         } else if (f.kind == FRAME_CANCEL) {
             struct partial **at = find_partial(l, f.id);
             if (*at)
                 drop_partial(l, at);
             push_plain(l, MESSAGE_CANCEL, &f, 0);
         }
+        while (fd_count)
+            close(fds[--fd_count]);
     }
     if (e.code != ERR_NOT_FOUND)
         log_line(LOG_ERROR, "engine", "the front's stream ended: %s", e.text);

@@ -32,6 +32,7 @@ struct message {
 
 struct link;
 
+struct runtime;
 struct link_options {
     int socket;
     size_t body_max;               /* a longer body is answered 413 */
@@ -39,6 +40,7 @@ struct link_options {
     uint64_t salt;                 /* of the prefix name spaces; 0: a random one */
     struct vault *vault;           /* borrowed; NULL: no sealed requests */
     struct api_store *store;       /* borrowed: the conversations that may go on */
+    struct runtime *runtime;       /* borrowed: adapters come to it and leave */
 };
 struct link *engine_link_start(const struct link_options *o);
 void engine_link_stop(struct link *l); /* after MESSAGE_CLOSED, or to end: closes the queues and joins */

@@ -74,6 +74,8 @@ static void link_changed(void *arg, struct link *k)
     enum link_state state = link_state(k);
     if (state == LINK_READY)
         introduce_ready(f, k);
+    if (state == LINK_READY)
+        adapters_again(f, k);
     if (state == LINK_LOADING) {
         char text[300];
         snprintf(text, sizeof text, "loading %.200s, %d %%", link_model_id(k), (int)(100 * link_loading(k)));
@@ -216,6 +218,7 @@ void front_free(struct front *f)
     if (!f)
         return;
     http_server_free(f->server);  /* open exchanges are cancelled, so no call is left on a link */
+    adapters_close(f);            /* but these */
     batches_free(f->batches);     /* lines under way are done again at the next start */
     trustlog_close(f->trust);     /* every receipt is on disk */
     f->trust = NULL;

@@ -12,7 +12,7 @@
 #include "front/telemetry.h"
 #include "net/http_server.h"
 
-enum { FRONT_MODELS_MAX = 256, FRONT_ALIASES_MAX = 8, FRONT_HOSTS_MAX = 32 };
+enum { FRONT_MODELS_MAX = 256, FRONT_ALIASES_MAX = 8, FRONT_HOSTS_MAX = 32, FRONT_LORA_DIRS_MAX = 32 };
 
 struct front_model {
     const char *id;
@@ -31,6 +31,8 @@ struct front_options {
     int model_count;
     const char *model_folder;       /* every .gguf in it is a model, loaded on demand; NULL: none */
     const json_t *folder_options;   /* hello's options of those */
+    const char *lora_dirs[FRONT_LORA_DIRS_MAX]; /* adapters below these may be added while it runs */
+    int lora_dir_count;
     int64_t memory_limit;           /* what loaded models may need together, by the memory plan; 0: no limit */
     int64_t load_wait_ms;           /* a request waits so long for its model; 0: not at all */
     const char *const *engine_argv; /* NULL: this program's own `engine` */

@@ -47,6 +47,7 @@ struct front {
     struct trustlog *trust;               /* NULL: no evidence is kept */
     struct introductions *introductions;  /* of engines, to it */
     struct asking *asking;                /* questions to it */
+    struct adapter_call *adapter_calls;   /* questions to engines */
     struct waiting *waiting;              /* replies that wait for their receipt */
     struct batches *batches;              /* NULL: off */
     struct recents *recents;              /* requests to look at */
@@ -109,6 +110,16 @@ void answer_evidence(struct front *f, struct http_exchange *x, const struct rout
 void answer_receipt(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_log(struct front *f, struct http_exchange *x, const struct route *r);
 bool evidence_gone(struct front *f, const struct http_exchange *x); /* a client left before its answer */
+
+/* load.c */
+bool load_allowed(const struct front *f, const struct http_head *h); /* whether this key may manage models */
+
+/* adapters.c */
+bool adapters_path(struct http_slice path); /* /tokenworks/models/ID/adapters... */
+void answer_adapters(struct front *f, struct http_exchange *x, const struct route *r);
+void adapters_again(struct front *f, struct link *k); /* its engine has just become ready */
+bool adapters_gone(struct front *f, const struct http_exchange *x);
+void adapters_close(struct front *f);
 
 /* metrics.c */
 void metrics_count(struct front *f, int route_index, int status);

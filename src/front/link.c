@@ -41,7 +41,7 @@ struct link {
     double loading;
     bool refused;
     char fault[ERR_TEXT_MAX];
-    json_t *facts, *stats, *needs, *trust;
+    json_t *facts, *stats, *needs, *trust, *added;
     struct link_call **calls; /* [slots] */
     int slots, free_hint, open;
     uint64_t serial;
@@ -237,18 +237,45 @@ static enum err_code open_files(const struct link *k, int fds[FRAME_FDS_MAX], in
     return ERR_OK;
 }
 
-bool link_has_adapter(const struct link *k, const char *name)
+bool link_adapter_fixed(const struct link *k, const char *name)
 {
-    const json_t *loaded = json_object_get(k->facts, "adapters"), *v;
-    const json_t *wanted = json_object_get(k->spec.options, "lora");
+    const json_t *wanted = json_object_get(k->spec.options, "lora"), *v;
     size_t i;
-    json_array_foreach(loaded, i, v)
-        if (!strcmp(json_string_value(v), name))
-            return true;
     json_array_foreach(wanted, i, v)
         if (!strcmp(json_string_value(json_object_get(v, "name")), name))
             return true;
     return false;
+}
+
+/* Its place among the loaded ones, or -1. */
+static int loaded_at(const struct link *k, const char *name)
+{
+    const json_t *loaded = json_object_get(k->facts, "adapters"), *v;
+    size_t i;
+    json_array_foreach(loaded, i, v)
+        if (!strcmp(json_string_value(v), name))
+            return (int)i;
+    return -1;
+}
+
+bool link_has_adapter(const struct link *k, const char *name)
+{
+    return loaded_at(k, name) >= 0 || link_adapter_fixed(k, name);
+}
+
+void link_adapter_set(struct link *k, const char *name, bool there)
+{
+    json_t *loaded = json_object_get(k->facts, "adapters");
+    int at = loaded_at(k, name);
+    if (there && at < 0)
+        json_array_append_new(loaded, json_string(name));
+    else if (!there && at >= 0)
+        json_array_remove(loaded, (size_t)at);
+}
+
+json_t *link_added(struct link *k)
+{
+    return k->added;
 }
 
 static enum err_code greet(struct link *k, int socket, bool measure, struct err *e)
@@ -325,6 +352,7 @@ struct link *link_new(struct loop *l, const struct link_spec *spec, link_changed
                         .state = LINK_OFF };
     k->spec.model_id = mem_strdup(spec->model_id);
     k->spec.model_path = mem_strdup(spec->model_path);
+    k->added = json_object();
     k->again = loop_timer_new(l, due, k);
     return k;
 }
@@ -344,6 +372,7 @@ void link_free(struct link *k)
     json_decref(k->stats);
     json_decref(k->needs);
     json_decref(k->trust);
+    json_decref(k->added);
     mem_free(k->calls);
     mem_free((void *)(uintptr_t)k->spec.model_id);
     mem_free((void *)(uintptr_t)k->spec.model_path);
@@ -415,6 +444,17 @@ void link_call_send(struct link *k, struct link_call *c, enum frame_kind kind, u
     frame_write(&b, &f);
     stream_write(k->stream, b.data, b.len);
     buf_release(&b);
+}
+
+bool link_call_send_fd(struct link *k, struct link_call *c, enum frame_kind kind, const void *payload, size_t n,
+                       int fd)
+{
+    struct buf b = { 0 };
+    struct frame f = { .kind = kind, .id = c->id, .seq = c->seq_out++, .payload = payload, .length = n };
+    frame_write(&b, &f);
+    bool ok = stream_write_fd(k->stream, b.data, b.len, fd);
+    buf_release(&b);
+    return ok;
 }
 
 void link_call_close(struct link *k, struct link_call *c)

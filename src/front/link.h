@@ -53,6 +53,9 @@ int link_failures(const struct link *k);         /* starts since the last one th
 int64_t link_restarts(const struct link *k);
 int64_t link_retry_s(const struct link *k);      /* what to put into Retry-After */
 bool link_has_adapter(const struct link *k, const char *name); /* loaded, or named in its options */
+bool link_adapter_fixed(const struct link *k, const char *name); /* named in its options */
+void link_adapter_set(struct link *k, const char *name, bool there); /* in what link_facts says is loaded */
+json_t *link_added(struct link *k);              /* adapters that came while it ran, name to file: adapters.c's */
 const json_t *link_facts(const struct link *k);  /* hello's model object, or NULL */
 const json_t *link_stats(const struct link *k);  /* the latest stats frame, or NULL */
 const json_t *link_needs(const struct link *k);  /* what link_measure found, or NULL */
@@ -65,5 +68,8 @@ const json_t *link_trust(const struct link *k);  /* hello's trust object, or NUL
 bool link_call_open(struct link *k, struct link_call *c);
 void link_call_send(struct link *k, struct link_call *c, enum frame_kind kind, uint16_t flags, const void *payload,
                     size_t n);
+/* The same with a descriptor, which stays the caller's; false: too many are on their way. */
+bool link_call_send_fd(struct link *k, struct link_call *c, enum frame_kind kind, const void *payload, size_t n,
+                       int fd);
 void link_call_close(struct link *k, struct link_call *c); /* nothing more is heard of it; closing twice is fine */
 #endif

@@ -11,7 +11,7 @@ static void refuse(struct front *f, struct http_exchange *x, int status, const c
     front_reply_error(f, x, &(struct error){ .status = status, .message = message, .code = code }, NULL);
 }
 
-static bool may_load(const struct front *f, const struct http_head *h)
+bool load_allowed(const struct front *f, const struct http_head *h)
 {
     const struct ledger_key *key = accounts_key(f->accounts, keys_shown(h));
     return key ? key->role == LEDGER_ADMIN : !accounts_have_keys(f->accounts) || keys_check(f->keys, h);
@@ -20,6 +20,10 @@ static bool may_load(const struct front *f, const struct http_head *h)
 void answer_load(struct front *f, struct http_exchange *x, const struct route *r)
 {
     const struct http_head *h = http_request_head(x);
+    if (adapters_path(h->path)) {
+        answer_adapters(f, x, r);
+        return;
+    }
     struct http_slice body = http_request_body(x);
     bool load = http_slice_is(h->path, "/tokenworks/models/load");
     struct err e = { 0 };
@@ -30,7 +34,9 @@ void answer_load(struct front *f, struct http_exchange *x, const struct route *r
         k = models_find(f->models, name);
     if (!load && !http_slice_is(h->path, "/tokenworks/models/unload"))
         refuse(f, x, 404, "there are load and unload", "unknown_route");
-    else if (!may_load(f, h))
+    else if (!http_slice_is(h->method, "POST"))
+        refuse(f, x, 405, "this route does not take that method", NULL);
+    else if (!load_allowed(f, h))
         refuse(f, x, 403, "this needs a key of the role admin: tokenworks key add --role admin", NULL);
     else if (!name)
         refuse(f, x, 400, "the body must be {\"model\": NAME}", NULL);

@@ -785,7 +785,7 @@ void answer_sealed(struct front *f, struct http_exchange *x, const struct route 
 void relay_gone(struct http_exchange *x, void *front)
 {
     struct relay *r = http_exchange_user(x);
-    if (receipts_gone(front, x) || evidence_gone(front, x) || !r)
+    if (receipts_gone(front, x) || evidence_gone(front, x) || adapters_gone(front, x) || !r)
         return; /* it left before its request was whole */
     struct front *f = r->front;
     http_exchange_set_user(x, NULL);

@@ -24,7 +24,7 @@ static const struct route routes[] = {
     { "/tokenworks/requests", M_GET, answer_requests, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/tco", M_POST, answer_tco, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/admin/*", M_GET | M_POST, answer_admin, NULL, DIALECT_OPENAI, false },
-    { "/tokenworks/models/*", M_POST, answer_load, NULL, DIALECT_OPENAI, false },
+    { "/tokenworks/models/*", M_POST | M_DELETE, answer_load, NULL, DIALECT_OPENAI, false },
     { "/v1/models", M_GET, answer_models, NULL, DIALECT_OPENAI, false },
     { "/v1/models/*", M_GET, answer_model, NULL, DIALECT_OPENAI, false },
     { "/v1/files", M_GET | M_POST, answer_files, NULL, DIALECT_OPENAI, false },

@@ -223,46 +223,61 @@ static enum err_code load_adapter(const struct runtime *r, int fd, const char *n
     return c ? err_prefix(e, "adapter '%s'", name) : ERR_OK;
 }
 
-static enum err_code name_adapter(const struct runtime *r, const char *name, struct err *e)
+static enum err_code keep_adapter(struct runtime *r, int fd, const char *name, int rank_max, int *rank,
+                                  struct err *e)
 {
-    int count = r->adapters.count;
-    if (count == API_ADAPTERS_MAX)
-        return err_set(e, ERR_LIMIT, "adapter '%s': the model has %d already, which is the most", name, count);
-    if (!*name || strlen(name) >= API_ADAPTER_NAME_MAX || strchr(name, ':'))
-        return err_set(e, ERR_INVALID, "adapter '%.80s': a name has 1 to %d bytes and no colon", name,
-                       API_ADAPTER_NAME_MAX - 1);
-    for (int i = 0; i < count; i++)
-        if (!strcmp(r->adapters.slots[i].name, name))
-            return err_set(e, ERR_INVALID, "adapter '%s': there is one of this name already", name);
-    return ERR_OK;
-}
-
-static void keep_adapter(struct runtime *r, const char *name, const struct model_adapter *a)
-{
-    int count = r->adapters.count;
-    snprintf(r->adapters.slots[count].name, API_ADAPTER_NAME_MAX, "%s", name);
-    r->adapters.slots[count].adapter = a;
-    r->adapters.count = count + 1;
+    struct model_adapter *a = NULL;
+    enum err_code c = load_adapter(r, fd, name, &a, e);
+    *rank = c ? 0 : model_adapter_facts(a)->rank;
+    if (*rank > rank_max)
+        c = err_set(e, ERR_LIMIT, "adapter '%s': it has rank %d and there is room for %d; start with --lora-rank %d",
+                    name, *rank, rank_max, *rank);
+    if (!c)
+        c = api_adapters_put(&r->adapters, name, a, e);
+    if (c)
+        model_adapter_free(a);
+    return c;
 }
 
 /* Each, then the room for their ranks. */
 static enum err_code add_adapters(struct runtime *r, const struct runtime_options *o, struct err *e)
 {
     enum err_code c = ERR_OK;
-    int most = 0;
+    int most = o->adapter_slots ? o->adapter_rank : 0, rank;
     for (int i = 0; i < o->adapter_count && !c; i++) {
-        struct model_adapter *a = NULL;
-        c = name_adapter(r, o->adapters[i].name, e);
-        if (!c)
-            c = load_adapter(r, o->adapters[i].fd, o->adapters[i].name, &a, e);
-        if (c)
-            return c;
-        keep_adapter(r, o->adapters[i].name, a);
-        int rank = model_adapter_facts(a)->rank;
+        c = keep_adapter(r, o->adapters[i].fd, o->adapters[i].name, MODEL_RANK_MAX, &rank, e);
         most = rank > most ? rank : most;
     }
-    if (most)
+    if (!c && most)
         sched_allow_adapters(r->sched, most);
+    r->adapters_first = o->adapter_count;
+    r->adapter_slots = o->adapter_slots;
+    r->adapter_rank = o->adapter_rank;
+    return c;
+}
+
+static int adapters_now(struct runtime *r)
+{
+    json_t *names = api_adapters_names(&r->adapters);
+    int n = (int)json_array_size(names);
+    json_decref(names);
+    return n;
+}
+
+enum err_code runtime_adapter_add(struct runtime *r, const char *name, int fd, struct err *e)
+{
+    int rank;
+    if (adapters_now(r) >= r->adapters_first + r->adapter_slots)
+        return err_set(e, ERR_LIMIT, "adapter '%.80s': all %d slots are taken; remove one, or start with more "
+                       "--lora-slots", name, r->adapter_slots);
+    return keep_adapter(r, fd, name, r->adapter_rank, &rank, e);
+}
+
+enum err_code runtime_adapter_remove(struct runtime *r, const char *name, struct err *e)
+{
+    enum err_code c = api_adapters_drop(&r->adapters, name, e);
+    if (!c)
+        mem_trim();
     return c;
 }
 
@@ -271,6 +286,7 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
 {
     struct runtime *r = MEM_NEW(struct runtime);
     struct gguf_file *f = NULL;
+    api_adapters_init(&r->adapters);
     kern_table_fill(&r->kern, kern_isa_detect(o->isa));
     r->pool = pool_new(o->threads ? o->threads : pool_default_threads());
     r->id = mem_strdup(o->id ? o->id : name);
@@ -339,7 +355,8 @@ enum err_code runtime_measure(int fd, const char *name, const struct runtime_opt
     int64_t positions = o->ctx;
     c = model_measure(f, &mo, o->batch_rows, sched_logit_rows(o->running_max, o->draft_rows), needs, e);
     if (!c)
-        needs->work_bytes += runtime_host_bytes(f);
+        needs->work_bytes += runtime_host_bytes(f) +
+                             (size_t)o->adapter_slots * model_adapter_measure(f, o->adapter_rank);
     gguf_value_string(gguf_find(f, "general.architecture"), &arch);
     snprintf(key, sizeof key, "%.*s.context_length", (int)(arch.len < 64 ? arch.len : 64), arch.data);
     if (!positions)
@@ -354,8 +371,7 @@ void runtime_close(struct runtime *r)
     if (!r)
         return;
     sched_free(r->sched);
-    for (int i = 0; i < r->adapters.count; i++)
-        model_adapter_free((struct model_adapter *)(uintptr_t)r->adapters.slots[i].adapter);
+    api_adapters_release(&r->adapters);
     model_free(r->model);
     model_free(r->draft);
     calls_form_free(r->form);
@@ -367,7 +383,7 @@ void runtime_close(struct runtime *r)
     mem_free(r);
 }
 
-void runtime_facts_json(const struct runtime *r, struct buf *out)
+void runtime_facts_json(struct runtime *r, struct buf *out)
 {
     const struct model_facts *f = model_facts(r->model);
     struct sched_stats s;
@@ -380,10 +396,7 @@ void runtime_facts_json(const struct runtime *r, struct buf *out)
                           "kv_bytes", (json_int_t)((size_t)s.kv_pages * model_kv_page_bytes(r->model)),
                           "kv_tokens", s.kv_pages * KERN_PAGE_TOKENS, "isa", r->kern.name,
                           "threads", pool_threads(r->pool), "chat", r->chat != NULL);
-    json_t *names = json_array();
-    for (int i = 0; i < r->adapters.count; i++)
-        json_array_append_new(names, json_string(r->adapters.slots[i].name));
-    json_object_set_new(j, "adapters", names);
+    json_object_set_new(j, "adapters", api_adapters_names(&r->adapters));
     json_object_set_new(j, "embeds", json_boolean(true));
     json_object_set_new(j, "generates", json_boolean(f->causal));
     jsonx_dump(j, out);

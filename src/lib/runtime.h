@@ -22,6 +22,7 @@ struct runtime_options {
     bool encoders;           /* models that only pool are welcome */
     const struct runtime_adapter *adapters; /* [adapter_count], borrowed for runtime_open */
     int adapter_count;
+    int adapter_slots, adapter_rank; /* room for so many that come later, of this rank at most; 0: none */
     bool matryoshka;         /* vectors may be cut (api.h) */
     enum kern_isa isa;       /* the best rung allowed; KERN_ISA_COUNT: no cap */
     int batch_rows, prefill_rows, running_max, waiting_max; /* 0: the defaults of runtime.c */
@@ -51,6 +52,7 @@ struct runtime {
     struct sched *sched;
     struct api_model api;
     struct api_adapters adapters;
+    int adapters_first, adapter_slots, adapter_rank; /* of the start; for later ones */
     char *id;
     int32_t end_tokens[RUNTIME_END_TOKENS_MAX];
     int end_count;
@@ -63,11 +65,14 @@ struct runtime_options runtime_defaults(void);
 enum err_code runtime_open(int fd, const char *name, const struct runtime_options *o, struct runtime **out,
                            struct err *e);
 void runtime_close(struct runtime *r);
+/* An adapter comes to a model that runs, or leaves it: one thread at a time, beside the step thread. */
+enum err_code runtime_adapter_add(struct runtime *r, const char *name, int fd, struct err *e);
+enum err_code runtime_adapter_remove(struct runtime *r, const char *name, struct err *e); /* ERR_BUSY: it is in use */
 /* What opening would take, from the file's header alone: the plan `inspect` prints. ctx: a sequence's positions. */
 /* What a serving process takes beside weights, work and KV: the tokenizer, and the program itself. */
 size_t runtime_host_bytes(const struct gguf_file *f);
 enum err_code runtime_measure(int fd, const char *name, const struct runtime_options *o, struct model_needs *needs,
                               int *ctx, struct err *e);
 /* {"id","arch","name","type","ctx",...}: what hello frames, /v1/models and `inspect` say alike. Appended. */
-void runtime_facts_json(const struct runtime *r, struct buf *out);
+void runtime_facts_json(struct runtime *r, struct buf *out);
 #endif

@@ -202,6 +202,18 @@ void model_adapter_free(struct model_adapter *a)
     mem_free(a);
 }
 
+size_t model_adapter_measure(const struct gguf_file *model, int rank)
+{
+    size_t wide = 0;
+    for (int i = 0; rank > 0 && i < gguf_tensor_count(model); i++) {
+        const struct gguf_tensor *t = gguf_tensor_at(model, i);
+        bool block = t->name.len > 4 && !memcmp(t->name.data, "blk.", 4);
+        if (block && t->ne[1] > 1 && t->ne[2] == 1 && t->ne[3] == 1 && t->ne[0] < INT32_MAX && t->ne[1] < INT32_MAX)
+            wide += (size_t)(t->ne[0] + t->ne[1] + 2 * KERN_PANEL_ROWS); /* panels are filled up */
+    }
+    return wide * (size_t)rank * sizeof(float);
+}
+
 const struct model_adapter_facts *model_adapter_facts(const struct model_adapter *a)
 {
     return &a->facts;

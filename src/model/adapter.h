@@ -28,7 +28,9 @@ struct model_adapter_facts {
 /* scale: beside alpha / rank. f may be closed afterwards. */
 enum err_code model_adapter_load(const struct gguf_file *f, const struct model *m, float scale,
                                  struct model_adapter **out, struct err *e);
-void model_adapter_free(struct model_adapter *a);
+void model_adapter_free(struct model_adapter *a); /* NULL is fine */
+/* What an adapter of this rank needs at most, from the model's header. */
+size_t model_adapter_measure(const struct gguf_file *model, int rank);
 const struct model_adapter_facts *model_adapter_facts(const struct model_adapter *a);
 
 /* Room in a work for runs with adapters of at most this rank; once, before any such run. */

@@ -5,6 +5,7 @@
 #define NET_STREAM_H
 #include "net/loop.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct stream;
@@ -18,5 +19,7 @@ struct stream_events {
 struct stream *stream_new(struct loop *l, int fd, size_t in_max, const struct stream_events *events, void *arg);
 void stream_free(struct stream *s);
 void stream_write(struct stream *s, const void *data, size_t n); /* copied; sent as the socket takes it */
+/* The same, with a descriptor riding on the first byte; it stays the caller's. false: too many wait already. */
+bool stream_write_fd(struct stream *s, const void *data, size_t n, int fd);
 size_t stream_pending(const struct stream *s);                   /* bytes written and not yet sent */
 #endif

@@ -17,7 +17,8 @@
  * credit   u32: how many further data frames may be sent for this id (unlimited until the first credit arrives)
  * receipt  engine: JSON draft of a sealed exchange's receipt, once its content is complete; front: the signed note,
  *          empty when there is none: the engine ends the exchange then
- * stats    JSON of the engine's counters, about four times a second, id 0 */
+ * stats    JSON of the engine's counters, about four times a second, id 0
+ * adapter  front: JSON {"name"} with a LoRA file's descriptor, or {"name","remove":true}; answered by end or error */
 #ifndef WIRE_FRAME_H
 #define WIRE_FRAME_H
 #include "base/buf.h"
@@ -36,7 +37,7 @@ enum {
 
 enum frame_kind {
     FRAME_HELLO = 1, FRAME_REQUEST, FRAME_HEAD, FRAME_DATA, FRAME_USAGE, FRAME_END, FRAME_ERROR,
-    FRAME_CANCEL, FRAME_CREDIT, FRAME_STATS, FRAME_RECEIPT,
+    FRAME_CANCEL, FRAME_CREDIT, FRAME_STATS, FRAME_RECEIPT, FRAME_ADAPTER,
 };
 enum { FRAME_MORE = 1, FRAME_TOKENS = 2 }; /* flags */
 
