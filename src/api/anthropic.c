@@ -353,7 +353,8 @@ static bool check_thread(const json_t *body, struct api_error *error)
 {
     const json_t *thread = json_object_get(body, "thread");
     return !thread || json_is_null(thread) ||
-           api_refuse(error, 400, "thread", "thread_unsupported_request", "'thread' is not supported: no conversation is "
+           api_refuse(error, 400, "thread", "thread_unsupported_request", "'thread' is not supported: no conversation "
+                         "is "
                       "held here; send all its messages");
 }
 

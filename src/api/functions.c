@@ -1,5 +1,5 @@
-/* functions -- the names chat had for tools before: `functions`, `function_call`, and messages of role function. The body
- * is rewritten in place with today's names before anyone reads it; job.functions remembers to answer in the old shape,
+/* functions -- the names chat had for tools before: `functions`, `function_call`, and messages of role function. The
+ * body is rewritten in place with today's names before anyone reads it; job.functions remembers to answer in the old shape,
  * which has room for one call. */
 #include "api/fields.h"
 #include "api/job.h"
@@ -19,7 +19,8 @@ static const json_t *given(const json_t *obj, const char *key)
 
 static bool both(struct api_error *error, const char *old, const char *today)
 {
-    return api_refuse(error, 400, old, "invalid_value", "'%s' is an older name for '%s'; send only the latter", old, today);
+    return api_refuse(error, 400, old, "invalid_value", "'%s' is an older name for '%s'; send only the latter", old,
+                      today);
 }
 
 static bool take_functions(struct api_job *j, json_t *body, struct api_error *error)
@@ -53,7 +54,8 @@ static bool take_choice(struct api_job *j, json_t *body, struct api_error *error
         return api_refuse(error, 400, "function_call", "invalid_value",
                           "'function_call' may be none, auto or {\"name\": ...}");
     if (name && !j->functions)
-        return api_refuse(error, 400, "function_call", "invalid_value", "'function_call' asks for a call, but the request "
+        return api_refuse(error, 400, "function_call", "invalid_value", "'function_call' asks for a call, but the "
+                          "request "
                           "has no 'functions'");
     if (name)
         json_object_set_new(body, "tool_choice", api_function(name, NULL, NULL));
