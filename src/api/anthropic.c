@@ -353,8 +353,8 @@ static bool check_thread(const json_t *body, struct api_error *error)
 {
     const json_t *thread = json_object_get(body, "thread");
     return !thread || json_is_null(thread) ||
-           api_refuse(error, 400, "thread", "thread_unsupported_request", "'thread' is not supported: no conversation is "
-                      "held here; send all its messages");
+           api_refuse(error, 400, "thread", "thread_unsupported_request", "'thread' is not supported: no conversation "
+                      "is held here; send all its messages");
 }
 
 bool api_translate_messages(struct api_job *j, const json_t *body, json_t **chat, struct api_error *error)

@@ -19,7 +19,8 @@ static const json_t *given(const json_t *obj, const char *key)
 
 static bool both(struct api_error *error, const char *old, const char *today)
 {
-    return api_refuse(error, 400, old, "invalid_value", "'%s' is an older name for '%s'; send only the latter", old, today);
+    return api_refuse(error, 400, old, "invalid_value", "'%s' is an older name for '%s'; send only the latter", old,
+                      today);
 }
 
 static bool take_functions(struct api_job *j, json_t *body, struct api_error *error)
@@ -53,8 +54,8 @@ static bool take_choice(struct api_job *j, json_t *body, struct api_error *error
         return api_refuse(error, 400, "function_call", "invalid_value",
                           "'function_call' may be none, auto or {\"name\": ...}");
     if (name && !j->functions)
-        return api_refuse(error, 400, "function_call", "invalid_value", "'function_call' asks for a call, but the request "
-                          "has no 'functions'");
+        return api_refuse(error, 400, "function_call", "invalid_value", "'function_call' asks for a call, but the "
+                          "request has no 'functions'");
     if (name)
         json_object_set_new(body, "tool_choice", api_function(name, NULL, NULL));
     else if (j->functions && choice)
@@ -71,10 +72,9 @@ static void take_message(json_t *message, int *calls)
     const json_t *arguments = json_object_get(call, "arguments");
     const char *role = json_string_value(json_object_get(message, "role"));
     if (role && !strcmp(role, "function")) {
-        json_object_set_new(message, "role", json_string("tool"));
+        json_object_set_new(message, "role", json_string("tool")); /* frees role */
         json_object_set_new(message, "tool_call_id", json_sprintf("call%05d", *calls));
-    }
-    if (role && !strcmp(role, "assistant") && json_is_string(name) && json_is_string(arguments) &&
+    } else if (role && !strcmp(role, "assistant") && json_is_string(name) && json_is_string(arguments) &&
         !given(message, "tool_calls")) {
         json_t *id = json_sprintf("call%05d", ++*calls);
         json_object_del(message, "tool_calls");

@@ -26,7 +26,8 @@ static void older_names_are_todays(void)
 {
 #define TODAY "\"tools\":[{\"type\":\"function\",\"function\":" F "}],\"parallel_tool_calls\":false"
     same_prompt("{" OLD "}", "{\"messages\":[" ASKED "]," TODAY "}");
-    same_prompt("{" OLD ",\"function_call\":\"none\"}", "{\"messages\":[" ASKED "]," TODAY ",\"tool_choice\":\"none\"}");
+    same_prompt("{" OLD ",\"function_call\":\"none\"}",
+                "{\"messages\":[" ASKED "]," TODAY ",\"tool_choice\":\"none\"}");
     same_prompt("{" OLD ",\"function_call\":\"auto\"}", "{\"messages\":[" ASKED "]," TODAY ",\"tool_choice\":\"auto\"}");
     same_prompt("{" OLD ",\"function_call\":{\"name\":\"weather\"}}", "{\"messages\":[" ASKED "]," TODAY
                 ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"weather\"}}}");
