@@ -43,6 +43,7 @@ static void collect_tags(struct api_tools *t, const struct vocab *v)
         }
         buf_release(&spelt);
     }
+    mem_free(t->shown); /* of a first rendering that the template refused */
     t->shown_count = (int)(ids.len / sizeof *t->shown);
     t->shown = (int32_t *)(void *)buf_take(&ids);
 }

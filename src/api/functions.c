@@ -73,10 +73,9 @@ static void take_message(json_t *message, int *calls)
     const json_t *arguments = json_object_get(call, "arguments");
     const char *role = json_string_value(json_object_get(message, "role"));
     if (role && !strcmp(role, "function")) {
-        json_object_set_new(message, "role", json_string("tool"));
+        json_object_set_new(message, "role", json_string("tool")); /* frees role */
         json_object_set_new(message, "tool_call_id", json_sprintf("call%05d", *calls));
-    }
-    if (role && !strcmp(role, "assistant") && json_is_string(name) && json_is_string(arguments) &&
+    } else if (role && !strcmp(role, "assistant") && json_is_string(name) && json_is_string(arguments) &&
         !given(message, "tool_calls")) {
         json_t *id = json_sprintf("call%05d", ++*calls);
         json_object_del(message, "tool_calls");

@@ -46,6 +46,7 @@ static inline char *canonical(const char *path, const char *body)
     json_decref(chat);
     json_decref(v);
     json_decref(j.origins);
+    json_decref(j.conversation);
     json_decref(j.ask);
     buf_release(&j.ready);
     buf_puts(&b, "");

@@ -26,15 +26,20 @@ static void older_names_are_todays(void)
 {
 #define TODAY "\"tools\":[{\"type\":\"function\",\"function\":" F "}],\"parallel_tool_calls\":false"
     same_prompt("{" OLD "}", "{\"messages\":[" ASKED "]," TODAY "}");
-    same_prompt("{" OLD ",\"function_call\":\"none\"}", "{\"messages\":[" ASKED "]," TODAY ",\"tool_choice\":\"none\"}");
-    same_prompt("{" OLD ",\"function_call\":\"auto\"}", "{\"messages\":[" ASKED "]," TODAY ",\"tool_choice\":\"auto\"}");
+    same_prompt("{" OLD ",\"function_call\":\"none\"}",
+                "{\"messages\":[" ASKED "]," TODAY ",\"tool_choice\":\"none\"}");
+    same_prompt("{" OLD ",\"function_call\":\"auto\"}", "{\"messages\":[" ASKED "]," TODAY ","
+                "\"tool_choice\":\"auto\"}");
     same_prompt("{" OLD ",\"function_call\":{\"name\":\"weather\"}}", "{\"messages\":[" ASKED "]," TODAY
                 ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"weather\"}}}");
-    same_prompt("{\"functions\":[" F "],\"messages\":[" ASKED ",{\"role\":\"assistant\",\"content\":null,\"function_call\":"
-                "{\"name\":\"weather\",\"arguments\":\"{\\\"city\\\":\\\"Paris\\\"}\"}},{\"role\":\"function\",\"name\":"
+    same_prompt("{\"functions\":[" F "],\"messages\":[" ASKED ",{\"role\":\"assistant\",\"content\":null,"
+                "\"function_call\":"
+                "{\"name\":\"weather\",\"arguments\":\"{\\\"city\\\":\\\"Paris\\\"}\"}},{\"role\":"
+                "\"function\",\"name\":"
                 "\"weather\",\"content\":\"Sun\"}]}",
                 "{" TODAY ",\"messages\":[" ASKED ",{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":"
-                "\"x\",\"type\":\"function\",\"function\":{\"name\":\"weather\",\"arguments\":\"{\\\"city\\\":\\\"Paris\\\"}"
+                "\"x\",\"type\":\"function\",\"function\":{\"name\":\"weather\",\"arguments\":"
+                "\"{\\\"city\\\":\\\"Paris\\\"}"
                 "\"}}]},{\"role\":\"tool\",\"name\":\"weather\",\"tool_call_id\":\"x\",\"content\":\"Sun\"}]}");
 }
 
