@@ -1,5 +1,5 @@
 /* functions -- the names chat had for tools before: `functions`, `function_call`, and messages of role function. The
- * body is rewritten in place with today's names before anyone reads it; job.functions remembers to answer in the old shape,
+ * body is rewritten in place with today's names; job.functions remembers to answer in the old shape,
  * which has room for one call. */
 #include "api/fields.h"
 #include "api/job.h"
