@@ -2,7 +2,7 @@
 """table -- ours beside the peers, row by row, in one interleaved run: medians, spread, ratios, share of the limit.
 
 usage: make bench ARGS="..."   or   bench/table.py [options]
-  --models DIR      models made by ../shared/tools/mkshape.py and `tokenworks quantize`: NAME-TYPE.gguf (/tmp/shapes)
+  --models DIR      models made by ../shared/tools/mkshape.py and `tokenworks quantize`: NAME-TYPE.gguf (build/shapes)
   --llama DIR       a llama.cpp built on this machine: llama-bench, llama-batched-bench, llama-server
   --ik DIR          ik_llama.cpp, likewise
   --openvino PYTHON a Python with openvino_genai (PyPI)
@@ -140,7 +140,7 @@ def trace_row(a, fleet):
 
 
 ap = argparse.ArgumentParser(usage=__doc__)
-ap.add_argument("--models", default="/tmp/shapes")
+ap.add_argument("--models", default=os.path.join(HERE, "..", "build", "shapes"))
 ap.add_argument("--llama")
 ap.add_argument("--ik")
 ap.add_argument("--openvino")

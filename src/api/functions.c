@@ -55,8 +55,7 @@ static bool take_choice(struct api_job *j, json_t *body, struct api_error *error
                           "'function_call' may be none, auto or {\"name\": ...}");
     if (name && !j->functions)
         return api_refuse(error, 400, "function_call", "invalid_value", "'function_call' asks for a call, but the "
-                          "request "
-                          "has no 'functions'");
+                          "request has no 'functions'");
     if (name)
         json_object_set_new(body, "tool_choice", api_function(name, NULL, NULL));
     else if (j->functions && choice)
