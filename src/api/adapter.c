@@ -133,7 +133,7 @@ bool api_adapter_read(struct api_job *j, const json_t *body, struct api_error *e
         /* a colon may also be part of an alias: the front knows which there are */
         size_t n = (size_t)(colon - model);
         bool ours = strlen(j->model->id) == n && !memcmp(model, j->model->id, n);
-        if (take(j, colon + 1) || !ours)
+        if (take(j, colon + 1) || !ours || !strcmp(colon + 1, "latest")) /* Ollama's tag of a model without one */
             return true;
         name = colon + 1; /* it was taken out a moment ago */
     }
