@@ -148,7 +148,7 @@ def engine_errors_keep_their_fields():
         equal(r.json(), {"error": {"message": "the fake engine refuses", "type": "invalid_request_error", "param": "do",
                                    "code": "refused"}})
         equal(s.do(path="/v1/messages", do="refuse", status=400).json(),
-              {"type": "error", "error": {"type": "invalid_request_error", "message": "the fake engine refuses"}})
+              {"type": "error", "error": {"type": "invalid_request_error", "message": "the fake engine refuses", "details": {"error_code": "refused"}}})
         equal(s.do(path="/api/chat", do="refuse", status=400).json(), {"error": "the fake engine refuses"})
         equal(s.do(do="refuse", status=7).status, 500)
 
