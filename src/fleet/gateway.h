@@ -43,7 +43,7 @@ void fleet_gateway_model(const struct fleet_gateway *g, int i, struct fleet_mode
 /* What routing may know of a request. */
 struct fleet_ask {
     const char *model;            /* id */
-    const char *jurisdictions[FLEET_JURISDICTIONS_MAX]; /* where the tenant's data may go; count 0: only the gateway's own */
+    const char *jurisdictions[FLEET_JURISDICTIONS_MAX]; /* where its data may go; count 0: the gateway's own only */
     int jurisdiction_count;
     uint64_t prefix[FLEET_PREFIX_MAX]; /* chained hashes (api/prefix.h) of ever longer beginnings, shortest first */
     int prefix_count;
@@ -59,7 +59,8 @@ struct fleet_call {
 };
 
 /* ERR_BUSY: nobody may and can take it now; ERR_DENIED: no allowed jurisdiction has the model. One sentence. */
-enum err_code fleet_call_open(struct fleet_gateway *g, const struct fleet_ask *ask, struct fleet_call *c, struct err *e);
+enum err_code fleet_call_open(struct fleet_gateway *g, const struct fleet_ask *ask, struct fleet_call *c,
+                              struct err *e);
 /* REQUEST (whole payload, head LF body, any length: the gateway cuts it into parts), CREDIT, CANCEL. */
 void fleet_call_send(struct fleet_call *c, enum frame_kind kind, uint16_t flags, const void *payload, size_t n);
 void fleet_call_close(struct fleet_call *c);  /* forgets it; cancels it when it is not over. Not open: nothing */

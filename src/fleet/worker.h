@@ -36,7 +36,8 @@ struct fleet_worker *fleet_worker_new(struct loop *l, struct bus *b, const struc
                                       const struct fleet_host *host, void *arg, struct err *e);
 void fleet_worker_free(struct fleet_worker *w);  /* open works are told ERROR 503 and closed */
 int fleet_worker_busy(const struct fleet_worker *w); /* works under way */
-void fleet_worker_drain(struct fleet_worker *w); /* heartbeats say so; new requests are refused with 503, code draining */
+/* Heartbeats say so; new requests are refused with 503, code draining. */
+void fleet_worker_drain(struct fleet_worker *w);
 
 /* From the host: a frame of the engine for this work (its id, attempt and seq are the worker's to set). After END or
  * ERROR the work is gone. */
