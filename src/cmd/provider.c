@@ -38,8 +38,8 @@ static const struct opt rows[] = {
 const struct opt_command cmd_provider_spec = {
     "provider", "FILE.yaml --jurisdiction CC [options]", "offer an outside provider's models to the fleet",
     "Joins the fleet as a worker whose engines are an OpenAI-compatible service elsewhere. Gateways use it only where\n"
-    "their configuration and the tenant's jurisdictions allow it, and when no worker of the house can take a request in\n"
-    "time. What the provider promised is held against what was got: `tokenworks fleet status`.\n"
+    "their configuration and the tenant's jurisdictions allow it, and when no worker of the house can take a request\n"
+    "in time. What the provider promised is held against what was got: `tokenworks fleet status`.\n"
     "The file names url, key-file, models with their prices, and what was promised (docs/fleet.md). The key may come\n"
     "in $TOKENWORKS_PROVIDER_KEY instead. Prompts sent there leave the house: its jurisdiction is yours to state\n"
     "truthfully.",
