@@ -20,7 +20,7 @@ struct simulate_trace_options {
 };
 
 enum err_code simulate_trace_open(const struct simulate_trace_options *o, struct simulate_trace *t, struct err *e);
-/* The first stream of c plays the trace, alone; t must stay where it is until the simulation is over. seconds 0: all. */
+/* The first stream of c plays the trace, alone; t stays where it is until the simulation is over. seconds 0: all. */
 void simulate_trace_play(struct simulate_trace *t, double seconds, struct sim_config *c);
 /* After the simulation; false when the engines told nothing. */
 bool simulate_trace_report(struct simulate_trace *t, struct load_report *out);
