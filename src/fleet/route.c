@@ -132,8 +132,8 @@ static enum err_code nobody(const struct route_query *q, const int why[MAY_COUNT
     if (why[MAY_LATE]) {
         double over = soonest_s - (double)q->ask->deadline_ms / 1e3;
         *retry_s = over < 1 ? 1 : over > 60 ? 60 : (int)ceil(over);
-        return err_set(e, ERR_BUSY, "every worker of %.80s would begin after this request's deadline; try again in %d s",
-                       model, *retry_s);
+        return err_set(e, ERR_BUSY, "every worker of %.80s would begin after this request's deadline; try again in "
+                       "%d s", model, *retry_s);
     }
     if (why[MAY_FULL])
         return err_set(e, ERR_BUSY, "the queue of every worker of %.80s is full; try again in %d s", model, *retry_s);

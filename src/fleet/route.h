@@ -45,8 +45,8 @@ struct route_pick {
     int64_t known_bytes;          /* of the prompt's beginning, believed to be there */
 };
 
-/* ERR_NOT_FOUND: nobody has ever had the model or has it alive; ERR_DENIED: only where it must not go; ERR_BUSY: all who
- * may are full, draining or late: *retry_s (never NULL) says when it may be otherwise. One sentence each. */
+/* ERR_NOT_FOUND: nobody who is alive has the model; ERR_DENIED: only where it must not go; ERR_BUSY: all who may are
+ * full, draining or late: *retry_s (never NULL) says when it may be otherwise. One sentence each. */
 enum err_code route_pick(const struct roster *r, const struct prefixes *known, const struct route_query *q,
                          struct rng *dice, struct route_pick *out, int *retry_s, struct err *e);
 
