@@ -383,9 +383,13 @@ class Stream:
         c = self.lab.connection(self.site, self.timeout)
         try:
             body = json.dumps(self.fields)
-            c.request("POST", "/v1/chat/completions", body[:-1] + " " * self.pad + "}",
-                      {"Content-Type": "application/json", **self.headers})
+            c.connect()
             self.socket = c.sock
+            try:
+                c.request("POST", "/v1/chat/completions", body[:-1] + " " * self.pad + "}",
+                          {"Content-Type": "application/json", **self.headers})
+            except BrokenPipeError:
+                pass  # refused before it was read: the answer is there
             r = c.getresponse()
             self.status = r.status
             if r.status != 200:
@@ -417,6 +421,9 @@ class Stream:
             if text:
                 self.pieces.append(text)
                 self.times.append(time.monotonic())
+
+    def hang_up(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
 
     @property
     def text(self):
