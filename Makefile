@@ -23,7 +23,7 @@ DEPS_api    := base text infer
 DEPS_wire   := base
 DEPS_trust  := base
 DEPS_lib    := sched api
-DEPS_engine := lib wire trust
+DEPS_engine := lib wire trust dist
 DEPS_keeper := wire trust
 DEPS_ledger := base
 DEPS_fleet  := net wire api
@@ -35,6 +35,7 @@ DEPS_cmd    := $(FLOORS)
 LIBS_base   := -ljansson -lyaml -lseccomp -lpthread -lm
 LIBS_net    := -levent -levent_openssl -levent_pthreads -lcurl -lssl -lcrypto
 LIBS_text   := -lpcre2-8 -lutf8proc
+LIBS_dist   := -lmpi
 LIBS_trust  := -lsodium -lcrypto
 LIBS_ledger := -lsqlite3
 LIBS_fleet  := -lnats
@@ -110,6 +111,7 @@ deps:
 
 # ---- compile and link
 $(B)/src/plan/data.o: $(wildcard data/*/*.yaml)
+$(B)/src/dist/carrier.o: override CPPFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null)
 $(B)/%.o: %.c | $(B)/.deps
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
