@@ -98,7 +98,7 @@ class Setup:
             f.write(tools.configuration(fleet, site, at))
         nats = self.start("nats", ["nats-server", "-c", f"{at}/nats.conf"])
         time.sleep(0.5)
-        bus = lambda n: ["--nats", f"tls://{site.address}", "--site", "one", "--jurisdiction", "de", "--name", n,
+        bus = lambda n: ["--nats", f"tls://{site.address[0]}", "--site", "one", "--jurisdiction", "de", "--name", n,
                          "--nats-ca", f"{at}/ca.pem", "--nats-cert", f"{at}/nodes/{n}.pem", "--nats-key",
                          f"{at}/nodes/{n}.key", "--state", f"{self.dir}/{n}"]
         worker = self.start("worker", [self.o.program, "worker", "--model", f"{self.dir}/tiny.gguf", "--threads", "1", *bus("work")])
