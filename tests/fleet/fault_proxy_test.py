@@ -32,10 +32,10 @@ def order(text):
 
 
 def connect():
-    return socket.create_connection(("127.0.0.1", port), timeout=0.4)
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
 
 
-def hear(s, timeout=0.4):
+def hear(s, timeout=10):
     s.settimeout(timeout)
     try:
         return s.recv(1024)
@@ -50,10 +50,10 @@ with tap.case("open: bytes pass both ways"):
 with tap.case("silent: nothing passes, the connection stays, and what waited passes afterwards"):
     order("silent")
     a.sendall(b"two")
-    assert hear(a) is None
+    assert hear(a, 0.4) is None
     b = connect()
     b.sendall(b"new")
-    assert hear(b) is None
+    assert hear(b, 0.4) is None
     order("open")
     assert hear(a) == b"TWO" and hear(b) == b"NEW"
 with tap.case("drop-up and drop-down: one way only"):
@@ -61,7 +61,8 @@ with tap.case("drop-up and drop-down: one way only"):
         order(way)
         before = os.path.getsize(f"{work.name}/tap")
         a.sendall(b"three")
-        assert hear(a) is None
+        assert (got := hear(a, 0.4)) is None, (way, got)
+        time.sleep(0.1)
         assert (os.path.getsize(f"{work.name}/tap") - before == 10) == arrives, way  # the tap saw the answer, or no answer
         order("open")
         assert hear(a) == b"THREE"
@@ -71,8 +72,8 @@ with tap.case("delay: each way by so much, in order"):
     a.sendall(b"four")
     time.sleep(0.01)
     a.sendall(b"five")
-    assert hear(a, 2) == b"FOUR" and 0.29 < time.monotonic() - t < 1
-    assert hear(a, 2) == b"FIVE"
+    assert hear(a) == b"FOUR" and time.monotonic() - t > 0.29
+    assert hear(a) == b"FIVE"
     order("open")
 with tap.case("cut: connections end, new ones do not live"):
     order("cut")
@@ -83,7 +84,7 @@ with tap.case("cut: connections end, new ones do not live"):
     try:
         c = connect()
         c.sendall(b"x")
-        assert hear(c) in (b"", None)
+        assert hear(c, 0.4) in (b"", None)
     except OSError:
         pass
     order("open")
