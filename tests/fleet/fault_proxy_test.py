@@ -14,7 +14,7 @@ echo = socket.create_server(("127.0.0.1", 0))
 def serve():
     while True:
         s, _ = echo.accept()
-        threading.Thread(target=lambda: [s.sendall(d.upper()) for d in iter(lambda: s.recv(1024), b"")], daemon=True).start()
+        threading.Thread(target=lambda s: [s.sendall(d.upper()) for d in iter(lambda: s.recv(1024), b"")], args=(s,), daemon=True).start()
 
 
 threading.Thread(target=serve, daemon=True).start()
