@@ -23,6 +23,7 @@ import tiny_llama
 
 TICK = os.sysconf("SC_CLK_TCK")
 CONNECTIONS, STREAM_TOKENS, PROMPT = 8, 200, "b"
+KEY = "sk-" + os.urandom(32).hex()  # LiteLLM wants one; the others do not look
 
 
 def free_port():
@@ -97,7 +98,7 @@ class Setup:
             f.write(tools.configuration(fleet, site, at))
         nats = self.start("nats", ["nats-server", "-c", f"{at}/nats.conf"])
         time.sleep(0.5)
-        bus = lambda n: ["--nats", f"tls://{site.address}", "--site", "one", "--jurisdiction", "de", "--name", n,
+        bus = lambda n: ["--nats", f"tls://{site.address[0]}", "--site", "one", "--jurisdiction", "de", "--name", n,
                          "--nats-ca", f"{at}/ca.pem", "--nats-cert", f"{at}/nodes/{n}.pem", "--nats-key",
                          f"{at}/nodes/{n}.key", "--state", f"{self.dir}/{n}"]
         worker = self.start("worker", [self.o.program, "worker", "--model", f"{self.dir}/tiny.gguf", "--threads", "1", *bus("work")])
@@ -129,7 +130,7 @@ http {{ access_log off; client_body_temp_path {self.dir}/body; proxy_temp_path {
                 "litellm_settings": {"telemetry": False}}, f)
         p = self.start("litellm", [self.o.litellm, "--config", f"{self.dir}/litellm.yaml", "--host", "127.0.0.1", "--port", str(port),
                                    "--num_workers", "1"], env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-                                                               "LITELLM_LOG": "ERROR"})
+                                                               "LITELLM_LOG": "ERROR", "LITELLM_MASTER_KEY": KEY})
         return Row("litellm", port, "tiny", {"litellm": p, "serve": serve}, ["litellm"], family=True)
 
     def wait(self, row, seconds=120):
@@ -164,7 +165,7 @@ def ask(row, c, tokens=1, stream=False):
     """The answer's bytes; the prompt is one that the tiny model does not stop answering."""
     body = json.dumps({"model": row.model, "messages": [{"role": "user", "content": PROMPT}], "max_tokens": tokens, "seed": 1,
                        "temperature": 0, "stream": stream})
-    c.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json", "Authorization": "Bearer none"})
+    c.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json", "Authorization": "Bearer " + KEY})
     r = c.getresponse()
     data = r.read()
     assert r.status == 200, data

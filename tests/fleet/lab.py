@@ -323,7 +323,7 @@ def plain_links(text):
         lines.append(line)
     text = "\n".join(lines)
     own = re.search(r'server_name: "(\w+)"', text).group(1)
-    return text.replace('url: "tls://', f'url: "nats://{own}.{SITES[own]}.link.tokenworks:lab@')
+    return text.replace('urls: ["tls://', f'urls: ["nats://{own}.{SITES[own]}.link.tokenworks:lab@')
 
 
 class Spy:
