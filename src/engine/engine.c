@@ -185,7 +185,9 @@ static void send_ready(const struct engine *g)
     if (g->identity) {
         char hex[HASH_HEX + 1];
         code_hex(hex, identity_numerics(g->identity), HASH_BYTES);
-        buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"sandbox\":", hex);
+        buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\"", hex);
+        code_hex(hex, identity_weights(g->identity), HASH_BYTES);
+        buf_printf(&b, ",\"weights\":\"%s\",\"sandbox\":", hex);
         jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
         buf_puts(&b, ",\"ohttp\":\"");
         engine_vault_config(g->vault, &b);

@@ -64,6 +64,11 @@ enum err_code identity_check(struct identity *d, const char *isa, const char *kv
     return ERR_OK;
 }
 
+const uint8_t *identity_weights(const struct identity *d)
+{
+    return d->have;
+}
+
 const uint8_t *identity_numerics(const struct identity *d)
 {
     return d->numerics;

@@ -13,6 +13,7 @@ struct identity;
 enum err_code identity_begin(const json_t *trust, int fd, struct identity **out, struct err *e);
 /* Waits for the hash. ERR_DENIED: other weights than were signed. */
 enum err_code identity_check(struct identity *d, const char *isa, const char *kv_type, struct err *e);
+const uint8_t *identity_weights(const struct identity *d);  /* SHA-256 of the file; after the check */
 const uint8_t *identity_numerics(const struct identity *d); /* HASH_BYTES; after the check */
 void identity_free(struct identity *d);
 #endif
