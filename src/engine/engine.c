@@ -192,7 +192,7 @@ static void send_ready(const struct engine *g)
         buf_printf(&b, ",\"hash\":\"%s\",\"numerics\":\"%s\"}", file, hex);
     }
     if (g->trust && g->identity) {
-        buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"sandbox\":", hex);
+        buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"weights\":\"%s\",\"sandbox\":", hex, file);
         jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
         buf_puts(&b, ",\"ohttp\":\"");
         engine_vault_config(g->vault, &b);
