@@ -184,8 +184,8 @@ static bool check_node(const struct audit *a, struct work *w, const struct recei
 static void check_names(struct audit *a, struct work *w, const struct receipt *r)
 {
     if (!check_node(a, w, r))
-        audit_fail(a, "receipt %s/%" PRIu64 " names a site, release, policy or arithmetic that no node note of its boot "
-                   "names", r->boot, r->seq);
+        audit_fail(a, "receipt %s/%" PRIu64 " names a site, release, policy or arithmetic that no node note of its "
+                   "boot names", r->boot, r->seq);
     if (r->has_model && !audit_find(a, STATEMENT_MODEL, r->model))
         audit_fail(a, "receipt %s/%" PRIu64 " names a model that was never signed", r->boot, r->seq);
     if (w->node->revoked && r->started > w->node->revoked_at)
