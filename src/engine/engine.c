@@ -35,6 +35,7 @@ struct engine {
     struct runtime *runtime;
     struct sandbox_report sandbox;
     json_t *trust;            /* hello's trust object; NULL: no evidence is kept */
+    json_t *identify;         /* hello's identity object: a fleet asks without evidence; or NULL */
     struct identity *identity;
     struct vault *vault;      /* opens sealed requests; the link's reader's while serving */
     int64_t progress_ns;
@@ -140,6 +141,7 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
         c = read_options(g, hello, e);
     g->measure = json_is_true(json_object_get(hello, "measure"));
     g->trust = json_incref(json_object_get(hello, "trust"));
+    g->identify = json_incref(json_object_get(hello, "identity"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
     const json_t *options = json_object_get(json_object_get(hello, "model"), "options");
     bool draft = json_is_string(json_object_get(options, "draft"));
@@ -182,12 +184,15 @@ static void send_ready(const struct engine *g)
     jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
     buf_puts(&b, ",\"model\":");
     runtime_facts_json(g->runtime, &b);
+    char hex[HASH_HEX + 1], file[HASH_HEX + 1];
     if (g->identity) {
-        char hex[HASH_HEX + 1];
         code_hex(hex, identity_numerics(g->identity), HASH_BYTES);
-        buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\"", hex);
-        code_hex(hex, identity_weights(g->identity), HASH_BYTES);
-        buf_printf(&b, ",\"weights\":\"%s\",\"sandbox\":", hex);
+        code_hex(file, identity_hash(g->identity), HASH_BYTES);
+        b.len--; /* the brace */
+        buf_printf(&b, ",\"hash\":\"%s\",\"numerics\":\"%s\"}", file, hex);
+    }
+    if (g->trust && g->identity) {
+        buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"weights\":\"%s\",\"sandbox\":", hex, file);
         jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
         buf_puts(&b, ",\"ohttp\":\"");
         engine_vault_config(g->vault, &b);
@@ -332,7 +337,7 @@ enum err_code engine_run(int socket, struct err *e)
         c = lock_in(&g, e);
     }
     if (!c && !g.measure)
-        c = identity_begin(g.trust, g.model_fd, &g.identity, e);
+        c = identity_begin(g.trust ? g.trust : g.identify, g.model_fd, &g.identity, e);
     if (!c && g.measure)
         c = measure(&g, e);
     else if (!c)
@@ -355,6 +360,7 @@ enum err_code engine_run(int socket, struct err *e)
     if (c || g.measure) {
         identity_free(g.identity);
         json_decref(g.trust);
+        json_decref(g.identify);
         json_decref(g.defaults);
         return c;
     }
@@ -367,5 +373,6 @@ enum err_code engine_run(int socket, struct err *e)
     json_decref(g.defaults);
     identity_free(g.identity);
     json_decref(g.trust);
+    json_decref(g.identify);
     return ERR_OK;
 }

@@ -75,6 +75,8 @@ struct sched_spec {
     struct sched_seq *after; /* start when this one's prompt is computed (choices of one prompt), or NULL */
     const struct model_adapter *adapter; /* of the model this scheduler runs; borrowed until finish; NULL: none */
     const struct sched_pooling *pooling; /* borrowed for the call; NULL: it is a prompt. Its length may be ctx */
+    const int32_t *known;    /* [known_count] what another engine drew of the answer already; copied; only guesses */
+    int known_count;
     const struct sched_events *events;
     void *user;
 };

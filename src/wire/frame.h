@@ -7,7 +7,9 @@
  * kind     payload
  * hello    JSON {"role","version","model":{...},"limits":{...}}: first frame each way; the engine's says it is ready
  * request  JSON head {"method","path","tenant","created","response_id","deadline_ms","priority","weight","allowance"},
- *          then LF, then body bytes; FRAME_MORE set when body bytes follow in further request frames (no head)
+ *          then LF, then body bytes; FRAME_MORE set when body bytes follow in further request frames (no head). On a
+ *          bus the head has also {"model","seed","body_bytes","body_crc32","jurisdictions","prefix"} and, when another
+ *          worker had begun it, "resume":{"tokens":[ids],"cached_tokens":n}
  * head     JSON {"status", "headers": {..}}: start of the response
  * data     response body bytes; with FRAME_TOKENS: u16 count, count x u32 token ids, then the bytes they are
  * usage    JSON counters {"prompt_tokens","cached_tokens","completion_tokens",...}; before first data, and before end
