@@ -124,6 +124,11 @@ static uint64_t space_of(const struct sched_spec *spec)
     return (spec->space ^ model_adapter_facts(spec->adapter)->id * 0x9E3779B97F4A7C15u) | KV_SPACE_PRIVATE;
 }
 
+const struct sched_options *sched_options(const struct sched *s)
+{
+    return &s->o;
+}
+
 int sched_ctx(const struct sched *s)
 {
     return s->ctx;

@@ -87,6 +87,7 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
                         struct sched **out, struct err *e);
 void sched_free(struct sched *s); /* running sequences end with INFER_CANCELLED */
 int sched_ctx(const struct sched *s);
+const struct sched_options *sched_options(const struct sched *s); /* what it was made with */
 /* Before the first sequence with an adapter, once: room for ranks up to this. */
 void sched_allow_adapters(struct sched *s, int rank_max);
 /* Rows of a step whose logits are wanted, at most: what the memory plan must know. */
