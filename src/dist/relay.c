@@ -121,7 +121,6 @@ struct model_rest relay_rest(struct relay *r)
 
 void relay_check(struct relay *r)
 {
-    struct pollfd p = { .fd = r->socket, .events = POLLIN | POLLRDHUP };
-    if (poll(&p, 1, 0) > 0)
+    if (port_stirs(r->socket))
         r->lost(r->arg, "between two steps");
 }

@@ -42,6 +42,8 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
     s->state_rows = mem_new((size_t)o->batch_rows, sizeof *s->state_rows);
     s->segments = texts ? mem_new((size_t)o->batch_rows, sizeof *s->segments) : NULL;
     s->work = model_work_new(m, pool, o->batch_rows, s->logit_rows_max);
+    if (o->rest)
+        model_work_set_rest(s->work, o->rest);
     s->tokens = mem_new((size_t)o->batch_rows, sizeof *s->tokens);
     s->runs = mem_new((size_t)o->running_max, sizeof *s->runs);
     s->members = mem_new((size_t)o->running_max, sizeof *s->members);

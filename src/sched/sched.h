@@ -42,6 +42,7 @@ struct sched_options {
     bool draft_always;                /* whether it pays or not */
     const struct model *draft_model;  /* guesses as well; borrowed; NULL: none */
     size_t draft_kv_bytes;            /* memory for its pages */
+    const struct model_rest *rest;    /* runs the layers that the model does not have; borrowed; NULL: it has all */
     const struct steptime_model *step_time; /* instead of what is learned; borrowed; NULL: learn */
 };
 
