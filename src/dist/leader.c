@@ -1,5 +1,5 @@
 /* leader -- see leader.h. */
-#include "dist/tow.h"
+#include "dist/leader.h"
 
 #include "base/mem.h"
 #include "dist/port.h"

@@ -6,7 +6,7 @@
 #include "../tiny_model.h"
 #include "../model/drive.h"
 #include "base/file.h"
-#include "dist/tow.h"
+#include "dist/leader.h"
 
 #include <errno.h>
 #include <fcntl.h>
