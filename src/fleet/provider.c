@@ -352,7 +352,7 @@ static void describe(void *arg, struct heartbeat *h)
     h->models = mem_new((size_t)p->o.model_count, sizeof *h->models);
     for (int i = 0; i < p->o.model_count; i++) {
         struct heartbeat_model *m = &h->models[i];
-        *m = (struct heartbeat_model){ .ctx = p->o.models[i].ctx, .running = p->running,
+        *m = (struct heartbeat_model){ .ctx = p->o.models[i].ctx, .running = p->running, .outside = true,
                                        .steps = p->got[i].requests, .facts = provider_facts(p, i),
                                        .tokens_per_s = percentile(&p->got[i].tokens_per_s, 50) };
         snprintf(m->id, sizeof m->id, "%s", p->o.models[i].id);
