@@ -211,6 +211,8 @@ void exchange_tick(struct fleet_exchange *x)
         place(x);
     else if (x->state == EXCHANGE_RUNNING && !x->serial && !x->seq_in && now - x->sent_ms >= EXCHANGE_ANY_MS)
         exchange_fail(x, 503, "engine_unavailable", "no worker that has this model is heard of; try again");
+    else if (x->state == EXCHANGE_RUNNING && now - x->heard_ms >= EXCHANGE_DEAF_MS)
+        exchange_move(x, "its worker does not answer");
     else if (x->state == EXCHANGE_RUNNING && now - x->heard_ms >= EXCHANGE_PROBE_MS &&
              now - x->probed_ms >= EXCHANGE_PROBE_MS)
         exchange_probe(x);

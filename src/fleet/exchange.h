@@ -30,6 +30,7 @@
 enum {
     EXCHANGE_WAIT_MS = 3000,      /* for a worker, or for the bus to come back */
     EXCHANGE_PROBE_MS = 1000,     /* of silence */
+    EXCHANGE_DEAF_MS = 4000,      /* of silence in spite of probes */
     EXCHANGE_EXCLUDE_MS = 600,    /* who gave it back gets it again after two beats at the earliest */
     EXCHANGE_ANY_MS = 2000,       /* for the one try without a worker's name */
     EXCHANGE_AGAIN_FRAMES = 32,

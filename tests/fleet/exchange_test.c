@@ -2,6 +2,16 @@
 #include "scene.h"
 #include "fleet/exchange.h"
 
+/* Which worker has the request now. */
+static int busy(void)
+{
+    for (int i = 0; i < WORKERS; i++)
+        for (int k = 0; workers[i].bus && k < WORKS; k++)
+            if (workers[i].works[k].used)
+                return i;
+    return -1;
+}
+
 static void bodies_in_parts(void)
 {
     static const size_t sizes[] = { 0, 100, FLEET_PART_MAX - 400, 900000, 1100000, 8 << 20 };

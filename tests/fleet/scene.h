@@ -30,9 +30,12 @@ struct fake_worker {
     struct bus *bus;
     uint64_t boot;
     bool silent, draining, stands;
+    bool mute;                    /* it works, but no beat of it is heard */
+    int64_t waiting;              /* as it says */
+    uint64_t prefix;              /* the same; 0: none */
     const char *numerics;
     struct fake_work works[WORKS];
-    struct bus_sub *subs[2];
+    struct bus_sub *subs[3];
     int64_t steps;
     int requests, cancels, drains, resumes, hellos;
     json_t *head;                 /* of the last request */
@@ -71,6 +74,7 @@ static struct fleet_gateway *gateway;
 static struct fake_worker workers[WORKERS];
 static struct client client;
 static struct loop_timer *beats, *stop;
+static int models_told;
 static const char same_numerics[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /* ---- the answer: tokens of 0..10 bytes */
@@ -124,6 +128,7 @@ static void worker_beat(struct fake_worker *w)
         running += w->works[i].used;
     struct heartbeat_model m = { .id = "m", .ctx = 4096, .running = running || w->stands, .steps = w->steps,
                                  .kv_pages = 100, .kv_pages_free = 100, .tokens_per_s = 500,
+                                 .waiting = w->waiting, .prefixes = { w->prefix }, .prefix_count = w->prefix != 0,
                                  .facts = json_pack("{s:i}", "ctx", 4096) };
     struct heartbeat h = { .boot = w->boot, .draining = w->draining, .models = &m, .model_count = 1 };
     struct buf b = { 0 };
@@ -132,7 +137,7 @@ static void worker_beat(struct fake_worker *w)
     snprintf(m.numerics, sizeof m.numerics, "%s", w->numerics);
     fleet_subject(&w->place, 'w', "hb", hb);
     heartbeat_write(&h, &b);
-    if (!w->silent)
+    if (!w->silent && !w->mute)
         bus_publish(w->bus, hb, NULL, b.data, b.len);
     buf_release(&b);
     json_decref(m.facts);
@@ -378,6 +383,11 @@ static void on_beats(void *arg)
     loop_timer_set(beats, MODEL_BEATS_MS);
 }
 
+static void on_models(void *arg)
+{
+    models_told++;
+}
+
 static void on_stop(void *arg)
 {
     loop_stop(loop);
@@ -408,10 +418,13 @@ static void add_worker(int i, const char *name)
     w->subs[0] = bus_subscribe(&bus, subject, NULL, on_req, w, &e);
     fleet_subject(&w->place, 'w', "ctl", subject);
     w->subs[1] = bus_subscribe(&bus, subject, NULL, on_ctl, w, &e);
+    fleet_subject_any("eu", "m", subject);
+    w->subs[2] = bus_subscribe(&bus, subject, "w", on_req, w, &e);
 }
 
 static void raise_curtain(int worker_count)
 {
+    static const struct fleet_gateway_events events = { on_models };
     static const struct fleet_place me = { "eu", "north", "gate" };
     static const char *const names[WORKERS] = { "ada", "bob", "cyd" };
     struct err e;
@@ -419,7 +432,7 @@ static void raise_curtain(int worker_count)
     bus = (struct bus){ .loop = loop, .up = true };
     beats = loop_timer_new(loop, on_beats, NULL);
     stop = loop_timer_new(loop, on_stop, NULL);
-    gateway = fleet_gateway_new(loop, &bus, &me, NULL, NULL, &e);
+    gateway = fleet_gateway_new(loop, &bus, &me, &events, NULL, &e);
     for (int i = 0; i < worker_count; i++)
         add_worker(i, names[i]);
     on_beats(NULL);
@@ -436,7 +449,7 @@ static void curtain(void)
     for (int i = 0; i < WORKERS; i++) {
         for (int k = 0; workers[i].bus && k < WORKS; k++)
             work_end(&workers[i].works[k]);
-        for (int k = 0; workers[i].bus && k < 2; k++)
+        for (int k = 0; workers[i].bus && k < 3; k++)
             bus_unsubscribe(workers[i].subs[k]);
         json_decref(workers[i].head);
         workers[i] = (struct fake_worker){ .bus = NULL };
@@ -489,15 +502,5 @@ static void whole_answer(void)
         CHECK_INT(client.tokens[i], token_id(i));
     CHECK(client.bytes.len == want.len && !memcmp(client.bytes.data, want.data, want.len));
     buf_release(&want);
-}
-
-/* Which worker has the request now. */
-static int busy(void)
-{
-    for (int i = 0; i < WORKERS; i++)
-        for (int k = 0; workers[i].bus && k < WORKS; k++)
-            if (workers[i].works[k].used)
-                return i;
-    return -1;
 }
 #endif
