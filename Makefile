@@ -4,6 +4,7 @@
 #   make test      every test, one closing line        make deps   install what is missing (the only network use)
 #   make layers    prove the order of the floors       make tidy   the style rules a machine can hold
 #   make library   libtokenworks.a and its .pc         make fuzz T=gguf   libFuzzer, by hand
+#   make run-fleet three sites on this machine         make soak   random faults on them, 20 minutes
 #   make man       man pages from the option tables    make install PREFIX=/usr/local    make deb   a Debian package
 #   SANITIZE=address,undefined | thread                builds into build/<variant>/, seccomp filter left out
 
@@ -216,6 +217,16 @@ run: all
 	@tools/deps run
 	@$(B)/$(PROG) serve --model default
 
+# Three sites on this machine: servers, workers, gateways (examples/fleet).
+run-fleet: all
+	@tools/deps fleet
+	@examples/fleet/run --program $(B)/$(PROG) --state $(B)/fleet
+
+# ---- random faults on three sites in network namespaces, by hand (root): ARGS="--minutes 5 --seed N"
+soak: all
+	@tools/deps fleet
+	@B=$(B) tests/fleet/soak.py $(ARGS)
+
 # ---- others' suites, by hand: their results are in docs/CONFORMANCE.md
 conformance: all
 	@tools/conformance
@@ -243,6 +254,6 @@ neon:
 
 clean:
 	rm -rf build
-.PHONY: all always bench conformance deb deps neon check test unit library man install layers tidy run fuzz clean
+.PHONY: all always bench conformance deb deps neon check test unit library man install layers tidy run run-fleet soak fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

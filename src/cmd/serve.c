@@ -73,6 +73,10 @@ static const struct opt rows[] = {
     { "jurisdiction", 0, OPT_STRING, "CC", "the country this is in, where no policy says", FIELD(jurisdiction), 0, 0 },
     { "air-gapped", 0, OPT_FLAG, NULL, "prove that engine and keeper have no way out, or refuse to start",
       FIELD(air_gapped), 0, 0 },
+    { "key-epoch", 0, OPT_INT, "SECONDS", "how long a key for sealed requests is offered (43200)",
+      FIELD(key_epoch_s), 1, 43200 },
+    { "key-grace", 0, OPT_INT, "SECONDS", "how long the key before it still opens requests (600)", FIELD(key_grace_s),
+      1, 3600 },
     { "engine", 0, OPT_STRING, "PROGRAM", "another program as the engine, for tests", FIELD(engine), 0, 0 },
     { 0 },
 };
@@ -221,7 +225,7 @@ static enum opt_result read_options(int argc, char **argv, struct serve_options 
 int cmd_serve(int argc, char **argv)
 {
     struct serve_options o = { .listen = "127.0.0.1:8080", .max_body = 32 << 20, .drain_s = 30, .connections = 4096,
-                               .sandbox = "enforce", .load_wait_s = 300 };
+                               .sandbox = "enforce", .load_wait_s = 300, .key_epoch_s = 43200, .key_grace_s = 600 };
     int positional;
     struct yaml_doc config = { 0 };
     enum opt_result r = read_options(argc, argv, &o, &config, &positional);
@@ -259,6 +263,8 @@ int cmd_serve(int argc, char **argv)
     f.trust_site = o.site;
     f.trust_jurisdiction = o.jurisdiction;
     f.air_gapped = o.air_gapped;
+    f.key_epoch_s = o.key_epoch_s;
+    f.key_grace_s = o.key_grace_s;
     f.trust_best_effort = strcmp(o.sandbox, "enforce") != 0;
     f.ledger = o.no_ledger ? ACCOUNTS_OFF : o.ledger ? ACCOUNTS_ON : ACCOUNTS_AUTO;
     f.oidc = o.oidc;

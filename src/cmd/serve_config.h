@@ -13,8 +13,8 @@ struct serve_options {
     struct oidc_options oidc;
     const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
     const char *hostfile;
-    int64_t ranks;
-    int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s, kv_spill;
+    int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s, kv_spill, ranks,
+        key_epoch_s, key_grace_s;
     const char *speculate, *draft;
     int64_t itl_ms, ttft_ms, lora_slots, lora_rank;
     bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust, air_gapped;

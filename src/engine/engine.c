@@ -36,6 +36,7 @@ struct engine {
     struct runtime *runtime;
     struct sandbox_report sandbox;
     json_t *trust;            /* hello's trust object; NULL: no evidence is kept */
+    json_t *identify;         /* hello's identity object: a fleet asks without evidence; or NULL */
     struct identity *identity;
     struct vault *vault;      /* opens sealed requests; the link's reader's while serving */
     int64_t progress_ns;
@@ -145,6 +146,7 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
         c = read_options(g, hello, e);
     g->measure = json_is_true(json_object_get(hello, "measure"));
     g->trust = json_incref(json_object_get(hello, "trust"));
+    g->identify = json_incref(json_object_get(hello, "identity"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
     const json_t *options = json_object_get(json_object_get(hello, "model"), "options");
     bool draft = json_is_string(json_object_get(options, "draft"));
@@ -189,10 +191,15 @@ static void send_ready(const struct engine *g)
     jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
     buf_puts(&b, ",\"model\":");
     runtime_facts_json(g->runtime, &b);
+    char hex[HASH_HEX + 1], file[HASH_HEX + 1];
     if (g->identity) {
-        char hex[HASH_HEX + 1];
         code_hex(hex, identity_numerics(g->identity), HASH_BYTES);
-        buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"sandbox\":", hex);
+        code_hex(file, identity_hash(g->identity), HASH_BYTES);
+        b.len--; /* the brace */
+        buf_printf(&b, ",\"hash\":\"%s\",\"numerics\":\"%s\"}", file, hex);
+    }
+    if (g->trust && g->identity) {
+        buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"weights\":\"%s\",\"sandbox\":", hex, file);
         jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
         buf_puts(&b, ",\"ohttp\":\"");
         engine_vault_config(g->vault, &b);
@@ -341,7 +348,7 @@ enum err_code engine_run(int socket, struct err *e)
     }
     c = c ? c : ranks_begin(&g.ranks, g.model_fd, g.sandbox_mode, &g.options, e);
     if (!c && !g.measure)
-        c = identity_begin(g.trust, g.model_fd, &g.identity, e);
+        c = identity_begin(g.trust ? g.trust : g.identify, g.model_fd, &g.identity, e);
     if (!c && g.measure)
         c = measure(&g, e);
     else if (!c)
@@ -366,6 +373,7 @@ enum err_code engine_run(int socket, struct err *e)
     if (c || g.measure) {
         identity_free(g.identity);
         json_decref(g.trust);
+        json_decref(g.identify);
         json_decref(g.defaults);
         return c;
     }
@@ -379,5 +387,6 @@ enum err_code engine_run(int socket, struct err *e)
     json_decref(g.defaults);
     identity_free(g.identity);
     json_decref(g.trust);
+    json_decref(g.identify);
     return ERR_OK;
 }

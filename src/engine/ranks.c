@@ -31,8 +31,8 @@ enum err_code ranks_accept(struct ranks *r, int front, struct err *e)
         return ERR_OK;
     if (!r->listener)
         return err_set(e, ERR_INVALID, "the hello wants %d ranks and brings no way to them", r->count);
-    struct relay_door door = { r->listener, r->life, front, START_MS, lost, NULL };
-    enum err_code c = relay_accept(&door, &r->relay, e);
+    struct leader_door door = { r->listener, r->life, front, START_MS, lost, NULL };
+    enum err_code c = leader_accept(&door, &r->leader, e);
     close(r->listener);
     close(r->life);
     return c;
@@ -63,39 +63,39 @@ enum err_code ranks_begin(struct ranks *r, int model_fd, const char *sandbox_mod
     for (int i = 0; r->apart && i < r->count; i++)
         if (s.cut[i + 1] - s.cut[i] > o->kv_layers)
             o->kv_layers = s.cut[i + 1] - s.cut[i];
-    if (!r->relay) /* it is only measured */
+    if (!r->leader) /* it is only measured */
         return ERR_OK;
-    r->rest = relay_rest(r->relay);
+    r->rest = leader_rest(r->leader);
     o->rest = &r->rest;
     c = dist_fingerprint(model_fd, s.model, e);
-    return c ? c : relay_begin(r->relay, &s, e);
+    return c ? c : leader_begin(r->leader, &s, e);
 }
 
 enum err_code ranks_open(struct ranks *r, const struct runtime_options *o, struct runtime *runtime, struct err *e)
 {
-    if (!r->relay)
+    if (!r->leader)
         return ERR_OK;
     const struct model *m = runtime->model;
     struct kv_pool *kv = sched_kv(runtime->sched);
     struct model_part part = model_part(m);
-    struct relay_pages pages = { kv_page(kv, 0), model_kv_page_bytes(m), kv_pages(kv) };
+    struct leader_pages pages = { kv_page(kv, 0), model_kv_page_bytes(m), kv_pages(kv) };
     struct parcel_limits limits = { .rows_max = o->batch_rows, .runs_max = o->running_max,
                                     .ctx = sched_ctx(runtime->sched), .dim = model_facts(m)->dim,
                                     .page_count = pages.count };
     log_line(LOG_INFO, "dist", "rank 0 has layers %d to %d: %.1f MiB of weights, %.1f MiB of keys and values",
              part.first, part.end - 1, (double)model_facts(m)->weight_bytes / (1 << 20),
              (double)pages.bytes * pages.count / (1 << 20));
-    return relay_open(r->relay, &limits, &pages, e);
+    return leader_open(r->leader, &limits, &pages, e);
 }
 
 void ranks_check(struct ranks *r)
 {
-    if (r->relay)
-        relay_check(r->relay);
+    if (r->leader)
+        leader_check(r->leader);
 }
 
 void ranks_release(struct ranks *r)
 {
-    relay_free(r->relay);
-    r->relay = NULL;
+    leader_free(r->leader);
+    r->leader = NULL;
 }

@@ -1,8 +1,8 @@
-/* ranks -- the engine as rank 0 of a model over several machines (dist/relay.h): from the options to the first step.
+/* ranks -- the engine as rank 0 of a model over several machines (dist/leader.h): from the options to the first step.
  * With one rank, all of it does nothing. */
 #ifndef ENGINE_RANKS_H
 #define ENGINE_RANKS_H
-#include "dist/relay.h"
+#include "dist/leader.h"
 #include "lib/runtime.h"
 
 enum { RANKS_FDS = 2 };     /* on the hello: where carrier 0 comes, and what closes when mpirun ends */
@@ -11,7 +11,7 @@ struct ranks {
     int count;              /* 1: the model is here as a whole */
     bool apart;             /* on machines of their own: each has its memory to itself */
     int listener, life;
-    struct relay *relay;
+    struct leader *leader;
     struct model_rest rest;
 };
 

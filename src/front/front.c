@@ -142,10 +142,13 @@ static enum err_code open_trust(struct front *f, struct err *e)
     const struct front_options *o = &f->options;
     const struct trustlog_options t = { .dir = o->trust_dir, .place = o->trust_site, .loop = f->loop,
                                         .jurisdiction = o->trust_jurisdiction, .best_effort = o->trust_best_effort,
-                                        .air_gapped = o->air_gapped,
-                                        .failed = evidence_failed, .arg = f };
-    f->introductions = introductions_new();
-    return o->trust_dir ? trustlog_open(&t, &f->trust, e) : ERR_OK;
+                                        .air_gapped = o->air_gapped, .renew_s = o->key_epoch_s * 3 / 2,
+                                        .failed = evidence_failed, .changed = introduce_changed,
+                                        .offered = introduce_offered, .arg = f };
+    f->introductions = introductions_new(f);
+    enum err_code c = o->trust_dir ? trustlog_open(&t, &f->trust, e) : ERR_OK;
+    f->signatures = signatures_new(f->trust);
+    return c;
 }
 
 /* The key lies in the state folder, what it seals does not. */
@@ -183,7 +186,8 @@ struct front *front_new(const struct front_options *o, struct err *e)
         return NULL;
     }
     f->models = models_new(&(struct models_options){ .loop = f->loop, .front = &f->options, .changed = link_changed,
-                                                     .hello = introduce_hello, .arg = f, .hopeless = hopeless });
+                                                     .hello = introduce_hello, .trust = introduce_said, .arg = f,
+                                                     .hopeless = hopeless });
     f->drain_timer = loop_timer_new(f->loop, drain_poll, f);
     f->alive_timer = loop_timer_new(f->loop, stay_alive, f);
     raise_descriptor_limit(o->http.connections_max);
@@ -225,6 +229,7 @@ void front_free(struct front *f)
     accounts_close(f->accounts);  /* and so is what they used: no relay is left */
     f->accounts = NULL;
     introductions_free(f->introductions);
+    signatures_free(f->signatures);
     models_free(f->models);
     telemetry_close(f->telemetry);
     notify_close(f->notify);

@@ -1,9 +1,9 @@
 /* front -- the process that talks to clients: sockets, keys, routes, the relay to the engines, figures, the console.
  *
- * Reading order: front.c (life: start, drain, end), routes.c (who may ask what), relay.c (one request to an engine and
- * its reply back), link.c and spawn.c (the engine process), account.c and repeat.c (who pays), answers.c, admin.c,
- * metrics.c, console.c (what the front answers itself), envelope.c, keys.c, error.c. One thread, one loop; it never
- * reads a message, only envelopes. */
+ * Reading order: front.c (life: start, drain, end), routes.c (who may ask what), relay.c and relay_take.c (one
+ * request to an engine and its reply back), link.c and spawn.c (the engine process), account.c and repeat.c (who
+ * pays), answers.c, admin.c, metrics.c, console.c (what the front answers itself), envelope.c, keys.c, error.c. One
+ * thread, one loop; it never reads a message, only envelopes. */
 #ifndef FRONT_FRONT_H
 #define FRONT_FRONT_H
 #include "base/json.h"
@@ -48,6 +48,7 @@ struct front_options {
     const char *trust_dir;          /* the site's folder; NULL: no evidence is kept */
     const char *trust_site, *trust_jurisdiction; /* trustlog.h; may be NULL */
     bool trust_best_effort, air_gapped;
+    int64_t key_epoch_s, key_grace_s; /* a sealed-request key serves so long, and opens requests so much longer */
     struct telemetry_options telemetry;
     struct spill_files spill;
     int64_t drain_ms;

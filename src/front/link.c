@@ -175,12 +175,21 @@ static bool take_stats(struct link *k, const struct frame *f)
     return true;
 }
 
+static bool take_trust(struct link *k, const struct frame *f)
+{
+    json_t *v = parse_object(f);
+    if (v && k->state == LINK_READY && k->spec.trust)
+        k->spec.trust(k->arg, k, v);
+    json_decref(v);
+    return v != NULL;
+}
+
 static bool take_frame(struct link *k, const struct frame *f)
 {
     if (f->id == 0) {
         if (f->kind == FRAME_HELLO)
             return take_hello(k, f);
-        return f->kind == FRAME_STATS && take_stats(k, f);
+        return f->kind == FRAME_STATS ? take_stats(k, f) : f->kind == FRAME_TRUST && take_trust(k, f);
     }
     uint64_t slot = f->id & ((1u << SLOT_BITS) - 1);
     struct link_call *c = slot < (uint64_t)k->slots ? k->calls[slot] : NULL;
@@ -314,6 +323,9 @@ static enum err_code greet(struct link *k, int socket, bool measure, struct err 
     jsonx_dump(hello, &b);
     json_decref(hello);
     struct frame f = { .kind = FRAME_HELLO, .payload = buf_str(&b), .length = b.len };
+    if (!c && b.len > FRAME_PAYLOAD_MAX)
+        c = err_set(e, ERR_LIMIT, "policy and enrolled keys are too long together: an engine's hello has %d bytes",
+                    FRAME_PAYLOAD_MAX);
     if (!c)
         c = frame_send(socket, &f, fds, fd_count, e);
     if (b.data)
@@ -491,6 +503,19 @@ bool link_call_send_fd(struct link *k, struct link_call *c, enum frame_kind kind
     return ok;
 }
 
+void link_say(struct link *k, enum frame_kind kind, const json_t *payload)
+{
+    struct buf b = { 0 }, text = { 0 };
+    jsonx_dump(payload, &text);
+    struct frame f = { .kind = kind, .payload = buf_str(&text), .length = text.len };
+    if (k->state == LINK_READY && text.len <= FRAME_PAYLOAD_MAX) {
+        frame_write(&b, &f);
+        stream_write(k->stream, b.data, b.len);
+    }
+    buf_release(&b);
+    buf_release(&text);
+}
+
 void link_call_close(struct link *k, struct link_call *c)
 {
     int slot = (int)(c->id & ((1u << SLOT_BITS) - 1));
@@ -510,6 +535,11 @@ enum link_state link_state(const struct link *k)
 const char *link_model_id(const struct link *k)
 {
     return k->spec.model_id;
+}
+
+const char *link_model_path(const struct link *k)
+{
+    return k->spec.model_path;
 }
 
 double link_loading(const struct link *k)

@@ -413,6 +413,11 @@ void runtime_facts_json(struct runtime *r, struct buf *out)
     json_object_set_new(j, "adapters", api_adapters_names(&r->adapters));
     json_object_set_new(j, "embeds", json_boolean(true));
     json_object_set_new(j, "generates", json_boolean(f->causal));
+    const struct sched_options *o = sched_options(r->sched);
+    json_object_set_new(j, "scheduler", json_pack("{s:f, s:f, s:i, s:i, s:i, s:i, s:i}",
+                        "target_itl_ms", o->itl_ms, "target_ttft_ms", o->ttft_ms, "running_max", o->running_max,
+                        "batch_rows", o->batch_rows, "prefill_rows", o->prefill_rows, "draft_rows", o->draft_rows,
+                        "page_tokens", KERN_PAGE_TOKENS));
     jsonx_dump(j, out);
     json_decref(j);
 }

@@ -76,6 +76,8 @@ struct sched_spec {
     struct sched_seq *after; /* start when this one's prompt is computed (choices of one prompt), or NULL */
     const struct model_adapter *adapter; /* of the model this scheduler runs; borrowed until finish; NULL: none */
     const struct sched_pooling *pooling; /* borrowed for the call; NULL: it is a prompt. Its length may be ctx */
+    const int32_t *known;    /* [known_count] what another engine drew of the answer already; copied; only guesses */
+    int known_count;
     const struct sched_events *events;
     void *user;
 };
@@ -86,6 +88,7 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
                         struct sched **out, struct err *e);
 void sched_free(struct sched *s); /* running sequences end with INFER_CANCELLED */
 int sched_ctx(const struct sched *s);
+const struct sched_options *sched_options(const struct sched *s); /* what it was made with */
 /* Before the first sequence with an adapter, once: room for ranks up to this. */
 void sched_allow_adapters(struct sched *s, int rank_max);
 /* Rows of a step whose logits are wanted, at most: what the memory plan must know. */
