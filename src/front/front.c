@@ -186,7 +186,8 @@ struct front *front_new(const struct front_options *o, struct err *e)
         return NULL;
     }
     f->models = models_new(&(struct models_options){ .loop = f->loop, .front = &f->options, .changed = link_changed,
-                                                     .hello = introduce_hello, .trust = introduce_said, .arg = f, .hopeless = hopeless });
+                                                     .hello = introduce_hello, .trust = introduce_said, .arg = f,
+                                                     .hopeless = hopeless });
     f->drain_timer = loop_timer_new(f->loop, drain_poll, f);
     f->alive_timer = loop_timer_new(f->loop, stay_alive, f);
     raise_descriptor_limit(o->http.connections_max);

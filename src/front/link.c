@@ -6,11 +6,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "front/ranks.h"
 #include "front/spawn.h"
 #include "net/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,6 +35,7 @@ struct link {
     void *arg;
     enum link_state state;
     int pid;                /* -1: none, or reaped */
+    int ranks_pid;          /* mpirun, for a model over several machines; -1: none */
     struct stream *stream;
     struct loop_timer *again;
     int64_t pause_ms, ready_ns, leaving_ns;
@@ -91,6 +94,9 @@ static void go_down(struct link *k, const char *why)
         if (!k->refused)
             log_line(LOG_ERROR, "front", "the engine of %s is gone: %s; %s", k->spec.model_id, k->fault, end);
     }
+    if (k->ranks_pid > 0)
+        kill(k->ranks_pid, SIGTERM);
+    k->leaving_ns = clock_mono_ns();
     if (was_ready && clock_mono_ns() - k->ready_ns > STABLE_MS * 1000000LL)
         k->pause_ms = 0;
     k->pause_ms = k->pause_ms ? 2 * k->pause_ms : PAUSE_MS_FIRST;
@@ -287,6 +293,16 @@ json_t *link_added(struct link *k)
     return k->added;
 }
 
+/* The last descriptors of the hello. */
+static enum err_code add_ranks(struct link *k, int fds[FRAME_FDS_MAX], int *count, struct err *e)
+{
+    int more[RANKS_FDS];
+    enum err_code c = ranks_start(k->spec.options, k->spec.model_path, &k->ranks_pid, more, e);
+    for (int i = 0; !c && k->ranks_pid > 0 && i < RANKS_FDS; i++)
+        fds[(*count)++] = more[i];
+    return c;
+}
+
 static enum err_code greet(struct link *k, int socket, bool measure, struct err *e)
 {
     int fds[FRAME_FDS_MAX], fd_count, spill = -1;
@@ -302,6 +318,8 @@ static enum err_code greet(struct link *k, int socket, bool measure, struct err 
         c = spill_file_open(k->spec.spill, k->spec.model_id, hello, &spill, e);
     if (spill >= 0)
         fds[fd_count++] = spill;
+    if (!c && !measure)
+        c = add_ranks(k, fds, &fd_count, e);
     jsonx_dump(hello, &b);
     json_decref(hello);
     struct frame f = { .kind = FRAME_HELLO, .payload = buf_str(&b), .length = b.len };
@@ -337,19 +355,33 @@ static void spawn(struct link *k, enum link_state as)
     k->changed(k->arg, k);
 }
 
+/* The further ranks hold memory: the next engine waits for their end. */
+static bool ranks_gone(struct link *k, bool now)
+{
+    return k->ranks_pid <= 0 || spawn_ended(&k->ranks_pid, now);
+}
+
 /* The one timer: DOWN waits for its next start, LEAVING for its process. */
 static void due(void *arg)
 {
     struct link *k = arg;
+    bool late = clock_mono_ns() - k->leaving_ns > LEAVE_GRACE_MS * 1000000LL;
     if (k->state == LINK_DOWN) {
+        if (!ranks_gone(k, late)) {
+            loop_timer_set(k->again, LEAVE_POLL_MS);
+            return;
+        }
         k->restarts++;
         spawn(k, LINK_LOADING);
         return;
     }
     if (k->state != LINK_LEAVING)
         return;
-    bool late = clock_mono_ns() - k->leaving_ns > LEAVE_GRACE_MS * 1000000LL;
     if (k->pid > 0 && !spawn_ended(&k->pid, late)) {
+        loop_timer_set(k->again, LEAVE_POLL_MS);
+        return;
+    }
+    if (!ranks_gone(k, late)) {
         loop_timer_set(k->again, LEAVE_POLL_MS);
         return;
     }
@@ -361,7 +393,7 @@ struct link *link_new(struct loop *l, const struct link_spec *spec, link_changed
 {
     struct link *k = MEM_NEW(struct link);
     *k = (struct link){ .loop = l, .spec = *spec, .changed = changed, .arg = arg, .pid = -1,
-                        .state = LINK_OFF };
+                        .ranks_pid = -1, .state = LINK_OFF };
     k->spec.model_id = mem_strdup(spec->model_id);
     k->spec.model_path = mem_strdup(spec->model_path);
     k->added = json_object();
@@ -379,6 +411,8 @@ void link_free(struct link *k)
     stream_free(k->stream); /* the engine sees the end of its input and exits */
     if (k->pid > 0)
         spawn_end(&k->pid, GRACE_MS, NULL, 0);
+    if (k->ranks_pid > 0)
+        spawn_end(&k->ranks_pid, GRACE_MS, NULL, 0); /* the engine's end is theirs */
     loop_timer_free(k->again);
     json_decref(k->facts);
     json_decref(k->stats);

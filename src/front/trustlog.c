@@ -116,7 +116,8 @@ enum err_code trustlog_open(const struct trustlog_options *o, struct trustlog **
         return c;
     }
     log_line(LOG_INFO, "front", "evidence of site %s, boot %.8s: policy %.15s, %s, %s keys in %s", t->place, t->boot,
-             t->standing->policy.hash, t->standing->jurisdiction, t->chain->development ? "development" : "production", t->keeper.memory);
+             t->standing->policy.hash, t->standing->jurisdiction, t->chain->development ? "development" : "production",
+             t->keeper.memory);
     trustlog_tend_later(t);
     *out = t;
     return ERR_OK;
@@ -302,7 +303,8 @@ void trustlog_engine(struct trustlog *t, int slot, const struct trustlog_engine 
     struct task *k = new_task(TASK_NODE, NULL, NULL);
     struct slot *s = k->engine = MEM_NEW(struct slot);
     k->slot = slot;
-    *s = (struct slot){ .used = true, .renewed = g->renewed, .epoch = g->epoch, .model = *g->model, .has_weights = g->weights != NULL,
+    *s = (struct slot){ .used = true, .renewed = g->renewed, .epoch = g->epoch, .model = *g->model,
+                        .has_weights = g->weights != NULL,
                         .has_numerics = g->numerics != NULL };
     snprintf(s->file, sizeof s->file, "%s", g->file);
     snprintf(s->sandbox, sizeof s->sandbox, "%s", g->sandbox ? g->sandbox : "");

@@ -32,7 +32,8 @@ struct trustlog_options {
     int64_t renew_s;          /* node notes are made anew so often */
     void (*failed)(void *arg, const char *why);
     void (*changed)(void *arg);                           /* what holds is another now */
-    void (*offered)(void *arg, int slot, uint64_t epoch); /* clients are shown the node note of that epoch from now on */
+    /* Clients are shown the node note of that epoch from now on. */
+    void (*offered)(void *arg, int slot, uint64_t epoch);
     void *arg;
 };
 
