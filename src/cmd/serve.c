@@ -47,6 +47,9 @@ const struct opt serve_rows[] = {
       0, 0 },
     { "lora-slots", 0, OPT_INT, "N", "room for so many of those at once (4)", FIELD(lora_slots), 1, 16 },
     { "lora-rank", 0, OPT_INT, "N", "and of this rank at most (64)", FIELD(lora_rank), 1, 512 },
+    { "ranks", 0, OPT_INT, "N", "cut the model's layers over N machines (docs/split.md)", FIELD(ranks), 1, 64 },
+    { "hostfile", 0, OPT_STRING, "FILE", "these machines, as mpirun reads them; this one first (all N here)",
+      FIELD(hostfile), 0, 0 },
     { "matryoshka", 0, OPT_FLAG, NULL, "embeddings may be cut to `dimensions`", FIELD(matryoshka), 0, 0 },
     { "isa", 0, OPT_STRING, "NAME", "highest rung of kernels: ref, avx2, avx512, amx", FIELD(isa), 0, 0 },
     { "max-body", 0, OPT_SIZE, "SIZE", "largest request body (32M)", FIELD(max_body), 0, 0 },
@@ -83,6 +86,10 @@ const struct opt serve_rows[] = {
       FIELD(to_jurisdictions), 0, 0 },
     { "fleet-secret", 0, OPT_STRING, "FILE", "what all gateways of a fleet know, 16 bytes at least (docs/fleet.md)",
       FIELD(fleet_secret), 0, 0 },
+    { "key-epoch", 0, OPT_INT, "SECONDS", "how long a key for sealed requests is offered (43200)",
+      FIELD(key_epoch_s), 1, 43200 },
+    { "key-grace", 0, OPT_INT, "SECONDS", "how long the key before it still opens requests (600)", FIELD(key_grace_s),
+      1, 3600 },
     { "engine", 0, OPT_STRING, "PROGRAM", "another program as the engine, for tests", FIELD(engine), 0, 0 },
     { 0 },
 };
@@ -233,8 +240,9 @@ static enum opt_result read_options(const struct opt_command *spec, int argc, ch
 
 int serve_main(const struct opt_command *spec, enum serve_as as, int argc, char **argv)
 {
-    struct serve_options o = { .listen = as == SERVE_WORKER ? NULL : "127.0.0.1:8080", .max_body = 32 << 20, .drain_s = 30, .connections = 4096,
-                               .sandbox = "enforce", .load_wait_s = 300 };
+    struct serve_options o = { .listen = as == SERVE_WORKER ? NULL : "127.0.0.1:8080", .max_body = 32 << 20,
+                               .drain_s = 30, .connections = 4096, .sandbox = "enforce", .load_wait_s = 300,
+                               .key_epoch_s = 43200, .key_grace_s = 600 };
     int positional;
     struct yaml_doc config = { 0 };
     enum opt_result r = read_options(spec, argc, argv, &o, &config, &positional);
@@ -272,6 +280,8 @@ int serve_main(const struct opt_command *spec, enum serve_as as, int argc, char 
     f.trust_site = o.site;
     f.trust_jurisdiction = o.jurisdiction;
     f.air_gapped = o.air_gapped;
+    f.key_epoch_s = o.key_epoch_s;
+    f.key_grace_s = o.key_grace_s;
     f.trust_best_effort = strcmp(o.sandbox, "enforce") != 0;
     f.ledger = o.no_ledger ? ACCOUNTS_OFF : o.ledger ? ACCOUNTS_ON : ACCOUNTS_AUTO;
     f.oidc = o.oidc;

@@ -57,6 +57,8 @@ static const struct setting settings[] = {
     { "trust", "dir", TEXT, AT(trust), 0, 0 },
     { "trust", "site", TEXT, AT(site), 0, 0 },
     { "trust", "jurisdiction", TEXT, AT(jurisdiction), 0, 0 },
+    { "ranks", "count", INT, AT(ranks), 1, 64 },
+    { "ranks", "hostfile", TEXT, AT(hostfile), 0, 0 },
     { "speed", "speculate", TEXT, AT(speculate), 0, 0 },
     { "speed", "target-itl-ms", INT, AT(itl_ms), 1, 600000 },
     { "speed", "target-ttft-ms", INT, AT(ttft_ms), 1, 600000 },
@@ -76,7 +78,7 @@ static const struct setting settings[] = {
     { "telemetry", "log-requests", BOOL, AT(log_requests), 0, 0 },
 };
 static const char *const sections[] = { "memory", "tls", "auth", "auth.oidc", "limits", "ledger", "lora", "batches",
-                                        "trust", "speed", "telemetry", "nats" };
+                                        "trust", "ranks", "speed", "telemetry", "nats" };
 enum { KEYS_MAX = 24 };
 
 static enum err_code set_texts(const struct yaml_doc *d, int line, const char *key, const json_t *v,

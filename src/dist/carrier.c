@@ -283,15 +283,20 @@ static void serve_engine(struct carrier *c)
 }
 
 /* The length of the next parcel from the rank before. */
-static int wait_for_parcel(const struct carrier *c)
+static int wait_for_parcel(const struct carrier *c, bool stage_counts)
 {
     MPI_Status status;
+    struct err e = { 0 };
     int64_t since = clock_mono_ns();
     int there = 0, n = 0;
     for (;;) {
         MPI_Iprobe(c->rank - 1, TAG_PARCEL, MPI_COMM_WORLD, &there, &status);
         if (there)
             break;
+        if (stage_counts && port_stirs(c->socket)) {
+            err_set(&e, ERR_IO, "its stage process is gone");
+            fail(c, &e);
+        }
         pause_for(clock_mono_ns() - since);
     }
     MPI_Get_count(&status, MPI_BYTE, &n);
@@ -304,7 +309,7 @@ static void serve_stage(struct carrier *c)
     struct err e = { 0 };
     bool last = c->rank == c->ranks - 1;
     for (;;) {
-        int n = wait_for_parcel(c);
+        int n = wait_for_parcel(c, true);
         if (n < (int)sizeof h || (uint64_t)n > c->opening.limits.block_bytes) {
             err_set(&e, ERR_CORRUPT, "a message of %d bytes came", n);
             fail(c, &e);
@@ -333,7 +338,7 @@ static void pass_end(const struct carrier *c)
 {
     struct parcel_head h;
     struct err e = { 0 };
-    if (wait_for_parcel(c) != (int)sizeof h) {
+    if (wait_for_parcel(c, false) != (int)sizeof h) {
         err_set(&e, ERR_CORRUPT, "a step came before all ranks were ready");
         fail(c, &e);
     }

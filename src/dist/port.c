@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -99,6 +100,12 @@ enum err_code port_receive(int socket, enum note_kind kind, void *data, size_t n
     else if (came >= 0)
         close(came);
     return c;
+}
+
+bool port_stirs(int socket)
+{
+    struct pollfd p = { .fd = socket, .events = POLLIN | POLLRDHUP };
+    return poll(&p, 1, 0) > 0;
 }
 
 /* ---- the block */

@@ -6,6 +6,7 @@
 #define DIST_PORT_H
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,9 @@ enum err_code port_send(int socket, enum note_kind kind, const void *data, size_
 /* Waits for a note of that kind with exactly n bytes; any other is ERR_CORRUPT. fd: NULL when none is expected; else
  * one must come. ERR_NOT_FOUND: the other side closed. */
 enum err_code port_receive(int socket, enum note_kind kind, void *data, size_t n, int *fd, struct err *e);
+
+/* Whether something came unasked, or the other side is gone; never waits. */
+bool port_stirs(int socket);
 
 /* Memory to share: its descriptor; sized later, while a sandbox may stand in the way of making one. */
 enum err_code port_block_new(int *fd, struct err *e);

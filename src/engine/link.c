@@ -325,6 +325,21 @@ static void on_adapter(struct link *l, const struct frame *f, int fd)
         engine_link_send_error(l, f->id, f->attempt, &error);
 }
 
+/* Here too: the vault is this thread's, and what holds holds for every request that comes later. */
+static void on_trust(struct link *l, const struct frame *f)
+{
+    struct buf answer = { 0 };
+    struct err e = { 0 };
+    json_t *said = jsonx_parse(f->payload, f->length, &e);
+    enum err_code c = said && l->o.vault ? engine_vault_told(l->o.vault, said, &answer, &e) : ERR_INVALID;
+    if (c)
+        log_line(LOG_ERROR, "engine", "what the front says of keys and policy is not taken: %s", e.text);
+    if (answer.len)
+        engine_link_send(l, &(struct frame){ .kind = FRAME_TRUST, .payload = buf_str(&answer), .length = answer.len });
+    json_decref(said);
+    buf_release(&answer);
+}
+
 static void *reader_main(void *arg)
 {
     struct link *l = arg;
@@ -341,6 +356,8 @@ static void *reader_main(void *arg)
             push_note(l, &f);
         } else if (f.kind == FRAME_ADAPTER) {
             on_adapter(l, &f, fd_count ? fds[0] : -1);
+        } else if (f.kind == FRAME_TRUST) {
+            on_trust(l, &f);
         } else if (f.kind == FRAME_CANCEL) {
             struct partial **at = find_partial(l, f.id);
             if (*at)

@@ -1,7 +1,7 @@
 /* bus -- messages between machines: subjects, publishers, subscribers, one connection. The door to NATS.
  *
  * Everything is called on the loop's thread, and every callback runs there; the client library's own threads stop at
- * bus_nats.c. A message is delivered at most once and, of one publisher on one subject, in order; while the connection
+ * nats_line.c. A message is delivered at most once and, of one publisher on one subject, in order; while the connection
  * is away what is published is refused, and subscriptions come back by themselves when it does.
  *
  * Liveness is judged by heartbeats (roster.h), never by the bus. Pings go out each second; two unanswered ones end the
@@ -40,14 +40,15 @@ struct bus_message {              /* borrowed for the call */
 struct bus_events {
     void (*up)(void *arg);                       /* connected, or again */
     void (*down)(void *arg, const char *why);    /* the connection is away; the client tries again by itself */
-    void (*refused)(void *arg, const char *why); /* the server's permissions forbid what was asked: one sentence */
+    void (*refused)(void *arg, const char *why); /* the server forbids what was asked, or messages are dropped */
 };
 typedef void (*bus_message_fn)(void *arg, const struct bus_message *m);
 
-/* Returns at once; up() follows when the server is reached, however late. NULL and *e: bad options only. */
+/* Returns at once; up() follows when the server is reached and has all subscriptions, however late; down() when the
+ * first attempt fails. What is not wanted in events may be NULL. NULL and *e: bad options only. */
 struct bus *bus_open(struct loop *l, const struct bus_options *o, const struct bus_events *events, void *arg,
                      struct err *e);
-void bus_close(struct bus *b);    /* flushes for a second at most; no callback runs after it */
+void bus_close(struct bus *b);    /* flushes for a second at most; no callback runs after it; not from inside one */
 bool bus_is_up(const struct bus *b);
 
 /* subject may have NATS' wildcards. queue NULL: every subscriber gets each message; else one of the group. */
@@ -55,6 +56,6 @@ struct bus_sub *bus_subscribe(struct bus *b, const char *subject, const char *qu
                               struct err *e);
 void bus_unsubscribe(struct bus_sub *s);
 
-/* false: the connection is away, or n > BUS_MESSAGE_MAX. reply NULL: none. */
+/* false: the connection is away, n > BUS_MESSAGE_MAX, or BUS_PENDING_MAX bytes wait to be sent. reply NULL: none. */
 bool bus_publish(struct bus *b, const char *subject, const char *reply, const void *data, size_t n);
 #endif

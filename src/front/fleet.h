@@ -1,5 +1,5 @@
-/* fleet -- this server's part in a fleet of machines (fleet/): as a worker it offers its engines on the bus, as a gateway
- * it has requests answered by others' workers.
+/* fleet -- this server's part in a fleet of machines (fleet/): as a worker it offers its engines on the bus, as a
+ * gateway it has requests answered by others' workers.
  *
  * fleet.c has the gateway's side: models that only others have appear as far links (link.h), and a request to one of
  * them may go where its tenant's data may go: to the gateway's own jurisdiction, and to those the configuration names,
@@ -42,7 +42,7 @@ struct fleet_request {            /* of a client, as far as routing may know it 
 /* Opens a call at a far link. ERR_BUSY, ERR_DENIED (only where the data must not go), ERR_LIMIT. */
 enum err_code front_fleet_call(struct front_fleet *t, struct link *k, struct link_call *c,
                                const struct fleet_request *r, struct err *e);
-/* For the head of a request: the same for each that repeats it with its Idempotency-Key, at any gateway of the fleet. */
+/* For the head of a request: the same for each that repeats it with its Idempotency-Key, at any gateway of a fleet. */
 int64_t front_fleet_seed(const struct front_fleet *t, const struct fleet_request *r);
 
 /* As a worker: draining is said from now on; how many works are under way; those left are given back. */

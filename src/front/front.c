@@ -168,10 +168,13 @@ static enum err_code open_trust(struct front *f, struct err *e)
     const struct front_options *o = &f->options;
     const struct trustlog_options t = { .dir = o->trust_dir, .place = o->trust_site, .loop = f->loop,
                                         .jurisdiction = o->trust_jurisdiction, .best_effort = o->trust_best_effort,
-                                        .air_gapped = o->air_gapped,
-                                        .failed = evidence_failed, .arg = f };
-    f->introductions = introductions_new();
-    return o->trust_dir ? trustlog_open(&t, &f->trust, e) : ERR_OK;
+                                        .air_gapped = o->air_gapped, .renew_s = o->key_epoch_s * 3 / 2,
+                                        .failed = evidence_failed, .changed = introduce_changed,
+                                        .offered = introduce_offered, .arg = f };
+    f->introductions = introductions_new(f);
+    enum err_code c = o->trust_dir ? trustlog_open(&t, &f->trust, e) : ERR_OK;
+    f->signatures = signatures_new(f->trust);
+    return c;
 }
 
 /* The key lies in the state folder, what it seals does not. */
@@ -209,7 +212,8 @@ struct front *front_new(const struct front_options *o, struct err *e)
         return NULL;
     }
     f->models = models_new(&(struct models_options){ .loop = f->loop, .front = &f->options, .changed = link_changed,
-                                                     .hello = say_hello, .arg = f, .hopeless = hopeless });
+                                                     .hello = say_hello, .trust = introduce_said, .arg = f,
+                                                     .hopeless = hopeless });
     if (o->fleet.bus.url && front_fleet_open(f, &f->options.fleet, &f->fleet, e)) {
         front_free(f);
         return NULL;
@@ -255,6 +259,7 @@ void front_free(struct front *f)
     f->accounts = NULL;
     introductions_free(f->introductions);
     front_fleet_close(f->fleet);
+    signatures_free(f->signatures);
     models_free(f->models);
     telemetry_close(f->telemetry);
     notify_close(f->notify);

@@ -49,6 +49,7 @@ struct front_options {
     const char *trust_dir;          /* the site's folder; NULL: no evidence is kept */
     const char *trust_site, *trust_jurisdiction; /* trustlog.h; may be NULL */
     bool trust_best_effort, air_gapped;
+    int64_t key_epoch_s, key_grace_s; /* a sealed-request key serves so long, and opens requests so much longer */
     struct telemetry_options telemetry;
     struct spill_files spill;
     struct fleet_options fleet;

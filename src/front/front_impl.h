@@ -14,6 +14,7 @@
 #include "front/receipts.h"
 #include "front/recent.h"
 #include "front/repeat.h"
+#include "front/signature.h"
 #include "front/telemetry.h"
 
 struct front;
@@ -47,6 +48,7 @@ struct front {
     struct accounts *accounts;            /* NULL: no ledger */
     struct trustlog *trust;               /* NULL: no evidence is kept */
     struct introductions *introductions;  /* of engines, to it */
+    struct signatures *signatures;        /* of requests that are not sealed */
     struct asking *asking;                /* questions to it */
     struct adapter_call *adapter_calls;   /* questions to engines */
     struct waiting *waiting;              /* replies that wait for their receipt */

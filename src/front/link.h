@@ -31,6 +31,7 @@ struct link_call {
     struct link *far_of;                                       /* open at this far link; NULL: it is not */
 };
 
+typedef void (*link_trust_fn)(void *arg, struct link *k, const json_t *said);
 typedef enum err_code (*link_hello_fn)(void *arg, struct link *k, const char *model_path, json_t *hello, struct err *e);
 
 struct link_spec {
@@ -40,6 +41,7 @@ struct link_spec {
     const char *const *argv;   /* the engine program; NULL: this program's own `engine` */
     const struct spill_files *spill; /* borrowed; NULL: none */
     link_hello_fn hello;       /* adds to the hello of every start; NULL: nothing to add */
+    link_trust_fn trust;       /* a trust frame came; NULL: they are dropped */
 };
 
 typedef void (*link_changed_fn)(void *arg, struct link *k); /* its state or its loading */
@@ -57,6 +59,7 @@ void link_stop(struct link *k);
 
 enum link_state link_state(const struct link *k);
 const char *link_model_id(const struct link *k);
+const char *link_model_path(const struct link *k);
 double link_loading(const struct link *k);       /* 0..1 while loading */
 const char *link_fault(const struct link *k);    /* why it is down; "" when it is not */
 bool link_refused(const struct link *k);         /* the engine itself said that it cannot serve this model */
@@ -75,6 +78,7 @@ const char *link_state_name(const struct link *k); /* "unloaded", "loading", "re
 
 const json_t *link_trust(const struct link *k);  /* hello's trust object, or NULL */
 
+void link_say(struct link *k, enum frame_kind kind, const json_t *payload); /* outside any call; not ready: dropped */
 /* Opens a call; false when the engine is not ready or has too much to read already. */
 bool link_call_open(struct link *k, struct link_call *c);
 /* The same of a far link; errors as of fleet_call_open. */

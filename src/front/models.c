@@ -48,6 +48,13 @@ bool models_offered(const struct models *m, int i)
     return !link_is_far(k) || link_state(k) == LINK_READY;
 }
 
+static void pass_trust(void *arg, struct link *k, const json_t *said)
+{
+    struct models *m = arg;
+    if (m->o.trust)
+        m->o.trust(m->o.arg, k, said);
+}
+
 struct entry *models_add(struct models *m, const struct front_model *f)
 {
     if (m->count == FRONT_MODELS_MAX || by_id(m, f->id))
@@ -59,7 +66,7 @@ struct entry *models_add(struct models *m, const struct front_model *f)
     e->options = f->options ? json_deep_copy(f->options) : json_object();
     e->plan_kv = !json_object_get(e->options, "kv_memory");
     struct link_spec spec = { e->id, e->path, e->options, m->o.front->engine_argv, &m->o.front->spill,
-                              say_hello };
+                              say_hello, pass_trust };
     e->link = link_new(m->o.loop, &spec, swap_changed, m);
     return e;
 }

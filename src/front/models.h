@@ -29,6 +29,7 @@ struct models_options {
     const struct front_options *front;    /* borrowed; its models are the first ones */
     link_changed_fn changed;              /* after models has seen it */
     link_hello_fn hello;                  /* adds to the hello of an engine that is to serve */
+    link_trust_fn trust;                  /* what an engine says of its keys */
     void *arg;
     /* The server can never do what it was started for; not called once an engine has been ready. */
     void (*hopeless)(void *arg, const char *why);

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "front/relay_impl.h"
+#include "trust/gate.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -196,13 +197,24 @@ static void model_ready(void *arg)
         return;
     struct ledger_answer answer;
     struct policy_decision why;
+    char who[SIGNATURE_TENANT_MAX + 1];
     const struct trustlog_model *model = introduce_model(r->front, r->link);
     struct http_exchange *x = r->x;
     struct front *f = r->front;
-    const char *tenant = front_tenant(f, http_request_head(x));
+    const char *tenant = front_tenant(f, http_request_head(x)), *stopped = introduce_stopped(f, r->link);
+    if (stopped) {
+        draft_deny(&r->draft, "gate/revoked");
+        relay_fail(r, &(struct error){ .status = 403, .message = stopped, .code = "revoked" }, 0);
+        return;
+    }
     r->draft.r.has_numerics = introduce_numerics(f, r->link, r->draft.r.numerics);
+    snprintf(who, sizeof who, "%s", tenant);
+    if (!r->sealed && !signature_check(f, r->link, x, &r->draft, who)) {
+        relay_fail(r, &(struct error){ .status = 400, .message = GATE_REFUSAL, .code = "not_accepted" }, 0);
+        return;
+    }
     if (r->sealed ? !draft_may_seal(&r->draft, model, tenant, &why)
-                  : !draft_decide(&r->draft, model, http_request_head(x), tenant, &why)) {
+                  : !draft_decide(&r->draft, model, http_request_head(x), who, &why)) {
         struct draft draft = r->draft;
         http_exchange_set_user(x, NULL);
         relay_free(r);

@@ -56,7 +56,7 @@ static void fill_pace(const struct plan_serving *v, struct sim_group *g)
     g->batch_max = (int)v->running_max;
     g->kv_tokens = (int64_t)v->kv_tokens;
     g->pace = (struct sim_pace){ true, v->target_itl_ms, v->target_ttft_ms, (int)v->batch_rows, (int)v->prefill_rows,
-                                 (int)v->page, (int)v->shared_prefix, v->between_ms };
+                                 (int)v->page, (int)v->shared_prefix };
 }
 
 static void fill_group(const struct decision *d, int h, int l, int model, int t, const struct fleet_options *o,

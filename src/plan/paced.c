@@ -341,7 +341,7 @@ void paced_begin(struct sim *s, struct engine *e)
     if (!e->busy)
         return;
     g->kv_peak = fmax(g->kv_peak, 1 - (double)pages_available(e->pages) / pages_capacity(e->pages));
-    e->run_ms = step_ms(&w.m, w.prefill, w.batch, w.context, w.sum_pc) + w.c->pace.between_ms;
+    e->run_ms = step_ms(&w.m, w.prefill, w.batch, w.context, w.sum_pc);
     e->run_at_ns = s->now;
     e->run_steps = 1;
     events_push(&s->events, s->now + llround(1e6 * e->run_ms), EV_STEP, (int)(e - s->engines), e->version);

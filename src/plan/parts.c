@@ -117,7 +117,7 @@ static void load_step(struct loader *l, const json_t *obj, const char *path, str
 static void load_serving(struct loader *l, const json_t *obj, const char *path, struct plan_serving *s)
 {
     static const char *const known[] = { "target_itl", "target_ttft", "running_max", "batch_rows", "prefill_rows",
-                                         "page", "kv", "shared_prefix", "between_steps", "note", NULL };
+                                         "page", "kv", "shared_prefix", "note", NULL };
     static const struct field fields[] = {
         { "target_itl", DIM_MS, FIELD(plan_serving, target_itl_ms), 0, 1e6, 150 },
         { "target_ttft", DIM_MS, FIELD(plan_serving, target_ttft_ms), 0, 1e7, 0 },
@@ -127,7 +127,6 @@ static void load_serving(struct loader *l, const json_t *obj, const char *path, 
         { "page", DIM_TOKENS, FIELD(plan_serving, page), 1, 512, 32 },
         { "kv", DIM_TOKENS, FIELD(plan_serving, kv_tokens), 1, 1e12, REQUIRED },
         { "shared_prefix", DIM_TOKENS, FIELD(plan_serving, shared_prefix), 0, 1e6, 0 },
-        { "between_steps", DIM_MS, FIELD(plan_serving, between_ms), 0, 1e4, 0 },
     };
     load_known(l, obj, known);
     load_fields(l, obj, path, s, fields, MEM_COUNT(fields));

@@ -23,8 +23,7 @@ enum {
 
 /* How an engine schedules, when it is `tokenworks serve`; see sim.h's struct sim_pace. */
 struct plan_serving {
-    double target_itl_ms, target_ttft_ms, running_max, batch_rows, prefill_rows, page, kv_tokens, shared_prefix,
-        between_ms;
+    double target_itl_ms, target_ttft_ms, running_max, batch_rows, prefill_rows, page, kv_tokens, shared_prefix;
 };
 
 /* What one hardware unit does for one model. */

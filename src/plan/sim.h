@@ -32,7 +32,6 @@ struct sim_pace {
     int batch_rows, prefill_rows; /* rows of a step; of prompts beside decoding ones without a target */
     int page_tokens;              /* divides TRACE_BLOCK_TOKENS */
     int shared_tokens;            /* with which every prompt begins */
-    double between_ms;            /* from one step to the next */
 };
 
 /* Engines of one kind at one site that serve the same requests. */

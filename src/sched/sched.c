@@ -42,6 +42,8 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
     s->state_rows = mem_new((size_t)o->batch_rows, sizeof *s->state_rows);
     s->segments = texts ? mem_new((size_t)o->batch_rows, sizeof *s->segments) : NULL;
     s->work = model_work_new(m, pool, o->batch_rows, s->logit_rows_max);
+    if (o->rest)
+        model_work_set_rest(s->work, o->rest);
     s->tokens = mem_new((size_t)o->batch_rows, sizeof *s->tokens);
     s->runs = mem_new((size_t)o->running_max, sizeof *s->runs);
     s->members = mem_new((size_t)o->running_max, sizeof *s->members);
@@ -122,6 +124,11 @@ static uint64_t space_of(const struct sched_spec *spec)
     if (!spec->adapter)
         return spec->space;
     return (spec->space ^ model_adapter_facts(spec->adapter)->id * 0x9E3779B97F4A7C15u) | KV_SPACE_PRIVATE;
+}
+
+const struct sched_options *sched_options(const struct sched *s)
+{
+    return &s->o;
 }
 
 int sched_ctx(const struct sched *s)

@@ -42,6 +42,7 @@ struct sched_options {
     bool draft_always;                /* whether it pays or not */
     const struct model *draft_model;  /* guesses as well; borrowed; NULL: none */
     size_t draft_kv_bytes;            /* memory for its pages */
+    const struct model_rest *rest;    /* runs the layers that the model does not have; borrowed; NULL: it has all */
     const struct steptime_model *step_time; /* instead of what is learned; borrowed; NULL: learn */
 };
 
@@ -87,6 +88,7 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
                         struct sched **out, struct err *e);
 void sched_free(struct sched *s); /* running sequences end with INFER_CANCELLED */
 int sched_ctx(const struct sched *s);
+const struct sched_options *sched_options(const struct sched *s); /* what it was made with */
 /* Before the first sequence with an adapter, once: room for ranks up to this. */
 void sched_allow_adapters(struct sched *s, int rank_max);
 /* Rows of a step whose logits are wanted, at most: what the memory plan must know. */

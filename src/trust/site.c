@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "trust/inbox.h"
 #include "trust/modelsig.h"
 #include "trust/oplog.h"
 
@@ -15,7 +16,7 @@
 #include <unistd.h>
 
 enum { NOTE_FILE_MAX = 1 << 20, ROOTS = 3, ROOT_THRESHOLD = 2, NOTES_SCAN_MAX = 65536 };
-enum { ROOT_LIFE_S = 365 * 86400 };
+enum { ROOT_LIFE_S = 365 * 86400, INBOX_WAIT_MS = 20000 };
 
 static const char *const root_names[ROOTS] = { "root-a", "root-b", "root-c" };
 static const char *const role_names[] = { "release", "model", "policy", "revoke", "log", "node" };
@@ -342,7 +343,9 @@ enum err_code site_publish(const struct site *s, struct tlog *log, enum statemen
     enum err_code c = site_key(s, type == STATEMENT_CLOSE ? "node" : statement_name(type), &k, e);
     if (!c)
         c = note_sign(text, &k, &note, e);
-    if (!c)
+    if (!c && !log)
+        c = inbox_leave(s, (struct span){ note.data, note.len }, INBOX_WAIT_MS, e);
+    else if (!c)
         c = site_file_note(s, log, type, (struct span){ note.data, note.len }, &index, e);
     if (!c) {
         code_sha256(hash, note.data, note.len);

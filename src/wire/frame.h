@@ -20,6 +20,8 @@
  * receipt  engine: JSON draft of a sealed exchange's receipt, once its content is complete; front: the signed note,
  *          empty when there is none: the engine ends the exchange then
  * stats    JSON of the engine's counters, about four times a second, id 0
+ * trust    id 0. front: JSON {"renew": EPOCH} asks for a new key, {"retire": EPOCH} ends an old one, {"policy",
+ *          "policy_note", "model", "model_note"} and {"clients"} hold from now on; engine: {"epoch", "ohttp"}, its key
  * adapter  front: JSON {"name"} with a LoRA file's descriptor, or {"name","remove":true}; answered by end or error */
 #ifndef WIRE_FRAME_H
 #define WIRE_FRAME_H
@@ -39,7 +41,7 @@ enum {
 
 enum frame_kind {
     FRAME_HELLO = 1, FRAME_REQUEST, FRAME_HEAD, FRAME_DATA, FRAME_USAGE, FRAME_END, FRAME_ERROR,
-    FRAME_CANCEL, FRAME_CREDIT, FRAME_STATS, FRAME_RECEIPT, FRAME_ADAPTER,
+    FRAME_CANCEL, FRAME_CREDIT, FRAME_STATS, FRAME_RECEIPT, FRAME_ADAPTER, FRAME_TRUST,
 };
 enum { FRAME_MORE = 1, FRAME_TOKENS = 2 }; /* flags */
 

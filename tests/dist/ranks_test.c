@@ -6,7 +6,7 @@
 #include "../tiny_model.h"
 #include "../model/drive.h"
 #include "base/file.h"
-#include "dist/relay.h"
+#include "dist/leader.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -36,7 +36,7 @@ static const struct golden *current;
 struct group {
     int pid, listener, life;
     char name[64];
-    struct relay *relay;
+    struct leader *leader;
     struct model_rest rest;
     struct gguf_file *f;
     struct model *model;
@@ -98,14 +98,14 @@ static void prepare(void *arg, struct model_work *w, const unsigned char *block,
     struct group *g = arg;
     struct parcel_limits limits = { .rows_max = ROWS_MAX, .runs_max = RUNS_MAX, .ctx = CTX, .page_count = pages,
                                     .dim = model_facts(g->model)->dim };
-    struct relay_pages p = { block, model_kv_page_bytes(g->model), pages };
-    enum err_code c = relay_open(g->relay, &limits, &p, &g->open_error);
+    struct leader_pages p = { block, model_kv_page_bytes(g->model), pages };
+    enum err_code c = leader_open(g->leader, &limits, &p, &g->open_error);
     if (c)
         printf("# %s\n", g->open_error.text);
     g->opened = !c;
     if (c)
         lost(NULL, "it did not open");
-    g->rest = relay_rest(g->relay);
+    g->rest = leader_rest(g->leader);
     model_work_set_rest(w, &g->rest);
 }
 
@@ -124,9 +124,9 @@ static bool begin(struct group *g, const char *path, int ranks, struct pool *poo
     c = c ? c : model_cut(g->f, ranks, setup->cut, e);
     listen_for_carrier(g);
     start_mpirun(g, path);
-    struct relay_door door = { g->listener, g->life, -1, 60000, lost, NULL };
-    c = c ? c : relay_accept(&door, &g->relay, e);
-    c = c ? c : relay_begin(g->relay, setup, e);
+    struct leader_door door = { g->listener, g->life, -1, 60000, lost, NULL };
+    c = c ? c : leader_accept(&door, &g->leader, e);
+    c = c ? c : leader_begin(g->leader, setup, e);
     o.part = (struct model_part){ 0, setup->cut[1] };
     c = c ? c : model_load(g->f, &o, pool, &g->model, e);
     if (c)
@@ -137,7 +137,7 @@ static bool begin(struct group *g, const char *path, int ranks, struct pool *poo
 static int end(struct group *g)
 {
     int status = -1;
-    relay_free(g->relay);
+    leader_free(g->leader);
     model_free(g->model);
     gguf_close(g->f);
     close(g->listener);
@@ -175,7 +175,7 @@ static void check_file(const char *path, int ranks)
     d.arg = &g;
     drive(&d, ids, POSITIONS, got);
     CHECK(!memcmp(want, got, (size_t)POSITIONS * (size_t)vocab * sizeof *want));
-    relay_check(g.relay); /* nobody was lost */
+    leader_check(g.leader); /* nobody was lost */
     CHECK_INT(end(&g), 0);
     model_free(whole);
     pool_free(pool);
@@ -238,11 +238,11 @@ static void check_refusal(const char *own, const char *theirs, const char *versi
     close(fd);
     listen_for_carrier(&g);
     start_mpirun(&g, theirs);
-    struct relay_door door = { g.listener, g.life, -1, 60000, lost, NULL };
-    CHECK_INT(relay_accept(&door, &g.relay, &e), ERR_OK);
-    CHECK_INT(relay_begin(g.relay, &setup, &e), ERR_OK);
+    struct leader_door door = { g.listener, g.life, -1, 60000, lost, NULL };
+    CHECK_INT(leader_accept(&door, &g.leader, &e), ERR_OK);
+    CHECK_INT(leader_begin(g.leader, &setup, &e), ERR_OK);
     struct parcel_limits limits = { .rows_max = 8, .runs_max = 2, .ctx = 64, .page_count = 4, .dim = TINY_DIM };
-    CHECK(relay_open(g.relay, &limits, &(struct relay_pages){ page, 64, 4 }, &e) != ERR_OK);
+    CHECK(leader_open(g.leader, &limits, &(struct leader_pages){ page, 64, 4 }, &e) != ERR_OK);
     printf("# %s\n", e.text);
     CHECK(strstr(e.text, "rank 1 on ") != NULL && strstr(e.text, says) != NULL);
     CHECK_INT(end(&g), 0);

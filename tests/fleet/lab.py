@@ -204,13 +204,18 @@ class Lab:
                 "--name", name, "--nats-ca", f"{folder}/ca.pem", "--nats-cert", f"{folder}/nodes/{name}.pem",
                 "--nats-key", f"{folder}/nodes/{name}.key", "--state", f"{self.dir}/{site}-{name}"]
 
+    def _gateway(self, site):
+        j = self.places[site]
+        return [w for k in sorted(self.fleet.allowed[j] - {j}) for w in ("--to-jurisdiction", k)] + [
+            "--fleet-secret", f"{self.dir}/{site}/fleet.secret"]
+
     def _add(self, name, host, command):
         self.nodes[name] = Node(self, name, self.at(name[:3], host), command)
 
     def _add_nodes(self, s):
         self._add(f"{s}-nats", 1, ["nats-server", "-c", f"{self.dir}/{s}/nats.conf"])
         self._add(f"{s}-gate", 2, [BINARY, "gateway", "--listen", self.at(s, 2) + ":8080", *self._bus(s, "gate"),
-                                   *self.gateway_options])
+                                   *self._gateway(s), *self.gateway_options])
         for i, w in enumerate(self.workers):
             self._add(f"{s}-{w}", 11 + i, [BINARY, "worker", "--model", self.model, "--threads", "1", *self._bus(s, w),
                                            *self.worker_options])
@@ -323,7 +328,7 @@ def plain_links(text):
         lines.append(line)
     text = "\n".join(lines)
     own = re.search(r'server_name: "(\w+)"', text).group(1)
-    return text.replace('url: "tls://', f'url: "nats://{own}.{SITES[own]}.link.tokenworks:lab@')
+    return text.replace('urls: ["tls://', f'urls: ["nats://{own}.{SITES[own]}.link.tokenworks:lab@')
 
 
 class Spy:

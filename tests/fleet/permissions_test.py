@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """permissions_test -- the servers of examples/fleet, real ones: each node may do what its part needs, what it must not do
 is refused by the server, and nothing of Zurich's content reaches another site, whoever listens there."""
-import importlib.machinery, importlib.util, os, shutil, socket, subprocess, sys, tempfile, time
+import importlib.machinery, importlib.util, os, shutil, socket, ssl, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(HERE, "..", "..")
@@ -57,34 +57,44 @@ def refusal(table):
     return ""
 
 
+def reached(address):
+    host, port = address.rsplit(":", 1)
+    for _ in range(100):
+        with socket.socket() as s:
+            if s.connect_ex((host, int(port))) == 0:
+                return
+        time.sleep(0.05)
+
+
 class Servers:
     def __init__(self, folder, table):
         self.fleet = sites.Fleet(table)
+        os.makedirs(folder, exist_ok=True)
         sites.certificates(self.fleet, folder)
         self.processes, self.folder = {}, folder
         for site in self.fleet.sites:
-            at = f"{folder}/{site.name}"
-            sites.certificate(f"{folder}/ca", f"{at}/nodes/spy", "spy", "DNS:spy.node.tokenworks", "clientAuth")
-            sites.certificate(f"{folder}/ca", f"{at}/nodes/stranger", "stranger", "DNS:stranger", "clientAuth")
-            with open(f"{at}/nats.conf", "w") as f:
-                f.write(sites.configuration(self.fleet, site, at, SPY))
-            check = subprocess.run(["nats-server", "-c", f"{at}/nats.conf", "-t"], capture_output=True, text=True)
-            assert check.returncode == 0, check.stderr
-            self.processes[site.name] = subprocess.Popen(["nats-server", "-c", f"{at}/nats.conf"],
-                                                         stderr=open(f"{at}/log", "w"))
+            self.start(site)
         for site in self.fleet.sites:
-            host, port = site.address.rsplit(":", 1)
-            for _ in range(100):
-                with socket.socket() as s:
-                    if s.connect_ex((host, int(port))) == 0:
-                        break
-                time.sleep(0.05)
+            for address in site.address:
+                reached(address)
+
+    def start(self, site):
+        ca, at = f"{self.folder}/ca", f"{self.folder}/{site.name}"
+        sites.certificate(ca, f"{at}/nodes/spy", "spy", "DNS:spy.node.tokenworks", "clientAuth")
+        sites.certificate(ca, f"{at}/nodes/stranger", "stranger", "DNS:stranger", "clientAuth")
+        for i, name in enumerate(site.configurations()):
+            with open(f"{at}/{name}", "w") as f:
+                f.write(sites.configuration(self.fleet, site, at, SPY, i))
+            check = subprocess.run(["nats-server", "-c", f"{at}/{name}", "-t"], capture_output=True, text=True)
+            assert check.returncode == 0, check.stderr
+            self.processes[(site.name, i)] = subprocess.Popen(["nats-server", "-c", f"{at}/{name}"],
+                                                              stderr=open(f"{at}/log", "a"))
 
     def site(self, name):
         return next(s for s in self.fleet.sites if s.name == name)
 
-    def client(self, site, node):
-        return Client(self.site(site).address, f"{self.folder}/{site}", node).flush()
+    def client(self, site, node, i=0):
+        return Client(self.site(site).address[i], f"{self.folder}/{site}", node).flush()
 
     def stop(self):
         for p in self.processes.values():
@@ -148,7 +158,7 @@ def check_door():
     with tap.case("without a certificate, or with one nobody listed, there is no connection"):
         for node in ("", "stranger"):
             try:
-                c = Client(servers.site("fra").address, f"{servers.folder}/fra", node).flush()
+                c = Client(servers.site("fra").address[0], f"{servers.folder}/fra", node).flush()
                 raise AssertionError(f"{node or 'nobody'} was let in, as {c}")
             except (ConnectionError, OSError):
                 pass
@@ -216,12 +226,54 @@ def check_descriptions():
         assert "unknown key port" in refusal(table), refusal(table)
 
 
+def as_route(address, folder, cert):
+    """What a server answers to one that says it is another server of its site."""
+    context = ssl.create_default_context(cafile=f"{folder}/ca.pem")
+    context.load_cert_chain(f"{folder}/{cert}.pem", f"{folder}/{cert}.key")
+    host, port = address.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=5) as raw, context.wrap_socket(raw, server_hostname=host) as s:
+        s.sendall(b'CONNECT {"verbose":false,"tls_required":true,"cluster":"fra","name":"x"}\r\nPING\r\n')
+        heard = b""
+        while b"PONG" not in heard and b"-ERR" not in heard and (more := s.recv(65536)):
+            heard += more
+        return heard
+
+
+def check_cluster():
+    """A hub of three servers: one of them may go."""
+    table = description(flows={"de": ["ch"]})
+    del table["sites"]["par"]
+    for key in ("address", "links", "routes"):
+        table["sites"]["fra"][key] = [f"127.0.0.1:{free_port()}" for _ in range(3)]
+    three = Servers(work.name + "/three", table)
+    try:
+        site, folder = three.site("fra"), f"{three.folder}/fra"
+        worker, gate = three.client("zrh", "one"), three.client("fra", "gate", 2)
+        worker.subscribe("tw.v1.ch.zrh.w.one.req")
+        gate.subscribe("tw.v1.de.fra.g.gate.in")
+
+        def passes():
+            worker.messages.clear(), gate.messages.clear()
+            gate.publish("tw.v1.ch.zrh.w.one.req"), worker.publish("tw.v1.de.fra.g.gate.in")
+            return worker.wait(lambda: worker.messages, 0.5) and gate.wait(lambda: gate.messages, 0.5)
+        with tap.case("a hub of three servers: what is said at one is heard at all, also when one is killed"):
+            assert any(passes() for _ in range(20)), "before"
+            three.processes.pop(("fra", 0)).kill()
+            assert any(passes() for _ in range(20)), "after"
+        with tap.case("a worker's certificate makes no server of a site"):
+            assert b"Authorization" in as_route(site.routes[2], folder, "nodes/gate")
+            assert b"Authorization" not in as_route(site.routes[2], folder, "route")
+    finally:
+        three.stop()
+
+
 check_descriptions()
 servers = Servers(work.name, description())
 try:
     check_rights()
     check_door()
     check_crossing()
+    check_cluster()
 finally:
     servers.stop()
     if tap.failed:

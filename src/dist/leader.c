@@ -1,5 +1,5 @@
-/* relay -- see relay.h. */
-#include "dist/relay.h"
+/* leader -- see leader.h. */
+#include "dist/leader.h"
 
 #include "base/mem.h"
 #include "dist/port.h"
@@ -11,16 +11,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-struct relay {
+struct leader {
     int socket, block_fd;
     void (*lost)(void *arg, const char *why) __attribute__((noreturn));
     void *arg;
     struct parcel_limits limits;
-    struct relay_pages pages;
+    struct leader_pages pages;
     void *block;
 };
 
-static enum err_code wait_for_carrier(const struct relay_door *d, struct err *e)
+static enum err_code wait_for_carrier(const struct leader_door *d, struct err *e)
 {
     struct pollfd fds[] = { { .fd = d->listener, .events = POLLIN }, { .fd = d->life, .events = POLLIN },
                             { .fd = d->owner, .events = POLLRDHUP } };
@@ -45,7 +45,7 @@ static bool is_own(int socket)
     return !getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &n) && peer.uid == geteuid();
 }
 
-enum err_code relay_accept(const struct relay_door *door, struct relay **out, struct err *e)
+enum err_code leader_accept(const struct leader_door *door, struct leader **out, struct err *e)
 {
     int socket = -1, block = -1;
     enum err_code c = wait_for_carrier(door, e);
@@ -60,12 +60,12 @@ enum err_code relay_accept(const struct relay_door *door, struct relay **out, st
             close(socket);
         return c;
     }
-    struct relay *r = *out = MEM_NEW(struct relay);
-    *r = (struct relay){ .socket = socket, .block_fd = block, .lost = door->lost, .arg = door->arg };
+    struct leader *r = *out = MEM_NEW(struct leader);
+    *r = (struct leader){ .socket = socket, .block_fd = block, .lost = door->lost, .arg = door->arg };
     return ERR_OK;
 }
 
-void relay_free(struct relay *r)
+void leader_free(struct leader *r)
 {
     if (!r)
         return;
@@ -75,12 +75,12 @@ void relay_free(struct relay *r)
     mem_free(r);
 }
 
-enum err_code relay_begin(struct relay *r, const struct dist_setup *s, struct err *e)
+enum err_code leader_begin(struct leader *r, const struct dist_setup *s, struct err *e)
 {
     return port_send(r->socket, NOTE_SETUP, s, sizeof *s, -1, e) ? err_prefix(e, "the ranks") : ERR_OK;
 }
 
-enum err_code relay_open(struct relay *r, const struct parcel_limits *limits, const struct relay_pages *pages,
+enum err_code leader_open(struct leader *r, const struct parcel_limits *limits, const struct leader_pages *pages,
                          struct err *e)
 {
     struct dist_opening opening = { *limits };
@@ -102,7 +102,7 @@ enum err_code relay_open(struct relay *r, const struct parcel_limits *limits, co
 
 static void run(void *arg, const struct model_batch *b, float *x, size_t x_stride)
 {
-    struct relay *r = arg;
+    struct leader *r = arg;
     struct err e = { 0 };
     struct parcel_source s = { b, x, x_stride, r->pages.first, r->pages.bytes };
     parcel_write(&s, &r->limits, r->block);
@@ -114,14 +114,13 @@ static void run(void *arg, const struct model_batch *b, float *x, size_t x_strid
         parcel_take_back(b, &r->limits, r->block, x, x_stride);
 }
 
-struct model_rest relay_rest(struct relay *r)
+struct model_rest leader_rest(struct leader *r)
 {
     return (struct model_rest){ run, r };
 }
 
-void relay_check(struct relay *r)
+void leader_check(struct leader *r)
 {
-    struct pollfd p = { .fd = r->socket, .events = POLLIN | POLLRDHUP };
-    if (poll(&p, 1, 0) > 0)
+    if (port_stirs(r->socket))
         r->lost(r->arg, "between two steps");
 }
