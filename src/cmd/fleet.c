@@ -159,7 +159,8 @@ static enum err_code drain(const struct fleet_asked *o, const char *site, const 
     buf_release(&b);
     json_decref(said);
     if (!c)
-        printf("%s/%s drains: no new requests go there; `tokenworks fleet status` shows when it has none\n", site, worker);
+        printf("%s/%s drains: no new requests go there; `tokenworks fleet status` shows when it has none\n", site,
+               worker);
     return c;
 }
 

@@ -6,7 +6,7 @@ static enum err_code check(const struct serve_options *o, enum serve_as as, stru
     if (as != SERVE_HERE && !o->nats)
         return err_set(e, ERR_INVALID, "--nats URL names the bus: nats://HOST:4222 or tls://HOST:4222");
     if (o->nats && (!o->site || !o->jurisdiction))
-        return err_set(e, ERR_INVALID, "--nats needs --site and --jurisdiction: they stand in every subject of the bus");
+        return err_set(e, ERR_INVALID, "--nats needs --site and --jurisdiction: every subject of the bus has them");
     if (!o->nats_cert != !o->nats_key)
         return err_set(e, ERR_INVALID, "--nats-cert and --nats-key go together");
     if (as == SERVE_GATEWAY && (o->models.count || o->models_dir || o->model_list || o->draft))
