@@ -70,7 +70,8 @@ struct fleet_call {
 /* ERR_BUSY: nobody may and can take it now; ERR_DENIED: no allowed jurisdiction has the model. One sentence. */
 enum err_code fleet_call_open(struct fleet_gateway *g, const struct fleet_ask *ask, struct fleet_call *c,
                               struct err *e);
-/* REQUEST (whole payload, head LF body, any length: the gateway cuts it into parts), CREDIT, CANCEL. */
+/* REQUEST (whole payload, head LF body, any length: the gateway cuts it into parts), CREDIT (no data comes before the
+ * first one), CANCEL. */
 void fleet_call_send(struct fleet_call *c, enum frame_kind kind, uint16_t flags, const void *payload, size_t n);
 void fleet_call_close(struct fleet_call *c);  /* forgets it; cancels it when it is not over. Not open: nothing */
 /* Where its last attempt is or was, over or not, for receipts and the console: "" when nowhere. */

@@ -7,6 +7,13 @@
  * message. A worker never sends more data frames than it has credit for: the engine is paused by the credit it is given
  * in turn, so that a slow client is never a slow consumer of the bus. Frames of an old attempt are dropped.
  *
+ * Besides, on req (gateway.c and exchange.h ask): a HELLO frame without payload goes back to its reply as it is (round
+ * trip). A CREDIT of 0 asks whether the attempt is still here: answered by a CREDIT of 0 whose seq is the count of
+ * frames sent so far, itself not counted. CREDIT for an id and attempt that are unknown: ERROR, seq 0, code
+ * unknown_exchange; a seq that was left out: ERROR, code frames_lost. Credit counts from 0: no data before the first
+ * CREDIT. Answers carry the worker's req subject as their reply, so that a gateway that does not know them can send
+ * CANCEL.
+ *
  * Owner: the loop's thread. */
 #ifndef FLEET_WORKER_H
 #define FLEET_WORKER_H

@@ -92,6 +92,7 @@ static void command_line(struct command *c, const char *mpirun, const char *host
     else
         add(c, (const char *const[]){ "--mca", "btl", "self,vader,tcp", NULL });
     add(c, (const char *const[]){ "--oversubscribe", "--bind-to", "none", "--quiet", "-x", "HWLOC_COMPONENTS=-gl",
+                                  "--mca", "mpi_yield_when_idle", "1",
                                   "--mca", "btl_vader_single_copy_mechanism", "none",
                                   "--mca", "oob_tcp_keepalive_time", "4", "--mca", "oob_tcp_keepalive_intvl", "2",
                                   "--mca", "oob_tcp_keepalive_probes", "3", "-n", ranks, NULL });

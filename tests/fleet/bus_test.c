@@ -109,7 +109,7 @@ static void post_numbers(struct party *p, const char *subject, int n)
 
 static void test_order(void)
 {
-    enum { N = 20000 };
+    enum { N = 5000 };
     struct party a, b;
     struct heard h = { 0 };
     enter_plain(&b);
@@ -330,6 +330,68 @@ static void test_permissions(void)
     nats_server_end(&guarded);
 }
 
+/* Certificates of an authority of our own, by the openssl program; false when there is none. */
+static bool make_certificates(const char *dir)
+{
+    static const char script[] =
+        "cd \"$1\" && K='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2' &&"
+        "openssl req -x509 $K -keyout ca.key -out ca.pem -subj /CN=fleet &&"
+        "for who in server client; do"
+        "  openssl req $K -keyout $who.key -out $who.csr -subj /CN=$who &&"
+        "  echo subjectAltName=IP:127.0.0.1 > ext &&"
+        "  openssl x509 -req -in $who.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out $who.pem"
+        "  || exit 1; done;"
+        "openssl req -x509 $K -keyout other.key -out other.pem -subj /CN=other";
+    int status = 1;
+    pid_t pid = fork();
+    if (pid == 0) {
+        int null = open("/dev/null", O_WRONLY);
+        dup2(null, 1);
+        dup2(null, 2);
+        execl("/bin/sh", "sh", "-ec", script, "sh", dir, (char *)NULL);
+        _exit(127);
+    }
+    return waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+static void test_mutual_tls(void)
+{
+    char dir[] = "/tmp/tw_nats_tls_XXXXXX", config[700], ca[64], cert[64], key[64], other[64], url[64];
+    if (!mkdtemp(dir) || !make_certificates(dir))
+        SKIP("no openssl program to make certificates with");
+    snprintf(config, sizeof config, "tls { cert_file: \"%s/server.pem\", key_file: \"%s/server.key\", "
+             "ca_file: \"%s/ca.pem\", verify: true }", dir, dir, dir);
+    snprintf(ca, sizeof ca, "%s/ca.pem", dir);
+    snprintf(cert, sizeof cert, "%s/client.pem", dir);
+    snprintf(key, sizeof key, "%s/client.key", dir);
+    snprintf(other, sizeof other, "%s/other.pem", dir);
+    struct nats_server tls;
+    CHECK(nats_server_start(&tls, config));
+    snprintf(url, sizeof url, "tls://127.0.0.1:%d", tls.port);
+    struct party p;
+    struct heard h = { 0 };
+    enter(&p, &(struct bus_options){ .url = url, .ca = ca, .cert = cert, .key = key });
+    bus_subscribe(p.bus, "t.tls", NULL, hear, &h, NULL);
+    post_numbers(&p, "t.tls", 100);
+    CHECK(reaches(&h.count, 100, 3000) && !h.wrong);
+    bus_close(p.bus);
+    snprintf(config, sizeof config, "tls://localhost:%d", tls.port); /* the certificate has the address alone */
+    struct bus_options refused[] = {
+        { .url = url, .ca = ca }, { .url = url, .ca = other, .cert = cert, .key = key },
+        { .url = config, .ca = ca, .cert = cert, .key = key }, { .url = tls.url },
+    };
+    for (size_t i = 0; i < MEM_COUNT(refused); i++) {
+        struct party q = { 0 };
+        q.bus = bus_open(loop, &refused[i], &events, &q, NULL);
+        CHECK(reaches(&q.downs, 1, 4000));
+        CHECK_INT(q.ups, 0);
+        printf("# %s\n", q.why);
+        bus_close(q.bus);
+    }
+    nats_server_end(&tls);
+    nats_remove(dir);
+}
+
 /* ---- how long a message takes, there and back */
 
 struct pong {
@@ -397,6 +459,7 @@ int main(void)
     RUN(test_stopped_and_back);
     RUN(test_not_there);
     RUN(test_permissions);
+    RUN(test_mutual_tls);
     nats_server_end(&server);
     loop_timer_free(tick);
     loop_free(loop);
