@@ -22,7 +22,7 @@ def check(name, fn):
         print(f"ok {count} - {name}", flush=True)
     except Exception as e:
         failed += 1
-        print(f"not ok {count} - {name}\n# {type(e).__name__}: {e}", flush=True)
+        print(f"not ok {count} - {name}\n# {type(e).__name__}: {str(e)[:400]}", flush=True)
 
 
 class Vendor:
@@ -141,7 +141,7 @@ class Gateway:
             for data in messages:
                 while len(data) >= 28:
                     n, _, kind, flags, got, _, _ = struct.unpack("<IBBHQIQ", data[:28])
-                    if got == frame_id:
+                    if got == frame_id and not a.end and not a.error:
                         a.take(kind, flags, data[28:28 + n])
                     data = data[28 + n:]
             if until(a):
@@ -195,7 +195,7 @@ def main():
     g = Gateway(f"127.0.0.1:{port}")
 
     def beats():
-        assert g.bus.wait(lambda: any(s.endswith(".hb") for s, _ in g.bus.messages)), "no heartbeat"
+        assert g.bus.wait(lambda: any(b'"facts"' in d for s, d in g.bus.messages)), "no heartbeat"
         m = g.heartbeat()["models"][0]
         assert m["id"] == "large" and m["ctx"] == 8192 and not m["numerics"] and not m["hash"], m
         assert m["facts"]["outside"] and m["facts"]["price_per_mtok"] == {"prompt": 0.5, "cached": 0.1, "completion": 2}, m
@@ -253,13 +253,13 @@ def main():
     check("a cancelled request ends at the provider too", cancel)
 
     def slow():
-        frame_id = g.start(chat("words 20000", stream=True), credit=2)
+        frame_id = g.start(chat("words 3000", stream=True), credit=2)
         time.sleep(1.0)
         a = g.answer(frame_id, until=lambda a: a.frames >= 1)
         assert a.frames <= 2 and a.end is None, (a.frames, a.end)
-        g.send(CREDIT, struct.pack("<I", 5000), 2)
+        g.send(CREDIT, struct.pack("<I", 50000), 2)
         a = g.answer(frame_id)
-        assert a.end and a.body.count(b"data: ") == 20002, a.body.count(b"data: ")
+        assert a.end and a.body.count(b"data: ") == 3002, a.body.count(b"data: ")
     check("no more than the credit given is sent, and nothing is lost", slow)
 
     def figures():
