@@ -75,8 +75,8 @@ static const struct opt rows[] = {
       FIELD(air_gapped), 0, 0 },
     { "key-epoch", 0, OPT_INT, "SECONDS", "how long a key for sealed requests is offered (43200)",
       FIELD(key_epoch_s), 1, 43200 },
-    { "key-grace", 0, OPT_INT, "SECONDS", "how long the key before it still opens requests (600)", FIELD(key_grace_s),
-      1, 3600 },
+    { "key-grace", 0, OPT_INT, "SECONDS", "how long the key before it still opens requests (600)",
+      FIELD(key_grace_s), 1, 3600 },
     { "engine", 0, OPT_STRING, "PROGRAM", "another program as the engine, for tests", FIELD(engine), 0, 0 },
     { 0 },
 };
