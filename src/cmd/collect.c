@@ -39,8 +39,8 @@ static const struct opt rows[] = {
 const struct opt_command cmd_collect_spec = {
     "collect", "--nats URL --state DIR", "gather the bills of a fleet's gateways into one ledger",
     "Runs at the home site. Every gateway whose configuration says `nats: { bills: true }` sends the rows of its\n"
-    "ledger here, each at least once; a row that is here already changes nothing, so each counts once. What was billed\n"
-    "while a gateway, the bus or this program was away comes later, from the gateway's own ledger. Then\n"
+    "ledger here, each at least once; a row that is here already changes nothing, so each counts once. What was\n"
+    "billed while a gateway, the bus or this program was away comes later, from the gateway's own ledger. Then\n"
     "`tokenworks usage` with the same --state has the whole fleet. NATS needs JetStream (nats-server -js).",
     rows,
 };
