@@ -257,7 +257,7 @@ int cmd_serve(int argc, char **argv)
     f.http.connections_max = (int)o.connections;
     char *state = file_state_dir(o.state);
     f.ledger_dir = state;
-    f.spill = (struct spill_files){ state, o.kv_spill };
+    f.spill = (struct spill_files){ .state = state, .bytes = o.kv_spill };
     char *trust = find_trust(&o, state);
     f.trust_dir = trust;
     f.trust_site = o.site;
