@@ -1,5 +1,6 @@
 /* spill_file -- where an engine keeps pages of its prefix cache beyond memory: STATE/spill/HASH.kv, one for each model,
- * under a storage key of the keeper, or without one under STATE/spill.key (0600, made when missing). The engine gets descriptor and key, no path. */
+ * under a storage key of the keeper, or without one under STATE/spill.key (0600, made when missing). The engine gets
+ * descriptor and key, no path. */
 #ifndef FRONT_SPILL_FILE_H
 #define FRONT_SPILL_FILE_H
 #include "base/err.h"
