@@ -13,11 +13,13 @@ import argparse
 import json
 import os
 import random
+import re
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 
@@ -61,6 +63,33 @@ def median(runs, path):
             v = v[k]
         return v
     return statistics.median(at(r) for r in runs)
+
+
+class Watch(threading.Thread):
+    """Asks the engine every two seconds for the step times it has learned: their mean over a run is the machine as it
+    was during that run, whoever else used it."""
+
+    def __init__(self, url):
+        super().__init__(daemon=True)
+        self.url, self.seen, self.over = url, [], threading.Event()
+
+    def run(self):
+        while not self.over.wait(2):
+            text = urllib.request.urlopen(self.url + "/metrics", timeout=10).read().decode()
+            self.seen.append([float(re.search(r"^tokenworks_step_time_%s_seconds\{.*\} (\S+)" % k, text, re.M).group(1))
+                              for k in "abcde"])
+
+    def mean(self):
+        self.over.set()
+        self.join()
+        return [1e3 * statistics.mean(v) for v in zip(*self.seen)]
+
+
+def with_step(scenario, ms, out):
+    line = "step: {a: %.6g ms, b: %.6g ms/tok, c: %.6g ms/tok, d: %.6g ns/tok, e: %.6g ns/tok2}" % (
+        ms[0], ms[1], ms[2], 1e6 * ms[3], 1e6 * ms[4])
+    with open(scenario) as f, open(out, "w") as g:
+        g.write(re.sub(r"step: \{.*\}", line, f.read()))
 
 
 def simulate(o, scenario, speed):
@@ -119,7 +148,7 @@ def main():
     os.makedirs(folder, exist_ok=True)
     before = probe(o)
     server = Server(o, folder)
-    loads, sims = [], []
+    loads, sims, forecasts = [], [], []
     try:
         run([o.program, "load", "--url", server.url, "-c", o.warm_up, "-p", str(o.prompt), "-n", str(o.answer)])
         run([o.program, "load", "--url", server.url, "-c", "2", "-r", "6", "-p", str(o.prompt // 3), "-n", "20"])
@@ -130,22 +159,25 @@ def main():
             with open(scenario, "w") as f:
                 f.write(run([o.program, "plan", "--machine", server.url]))
             speed = speed or choose_speed(o, scenario)
-            began = time.time()
+            began, watch = time.time(), Watch(server.url)
+            watch.start()
             loads.append(json.loads(run([o.program, "load", "--url", server.url, "--trace", o.trace, "--speed",
                                          repr(speed), "-r", str(o.rows), "-p", str(o.prompt), "-n", str(o.answer),
                                          "--json"]))["runs"][0])
             print("# run %d: speed %g, %.0f s, %d of %d answered" % (i + 1, speed, time.time() - began,
                   loads[-1]["completed"], o.rows), file=sys.stderr)
-            time.sleep(1.5)
-            with open("%s/after-%d.yaml" % (folder, i), "w") as f:
-                f.write(run([o.program, "plan", "--machine", server.url]))
-            sims.append(simulate(o, scenario, speed)["runs"][0])
+            forecasts.append(simulate(o, scenario, speed)["runs"][0])
+            with_step(scenario, watch.mean(), scenario.replace("machine", "during"))
+            sims.append(simulate(o, scenario.replace("machine", "during"), speed)["runs"][0])
     finally:
         server.stop()
     after = probe(o)
     with open(folder + "/result.json", "w") as f:
-        json.dump({"load": loads, "simulate": sims, "speed": speed, "before": before, "after": after,
+        json.dump({"load": loads, "simulate": sims, "forecast": forecasts, "speed": speed, "before": before, "after": after,
                    "options": vars(o)}, f, indent=1)
+    print("with the step times learned before the run:")
+    table(loads, forecasts)
+    print("with the step times of the run:")
     good = table(loads, sims)
     print("# all of it: " + folder)
     return 0 if good else 1

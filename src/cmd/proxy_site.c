@@ -371,8 +371,8 @@ static int64_t max_tokens_of(struct span body)
     return n;
 }
 
-/* Once: asks for the offer, seals to what it names or signs for it, sends, checks. *again: nothing ran, it may be tried
- * anew. */
+/* Once: asks for the offer, seals to what it names or signs for it, sends, checks. *again: nothing ran, it may be
+ * tried anew. */
 static enum err_code ask_once(struct proxy_site *p, const struct client_request *q, const struct proxy_sink *sink,
                               bool *again, struct err *e)
 {

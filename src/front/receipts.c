@@ -282,7 +282,8 @@ void receipts_refuse(struct front *f, struct http_exchange *x, const struct draf
                      const char *headers)
 {
     struct waiting *w = hold(f, x, d, e->status);
-    if (!w->draft.decided || e->status == 429)
+    bool by_limits = w->draft.r.allow && (e->status == 429 || e->status == 403); /* after the policy had allowed it */
+    if (!w->draft.decided || by_limits)
         draft_deny(&w->draft, rule_of(e));
     buf_puts(&w->headers, headers ? headers : "");
     buf_puts(&w->type, "application/json");

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "front/spawn.h"
 #include "front/trustlog_impl.h"
+#include "trust/archive.h"
 #include "trust/httpsig.h"
 
 #include <stdio.h>
@@ -123,6 +124,17 @@ enum err_code trustlog_open(const struct trustlog_options *o, struct trustlog **
     return ERR_OK;
 }
 
+/* So that they are found quickly when they are those of an earlier boot. */
+static void index_receipts(const struct trustlog *t)
+{
+    struct buf index = { 0 };
+    struct err e = { 0 };
+    buf_printf(&index, "%s/index", t->site.dir);
+    if (archive_index(t->site.pub, buf_str(&index), t->boot, &e))
+        log_line(LOG_WARN, "front", "no index of this boot's receipts: %s", e.text);
+    buf_release(&index);
+}
+
 void trustlog_close(struct trustlog *t)
 {
     enum { GRACE_MS = 3000 };
@@ -132,6 +144,8 @@ void trustlog_close(struct trustlog *t)
     loop_timer_free(t->timer);
     t->timer = NULL;
     trustlog_thread_stop(t);
+    if (t->evidence)
+        index_receipts(t);
     evidence_close(t->evidence);
     tlog_close(t->log);
     if (t->keeper.fd >= 0)
@@ -186,7 +200,8 @@ const uint8_t *trustlog_build(const struct trustlog *t)
 
 struct span trustlog_policy_text(const struct trustlog *t)
 {
-    return (struct span){ buf_str(&t->standing->policy.text), t->standing->policy.text.len };
+    const struct buf *text = &t->standing->policy.text;
+    return (struct span){ buf_str(text), text->len };
 }
 
 enum err_code trustlog_client(const struct trustlog *t, struct span keyid, struct key_public *key,
@@ -304,8 +319,7 @@ void trustlog_engine(struct trustlog *t, int slot, const struct trustlog_engine 
     struct slot *s = k->engine = MEM_NEW(struct slot);
     k->slot = slot;
     *s = (struct slot){ .used = true, .renewed = g->renewed, .epoch = g->epoch, .model = *g->model,
-                        .has_weights = g->weights != NULL,
-                        .has_numerics = g->numerics != NULL };
+                        .has_weights = g->weights != NULL, .has_numerics = g->numerics != NULL };
     snprintf(s->file, sizeof s->file, "%s", g->file);
     snprintf(s->sandbox, sizeof s->sandbox, "%s", g->sandbox ? g->sandbox : "");
     if (g->weights)

@@ -32,8 +32,7 @@ struct trustlog_options {
     int64_t renew_s;          /* node notes are made anew so often */
     void (*failed)(void *arg, const char *why);
     void (*changed)(void *arg);                           /* what holds is another now */
-    /* Clients are shown the node note of that epoch from now on. */
-    void (*offered)(void *arg, int slot, uint64_t epoch);
+    void (*offered)(void *arg, int slot, uint64_t epoch); /* clients are shown that epoch's node note now */
     void *arg;
 };
 
@@ -45,7 +44,7 @@ const char *trustlog_place(const struct trustlog *t);
 const char *trustlog_boot(const struct trustlog *t);
 const char *trustlog_public(const struct trustlog *t); /* the folder anybody may read */
 const uint8_t *trustlog_build(const struct trustlog *t); /* SHA-256 of this program */
-/* NULL: requests are taken. Else why none is: release or policy is revoked or has expired, a key of the site is. */
+/* NULL: requests are taken. Else why none is: what is revoked, or has expired. */
 const char *trustlog_stopped(const struct trustlog *t);
 /* What holds, into a receipt: release, policy, site, jurisdiction. */
 void trustlog_describe(const struct trustlog *t, struct receipt *r);

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "front/cosign.h"
 #include "front/trustlog_impl.h"
+#include "trust/archive.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -153,14 +154,19 @@ static enum err_code make_offer(struct trustlog *t, struct task *k, struct err *
 
 static enum err_code get_receipt(struct trustlog *t, struct task *k, struct err *e)
 {
-    struct buf note = { 0 };
+    struct buf note = { 0 }, index = { 0 };
     uint64_t leaf = 0;
     enum err_code c = evidence_get(t->evidence, k->name, &note, &leaf, e);
+    buf_printf(&index, "%s/index", t->site.dir);
+    if (c == ERR_NOT_FOUND)
+        c = archive_find(t->site.pub, buf_str(&index), t->boot, k->name, t->log, &note,
+                         k->kind == TASK_PROOF ? &leaf : NULL, e);
     if (!c && k->kind == TASK_PROOF)
         c = tlog_prove(t->log, leaf, &k->out, e);
     else if (!c)
         buf_append(&k->out, note.data, note.len);
     buf_release(&note);
+    buf_release(&index);
     return c;
 }
 

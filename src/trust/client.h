@@ -58,8 +58,8 @@ struct client_request {
 enum err_code client_seal(const struct client_session *s, const struct client_request *r, struct ohttp *x,
                           struct buf *out, struct err *e);
 
-/* The same, signed and not sealed: its header lines, "Name: value" LF; a value that is empty is "Name;" LF (libcurl's
- * way). */
+/* The same, signed and not sealed: its header lines, "Name: value" LF; with an empty value "Name;" LF, as libcurl has
+ * it. */
 enum err_code client_sign(const struct client_session *s, const struct client_request *r, struct buf *lines,
                           struct err *e);
 
