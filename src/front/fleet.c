@@ -223,7 +223,8 @@ enum err_code front_fleet_call(struct front_fleet *t, struct link *k, struct lin
                                const struct fleet_request *r, struct err *e)
 {
     struct fleet_ask ask = { .model = link_model_id(k), .prompt_bytes = (int64_t)r->body.n,
-                             .max_tokens = r->max_tokens, .deadline_ms = r->deadline_ms, .resumable = r->resumable };
+                             .max_tokens = r->max_tokens, .deadline_ms = r->deadline_ms, .resumable = r->resumable,
+                             .outside = t->o->outside && !t->front->trust };
     char names[FLEET_JURISDICTIONS_MAX][FLEET_NAME_MAX + 1];
     ask.jurisdictions[ask.jurisdiction_count++] = t->me.jurisdiction;
     for (int i = 0; !t->front->trust && i < t->o->jurisdiction_count; i++) {

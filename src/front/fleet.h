@@ -19,6 +19,7 @@ struct fleet_options {            /* all borrowed */
     bool worker, gateway;
     const char *jurisdictions[FLEET_JURISDICTIONS_MAX]; /* where data may go beside our own */
     int jurisdiction_count;
+    bool outside;                 /* data may go to outside providers there (fleet/provider.h) */
     const char *secret_file;      /* the fleet's own; NULL: one that dies with this process */
 };
 

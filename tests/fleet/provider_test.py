@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """provider_test -- an outside provider as a worker on the bus: a fake service behind it, frames in front of it."""
-import json, os, shutil, signal, socket, struct, subprocess, sys, tempfile, threading, time
+import http.client, json, os, shutil, signal, socket, struct, subprocess, sys, tempfile, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "engine")]
@@ -272,6 +272,36 @@ def main():
         each = (60 * 0.5 + 40 * 0.1 + 3 * 2) / 1e6
         assert abs(got["cost"] - round(4 * each, 6)) <= 1.1e-6 and abs(got["billed"] - 0.008) < 1e-9, got
     check("what was promised stands beside what was got", figures)
+
+    def through_a_gateway():
+        def ask(outside):
+            gateway_yaml = os.path.join(state, "gateway.yaml")
+            with open(gateway_yaml, "w") as f:
+                f.write(f'nats: {{ url: "nats://127.0.0.1:{port}", jurisdictions: [us]{", outside: true" if outside else ""} }}\n')
+            p = subprocess.Popen([BINARY, "gateway", "--config", gateway_yaml, "--site", "fra", "--jurisdiction", "de",
+                                  "--name", "gw2", "--listen", "127.0.0.1:0", "--state", state],
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            try:
+                web = int(p.stdout.readline().rsplit(":", 1)[1])
+                deadline, r = time.time() + 10, (0, b"")
+                while time.time() < deadline:  # until the gateway has heard who is there
+                    c = http.client.HTTPConnection("127.0.0.1", web, timeout=10)
+                    c.request("POST", "/v1/chat/completions", json.dumps(chat("hello")), {"Content-Type": "application/json"})
+                    answer = c.getresponse()
+                    r = answer.status, answer.read()
+                    if r[0] in (200, 403):
+                        break
+                    time.sleep(0.2)
+                return r
+            finally:
+                p.terminate()
+                p.wait(10)
+        before = len(vendor.seen)
+        status, text = ask(False)
+        assert status == 403 and len(vendor.seen) == before, (status, text)
+        status, text = ask(True)
+        assert status == 200 and json.loads(text)["choices"][0]["message"]["content"] == "a b c", (status, text)
+    check("a gateway uses it where its configuration lets data out, and not elsewhere", through_a_gateway)
 
     def drains():
         frame_id = g.start(chat("words 60", stream=True))
