@@ -103,7 +103,7 @@ static void take_usage(struct fleet_exchange *x, const struct frame *f)
     }
     struct buf b = { 0 };
     bool known = x->usages++ < x->usages_passed;
-    if (!x->usage)
+    if (!x->usage && !json_is_true(json_object_get(v, "queued"))) /* only counted yet: nothing is known of the cache */
         x->usage = json_incref(v);
     if (!known) {
         x->usages_passed++;
@@ -142,7 +142,7 @@ static void take_end(struct fleet_exchange *x, const struct frame *f)
 static bool is_gone(const char *code)
 {
     static const char *const gone[] = { "draining", "engine_lost", "engine_restarting", "engine_unavailable",
-                                        "shutting_down", "unknown_exchange", "frames_lost" };
+                                        "shutting_down", "unknown_exchange", "frames_lost", "body_crc32" };
     for (size_t i = 0; code && i < MEM_COUNT(gone); i++)
         if (!strcmp(code, gone[i]))
             return true;

@@ -345,17 +345,8 @@ static void send_call(struct call *c, int64_t allowance, int64_t weight)
                              "weight", (json_int_t)weight);
     if (allowance >= 0)
         json_object_set_new(head, "allowance", json_integer(allowance));
-    struct buf b = { 0 };
-    jsonx_dump(head, &b);
+    link_call_request(c->link, &c->link_call, head, l->body.p, l->body.n);
     json_decref(head);
-    buf_putc(&b, '\n');
-    for (size_t at = 0, n; at < l->body.n; at += n) {
-        n = FRAME_PAYLOAD_MAX - b.len < l->body.n - at ? FRAME_PAYLOAD_MAX - b.len : l->body.n - at;
-        buf_append(&b, l->body.p + at, n);
-        link_call_send(c->link, &c->link_call, FRAME_REQUEST, at + n < l->body.n ? FRAME_MORE : 0, b.data, b.len);
-        buf_clear(&b);
-    }
-    buf_release(&b);
     static const unsigned char window[4] = { WINDOW, 0, 0, 0 };
     link_call_send(c->link, &c->link_call, FRAME_CREDIT, 0, window, sizeof window);
 }
@@ -447,12 +438,23 @@ static void admit(struct call *c, const struct ledger_key *key)
                                       .code = "policy" });
 }
 
+static bool open_call(struct call *c)
+{
+    const struct batch_line *l = &c->run->lines[c->line];
+    struct err e;
+    const struct fleet_request q = { .tenant = batches_text(c->run->t, "_tenant"), .path = l->url, .body = l->body,
+                                     .max_tokens = c->env.max_tokens, .resumable = true };
+    if (!link_is_far(c->link))
+        return link_call_open(c->link, &c->link_call);
+    return !front_fleet_call(c->front->fleet, c->link, &c->link_call, &q, &e);
+}
+
 /* The model's engine is there. */
 static void model_ready(void *arg)
 {
     struct call *c = arg;
     const struct ledger_key *key;
-    c->opened = link_call_open(c->link, &c->link_call);
+    c->opened = open_call(c);
     if (!c->opened)
         again(c, 1);
     else if (find_owner(c->run, &key))

@@ -45,6 +45,7 @@ struct link {
     bool refused;
     char fault[ERR_TEXT_MAX];
     json_t *facts, *stats, *needs, *trust, *added;
+    struct fleet_gateway *far; /* NULL: there is a process */
     struct link_call **calls; /* [slots] */
     int slots, free_hint, open;
     uint64_t serial;
@@ -401,6 +402,36 @@ struct link *link_new(struct loop *l, const struct link_spec *spec, link_changed
     return k;
 }
 
+struct link *link_far_new(struct fleet_gateway *g, const char *model_id, link_changed_fn changed, void *arg)
+{
+    struct link *k = MEM_NEW(struct link);
+    *k = (struct link){ .far = g, .changed = changed, .arg = arg, .pid = -1, .ranks_pid = -1, .state = LINK_DOWN };
+    k->spec.model_id = mem_strdup(model_id);
+    k->spec.model_path = mem_strdup("");
+    k->added = json_object();
+    snprintf(k->fault, sizeof k->fault, "no worker of the fleet has it now");
+    return k;
+}
+
+void link_far_set(struct link *k, bool ready, const json_t *facts)
+{
+    enum link_state state = ready ? LINK_READY : LINK_DOWN;
+    if (facts && k->facts != facts) {
+        json_decref(k->facts);
+        k->facts = json_incref((json_t *)(uintptr_t)facts);
+    }
+    if (k->state == state)
+        return;
+    k->state = state;
+    k->loading = ready;
+    k->changed(k->arg, k);
+}
+
+bool link_is_far(const struct link *k)
+{
+    return k->far != NULL;
+}
+
 void link_free(struct link *k)
 {
     enum { GRACE_MS = 3000 };
@@ -413,7 +444,8 @@ void link_free(struct link *k)
         spawn_end(&k->pid, GRACE_MS, NULL, 0);
     if (k->ranks_pid > 0)
         spawn_end(&k->ranks_pid, GRACE_MS, NULL, 0); /* the engine's end is theirs */
-    loop_timer_free(k->again);
+    if (k->again)
+        loop_timer_free(k->again);
     json_decref(k->facts);
     json_decref(k->stats);
     json_decref(k->needs);
@@ -443,6 +475,7 @@ void link_measure(struct link *k)
 
 void link_stop(struct link *k)
 {
+    ASSERT(!k->far);
     if (k->state == LINK_OFF || k->state == LINK_LEAVING)
         return;
     if (!k->fault[0])
@@ -457,6 +490,7 @@ void link_stop(struct link *k)
 
 bool link_call_open(struct link *k, struct link_call *c)
 {
+    ASSERT(!k->far);
     if (k->state != LINK_READY || stream_pending(k->stream) > LINK_PENDING_MAX)
         return false;
     int slot = -1;
@@ -481,9 +515,57 @@ bool link_call_open(struct link *k, struct link_call *c)
     return true;
 }
 
+static void far_frame(struct fleet_call *far, const struct frame *f)
+{
+    struct link_call *c = far->arg;
+    if (f->kind == FRAME_END || f->kind == FRAME_ERROR) {
+        c->far_of->open--;
+        c->far_of = NULL;
+    }
+    c->frame(c, f);
+}
+
+enum err_code link_far_open(struct link *k, struct link_call *c, const struct fleet_ask *ask, struct err *e)
+{
+    ASSERT(k->far && !c->far_of);
+    c->far = (struct fleet_call){ .frame = far_frame, .arg = c };
+    enum err_code code = fleet_call_open(k->far, ask, &c->far, e);
+    if (code)
+        return code;
+    c->id = ++k->serial << SLOT_BITS;
+    c->far_of = k;
+    k->open++;
+    return ERR_OK;
+}
+
+void link_call_request(struct link *k, struct link_call *c, const json_t *head, const char *body, size_t n)
+{
+    struct buf b = { 0 };
+    jsonx_dump(head, &b);
+    buf_putc(&b, '\n');
+    if (k->far) {
+        buf_append(&b, body, n);
+        link_call_send(k, c, FRAME_REQUEST, 0, b.data, b.len);
+        buf_release(&b);
+        return;
+    }
+    size_t at = FRAME_PAYLOAD_MAX - b.len < n ? FRAME_PAYLOAD_MAX - b.len : n;
+    buf_append(&b, body, at);
+    link_call_send(k, c, FRAME_REQUEST, at < n ? FRAME_MORE : 0, b.data, b.len);
+    buf_release(&b);
+    for (size_t part; at < n; at += part) {
+        part = n - at < FRAME_PAYLOAD_MAX ? n - at : FRAME_PAYLOAD_MAX;
+        link_call_send(k, c, FRAME_REQUEST, at + part < n ? FRAME_MORE : 0, body + at, part);
+    }
+}
+
 void link_call_send(struct link *k, struct link_call *c, enum frame_kind kind, uint16_t flags, const void *payload,
                     size_t n)
 {
+    if (k->far) {
+        fleet_call_send(&c->far, kind, flags, payload, n);
+        return;
+    }
     struct buf b = { 0 };
     struct frame f = { .kind = kind, .flags = flags, .id = c->id, .seq = c->seq_out++, .payload = payload,
                        .length = n };
@@ -495,6 +577,7 @@ void link_call_send(struct link *k, struct link_call *c, enum frame_kind kind, u
 bool link_call_send_fd(struct link *k, struct link_call *c, enum frame_kind kind, const void *payload, size_t n,
                        int fd)
 {
+    ASSERT(!k->far);
     struct buf b = { 0 };
     struct frame f = { .kind = kind, .id = c->id, .seq = c->seq_out++, .payload = payload, .length = n };
     frame_write(&b, &f);
@@ -508,7 +591,7 @@ void link_say(struct link *k, enum frame_kind kind, const json_t *payload)
     struct buf b = { 0 }, text = { 0 };
     jsonx_dump(payload, &text);
     struct frame f = { .kind = kind, .payload = buf_str(&text), .length = text.len };
-    if (k->state == LINK_READY && text.len <= FRAME_PAYLOAD_MAX) {
+    if (k->state == LINK_READY && !k->far && text.len <= FRAME_PAYLOAD_MAX) {
         frame_write(&b, &f);
         stream_write(k->stream, b.data, b.len);
     }
@@ -518,6 +601,14 @@ void link_say(struct link *k, enum frame_kind kind, const json_t *payload)
 
 void link_call_close(struct link *k, struct link_call *c)
 {
+    if (k->far) {
+        if (!c->far_of)
+            return;
+        c->far_of = NULL;
+        k->open--;
+        fleet_call_close(&c->far);
+        return;
+    }
     int slot = (int)(c->id & ((1u << SLOT_BITS) - 1));
     if (slot >= k->slots || k->calls[slot] != c)
         return;

@@ -28,6 +28,26 @@ static enum err_code say_hello(void *arg, struct link *k, const char *path, json
     return m->o.hello ? m->o.hello(m->o.arg, k, path, hello, e) : ERR_OK;
 }
 
+void models_far_set(struct models *m, struct fleet_gateway *g, const char *id, bool ready, const json_t *facts)
+{
+    struct entry *e = by_id(m, id);
+    if (!e && m->count == FRONT_MODELS_MAX)
+        return;
+    if (!e) {
+        e = &m->entries[m->count++];
+        *e = (struct entry){ .id = mem_strdup(id), .path = mem_strdup(""), .pinned = true };
+        e->link = link_far_new(g, id, swap_changed, m);
+    }
+    if (link_is_far(e->link))
+        link_far_set(e->link, ready, facts);
+}
+
+bool models_offered(const struct models *m, int i)
+{
+    const struct link *k = m->entries[i].link;
+    return !link_is_far(k) || link_state(k) == LINK_READY;
+}
+
 static void pass_trust(void *arg, struct link *k, const json_t *said)
 {
     struct models *m = arg;
@@ -159,6 +179,16 @@ int models_index(const struct models *m, const struct link *k)
     return i;
 }
 
+static bool is_far_alias(const struct link *k, const char *name)
+{
+    const json_t *names = json_object_get(link_facts(k), "aliases"), *v;
+    size_t i;
+    json_array_foreach(names, i, v)
+        if (json_is_string(v) && !strcmp(json_string_value(v), name))
+            return true;
+    return false;
+}
+
 static struct entry *by_any_name(struct models *m, const char *name)
 {
     struct entry *e = by_id(m, name);
@@ -166,6 +196,9 @@ static struct entry *by_any_name(struct models *m, const char *name)
         for (int a = 0; a < m->entries[i].alias_count; a++)
             if (!strcmp(m->entries[i].aliases[a], name))
                 e = &m->entries[i];
+    for (int i = 0; !e && i < m->count; i++)
+        if (models_offered(m, i) && link_is_far(m->entries[i].link) && is_far_alias(m->entries[i].link, name))
+            e = &m->entries[i];
     return e;
 }
 
@@ -176,8 +209,9 @@ struct link *models_find(struct models *m, const char *name)
     if (!m->count)
         return NULL;
     struct entry *e = *name ? by_any_name(m, name) : NULL;
-    if (!e && (!*name || !strcmp(name, "default")))
-        e = &m->entries[0];
+    for (int i = 0; !e && i < m->count && (!*name || !strcmp(name, "default")); i++)
+        if (models_offered(m, i))
+            e = &m->entries[i];
     if (!e) {
         models_rescan(m);
         e = by_any_name(m, name);
@@ -187,12 +221,18 @@ struct link *models_find(struct models *m, const char *name)
 
 void models_names(const struct models *m, struct buf *out)
 {
-    int shown = m->count < NAMES_SHOWN ? m->count : NAMES_SHOWN;
-    for (int i = 0; i < shown; i++)
-        buf_printf(out, "%s%s", i ? ", " : "", m->entries[i].id);
-    if (shown < m->count)
-        buf_printf(out, " and %d more", m->count - shown);
-    if (!m->count)
+    int shown = 0, more = 0;
+    for (int i = 0; i < m->count; i++) {
+        if (!models_offered(m, i))
+            continue;
+        if (shown == NAMES_SHOWN)
+            more++;
+        else
+            buf_printf(out, "%s%s", shown++ ? ", " : "", m->entries[i].id);
+    }
+    if (more)
+        buf_printf(out, " and %d more", more);
+    if (!shown)
         buf_puts(out, "none");
 }
 

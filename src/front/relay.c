@@ -87,6 +87,43 @@ static const char *sealed_how(const struct http_head *h)
     return type && http_slice_is(type->value, "message/ohttp-req") ? "whole" : NULL;
 }
 
+/* What a gateway may know of it. Of a stream with several choices the order of events is its engine's: it is not gone
+ * on with elsewhere; nor is what is sealed to one engine. */
+static struct fleet_request fleet_request(const struct relay *r)
+{
+    const struct http_head *h = http_request_head(r->x);
+    const struct http_field *repeat = http_head_field(h, "idempotency-key");
+    struct fleet_request q = { .tenant = front_tenant(r->front, h), .path = h->path, .body = http_request_body(r->x),
+                               .max_tokens = r->env.max_tokens, .deadline_ms = left_ms(r),
+                               .resumable = !r->sealed && !(r->env.stream && r->env.choices > 1) };
+    if (repeat)
+        q.idempotency = repeat->value;
+    return q;
+}
+
+/* Opens the call. false: refused, and r is gone. */
+static bool open_call(struct relay *r)
+{
+    struct error busy = { .status = 503, .code = "engine_unavailable",
+                          .message = "the engine cannot take this request now; try again in a moment" };
+    struct err e = { 0 };
+    if (!link_is_far(r->link)) {
+        if (link_call_open(r->link, &r->call))
+            return true;
+        relay_fail(r, &busy, link_retry_s(r->link));
+        return false;
+    }
+    struct fleet_request q = fleet_request(r);
+    enum err_code c = front_fleet_call(r->front->fleet, r->link, &r->call, &q, &e);
+    if (!c)
+        return true;
+    busy.message = e.text;
+    if (c == ERR_DENIED)
+        busy = (struct error){ .status = 403, .code = "jurisdiction_not_allowed", .message = e.text };
+    relay_fail(r, &busy, c == ERR_DENIED ? 0 : r->call.far.retry_s);
+    return false;
+}
+
 static void send_request(struct relay *r, int64_t allowance)
 {
     const struct http_head *h = http_request_head(r->x);
@@ -99,21 +136,14 @@ static void send_request(struct relay *r, int64_t allowance)
                              (json_int_t)r->claim.priority, "weight", (json_int_t)r->claim.weight);
     if (r->sealed)
         json_object_set_new(head, "sealed", json_string(sealed_how(h)));
+    if (r->front->fleet && !r->sealed) {
+        struct fleet_request q = fleet_request(r);
+        json_object_set_new(head, "seed", json_integer(front_fleet_seed(r->front->fleet, &q)));
+    }
     if (allowance >= 0)
         json_object_set_new(head, "allowance", json_integer(allowance));
-    struct buf b = { 0 };
-    jsonx_dump(head, &b);
+    link_call_request(r->link, &r->call, head, body.p, body.n);
     json_decref(head);
-    buf_putc(&b, '\n');
-    size_t first = FRAME_PAYLOAD_MAX - b.len < body.n ? FRAME_PAYLOAD_MAX - b.len : body.n;
-    buf_append(&b, body.p, first);
-    link_call_send(r->link, &r->call, FRAME_REQUEST, first < body.n ? FRAME_MORE : 0, b.data, b.len);
-    buf_release(&b);
-    for (size_t at = first; at < body.n;) {
-        size_t n = body.n - at < FRAME_PAYLOAD_MAX ? body.n - at : FRAME_PAYLOAD_MAX;
-        link_call_send(r->link, &r->call, FRAME_REQUEST, at + n < body.n ? FRAME_MORE : 0, body.p + at, n);
-        at += n;
-    }
     static const unsigned char window[4] = { RELAY_WINDOW, 0, 0, 0 };
     link_call_send(r->link, &r->call, FRAME_CREDIT, 0, window, sizeof window);
 }
@@ -163,12 +193,8 @@ static void model_ready(void *arg)
 {
     struct relay *r = arg;
     r->trace.ready_mono_ns = clock_mono_ns();
-    if (!link_call_open(r->link, &r->call)) {
-        struct error busy = { .status = 503, .code = "engine_unavailable",
-                              .message = "the engine cannot take this request now; try again in a moment" };
-        relay_fail(r, &busy, link_retry_s(r->link));
+    if (!open_call(r))
         return;
-    }
     struct ledger_answer answer;
     struct policy_decision why;
     char who[SIGNATURE_TENANT_MAX + 1];

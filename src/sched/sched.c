@@ -402,6 +402,10 @@ void sched_stats(const struct sched *s, struct sched_stats *out)
     out->kv_pages = kv_pages(s->kv);
     out->kv_pages_idle = kv_pages_idle(s->kv);
     out->kv_pages_used = out->kv_pages - kv_pages_free(s->kv) - out->kv_pages_idle;
+    for (int l = 0; l < 2; l++)
+        for (const struct sched_seq *q = l ? s->waiting.head : s->running.head; q; q = q->next)
+            if (q->seq.computed < q->seq.prompt)
+                out->prefill_backlog += q->seq.prompt - q->seq.computed;
 }
 
 void sched_forget_prefixes(struct sched *s)

@@ -113,6 +113,7 @@ int sched_step(struct sched *s);
 
 struct sched_stats {
     int running, waiting, kv_pages, kv_pages_used, kv_pages_idle;
+    int64_t prefill_backlog;          /* prompt tokens that are still to be computed, of those that wait too */
     int64_t steps, rows, prompt_tokens, cached_tokens, completion_tokens, parked, step_ns;
     int64_t drafted, accepted;        /* guesses checked, and those that were drawn */
     struct steptime_model step_time;
