@@ -1,12 +1,13 @@
 /* rows -- what gateways bill reaches the home site: each row at least once on the way, exactly once in its book.
  *
- *   gateway: rows after the mark --publish, acknowledged--> stream TW_ROWS --durable pull consumer--> home: take, on disk
- *                  ^--- mark file <-- acknowledged --'                                 acknowledged <--'
+ *   gateway: rows after the mark --publish--> stream TW_ROWS --durable pull consumer--> home: take(), on disk
+ *                  ^--- mark file <-- acknowledged --'   ^--------- acknowledged ---------'
  *
- * B1  The mark moves on when the server has acknowledged, and is on disk before it counts: after a crash the last rows
- *     are published again. B2  A row's id is its Nats-Msg-Id: the stream drops what it was told twice within its window,
- *     and take() must drop the rest (the ledger's L1: one row for a request id). B3  A row is acknowledged at home after
- *     take() said that it is on disk.
+ * B1  The mark moves on when the server has acknowledged, and is on disk before it counts: after a crash the last
+ *     rows are published again.
+ * B2  A row's id is its Nats-Msg-Id: the stream drops what it was told twice within its window, and take() must drop
+ *     the rest (the ledger's L1: one row for a request id).
+ * B3  A row is acknowledged at home after take() said that it is on disk.
  *
  * Both sides have a thread of their own, on which the callbacks run. Needs JetStream in the account. */
 #ifndef FLEET_ROWS_H

@@ -55,8 +55,9 @@ class Gates:
 
     def busiest(self, site):
         """The worker that most streams run on: a fault elsewhere would prove nothing."""
-        mine = lambda: [n for n in self.lab.beating() if n.startswith(site)]
-        until(lambda: any(self.busy(n) for n in mine()), f"a worker of {site} to be busy", 10)
+        may = self.lab.fleet.allowed[self.lab.places[site]]
+        mine = lambda: [n for n in self.lab.beating() if self.lab.places[n[:3]] in may]
+        until(lambda: any(self.busy(n) for n in mine()), f"a worker for {site} to be busy", 10)
         return max(mine(), key=self.busy)
 
     # ---- a fault under way

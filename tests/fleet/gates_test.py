@@ -55,7 +55,7 @@ with Lab() as lab:
                 run()
             except AssertionError:
                 for node in lab.nodes:
-                    print(f"# {node}:\n#" + lab.tail(node, 6).replace("\n", "\n#"))
+                    print(f"# {node}:\n#" + lab.tail(node, 6).rstrip().replace("\n", "\n#"))
                 raise
             finally:
                 gates.home()
