@@ -103,7 +103,7 @@ static void take_usage(struct fleet_exchange *x, const struct frame *f)
     }
     struct buf b = { 0 };
     bool known = x->usages++ < x->usages_passed;
-    if (!x->usage)
+    if (!x->usage && !json_is_true(json_object_get(v, "queued"))) /* only counted yet: nothing is known of the cache */
         x->usage = json_incref(v);
     if (!known) {
         x->usages_passed++;
