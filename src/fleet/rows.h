@@ -38,8 +38,8 @@ typedef bool (*rows_next_fn)(void *arg, uint64_t after, struct rows_row *out);
 /* subject: where to, "tw.v1.<jurisdiction>.<site>.rows". mark_file: where the mark is kept. */
 struct rows_out *rows_out_open(const struct bus_options *bus, const char *subject, const char *mark_file,
                                rows_next_fn next, void *arg, struct err *e);
-void rows_out_wake(struct rows_out *r);  /* there may be new rows; any thread. They are looked for each second anyway */
-void rows_out_close(struct rows_out *r); /* publishes what there is for a second at most */
+void rows_out_wake(struct rows_out *r); /* there may be new rows; any thread. They are looked for each second anyway */
+void rows_out_close(struct rows_out *r); /* publishes what there is: some batches at most, if the stream answers */
 struct rows_stats rows_out_stats(struct rows_out *r);
 
 /* ---- home */
