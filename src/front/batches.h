@@ -11,6 +11,8 @@
 #define FRONT_BATCHES_H
 #include "base/err.h"
 
+#include <stdint.h>
+
 struct front;
 struct batches;
 struct http_exchange;
