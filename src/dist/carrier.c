@@ -51,13 +51,19 @@ static void fail(const struct carrier *c, const struct err *e)
     _exit(1);
 }
 
-/* ---- waiting. A step may come at any moment, or none for hours. */
+/* ---- waiting. A step may come at any moment, or none for hours: the longer nothing came, the longer the nap. */
 
 static void pause_for(int64_t waited_ns)
 {
-    long ns = waited_ns < 50000 ? 0 : waited_ns < 20000000 ? 20000 : waited_ns < 1000000000 ? 100000 : 1000000;
-    if (ns)
-        nanosleep(&(struct timespec){ .tv_nsec = ns }, NULL);
+    static const struct {
+        int64_t waited_ns;
+        long nap_ns;
+    } naps[] = { { 1000000000, 1000000 }, { 20000000, 200000 }, { 1000000, 50000 }, { 20000, 20000 } };
+    for (size_t i = 0; i < MEM_COUNT(naps); i++)
+        if (waited_ns >= naps[i].waited_ns) {
+            nanosleep(&(struct timespec){ .tv_nsec = naps[i].nap_ns }, NULL);
+            return;
+        }
 }
 
 static void finish(MPI_Request *r)

@@ -142,7 +142,7 @@ static void take_end(struct fleet_exchange *x, const struct frame *f)
 static bool is_gone(const char *code)
 {
     static const char *const gone[] = { "draining", "engine_lost", "engine_restarting", "engine_unavailable",
-                                        "shutting_down", "unknown_exchange", "frames_lost" };
+                                        "shutting_down", "unknown_exchange", "frames_lost", "body_crc32" };
     for (size_t i = 0; code && i < MEM_COUNT(gone); i++)
         if (!strcmp(code, gone[i]))
             return true;

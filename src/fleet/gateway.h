@@ -51,6 +51,7 @@ struct fleet_ask {
     int prefix_count;
     int64_t prompt_bytes, max_tokens;
     int64_t deadline_ms;          /* 0: none; overload is answered early when nobody could make it */
+    bool outside;                 /* it may go to a provider (provider.h), where jurisdictions allow that one */
     bool resumable;               /* false: sealed, or an encoder's: a failure is an error */
 };
 

@@ -50,6 +50,8 @@ static void write_model(const struct heartbeat_model *m, struct buf *out)
     for (int i = 0; i < m->prefix_count; i++)
         buf_printf(out, "%s\"%016" PRIx64 "\"", i ? "," : "", m->prefixes[i]);
     buf_putc(out, ']');
+    if (m->outside)
+        buf_puts(out, ",\"outside\":true");
     if (m->aliases) {
         buf_puts(out, ",\"aliases\":");
         jsonx_dump(m->aliases, out);
@@ -162,6 +164,8 @@ static enum err_code read_model(json_t *v, struct heartbeat_model *m, struct err
         c = jsonx_get_double(v, "tokens_per_s", 0, 1e12, &m->tokens_per_s, e);
     if (!c)
         c = read_prefixes(v, m, e);
+    if (!c)
+        c = jsonx_get_bool(v, "outside", &m->outside, e);
     if (!c)
         c = read_aliases(v, m, e);
     if (!c && facts && !json_is_null(facts)) {

@@ -97,7 +97,7 @@ static double wait_s(const struct roster_model *m)
 
 static enum may may(const struct route_query *q, const struct roster_worker *w, const struct roster_model *m)
 {
-    if (!allowed(q, w->place.jurisdiction))
+    if (!allowed(q, w->place.jurisdiction) || (m->beat.outside && !q->ask->outside))
         return MAY_NOT_GO;
     if (w->life == ROSTER_DEAD)
         return MAY_NOT_ALIVE;
@@ -120,7 +120,8 @@ static double score_s(const struct route_query *q, const struct route_pick *p)
     double used = b->kv_pages > 0 ? 1 - (double)b->kv_pages_free / (double)b->kv_pages : 0;
     int64_t fresh = q->ask->prompt_bytes - p->known_bytes;
     double prompt_s = (double)(fresh > 0 ? fresh : 0) / ROUTE_BYTES_PER_TOKEN / rate_of(p->model);
-    return p->wait_s + prompt_s + ROUTE_RTT_WEIGHT * rtt_s(p->worker) + ROUTE_KV_WEIGHT * used * used;
+    return p->wait_s + prompt_s + ROUTE_RTT_WEIGHT * rtt_s(p->worker) + ROUTE_KV_WEIGHT * used * used +
+           (b->outside ? ROUTE_OUTSIDE_S : 0);
 }
 
 /* What keeps everybody from it, in one sentence. soonest_s: the least wait among who would be late. */

@@ -27,7 +27,7 @@ static const struct golden {
     const char *name;
     int ranks;
 } golden[] = {
-    { "llama-256-Q4_K", 2 }, { "llama", 3 }, { "gemma3", 3 }, { "qwen3moe", 2 }, { "gpt-oss", 2 }, { "phi3", 3 },
+    { "llama-256-Q4_K", 2 }, { "gemma3", 3 }, { "qwen3moe", 2 }, { "gpt-oss", 2 },
 };
 static const struct golden *current;
 
@@ -183,6 +183,9 @@ static void check_file(const char *path, int ranks)
 
 static bool no_mpirun(void)
 {
+#ifdef __SANITIZE_THREAD__
+    return true; /* MPI's own threads are not instrumented; part_test has what is ours */
+#endif
     const char *b = getenv("B");
     char program[512];
     snprintf(program, sizeof program, "%s/tokenworks", b && *b ? b : "build");
@@ -194,7 +197,7 @@ static void golden_over_ranks(void)
     char path[512], rest[128];
     snprintf(rest, sizeof rest, "golden/models/%s.gguf", current->name);
     if (no_mpirun())
-        SKIP("no mpirun, or no build/tokenworks");
+        SKIP("no mpirun, no build/tokenworks, or a build that MPI cannot have");
     if (!shared_path(path, sizeof path, rest))
         SKIP("no golden data");
     printf("# %s over %d ranks\n", current->name, current->ranks);
@@ -265,6 +268,7 @@ static void says_what_a_rank_cannot_do(void)
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
+    setenv("ASAN_OPTIONS", "detect_leaks=0", 0); /* for the carriers: MPI leaves much behind */
     RUN(tiny_over_ranks);
     RUN(says_what_a_rank_cannot_do);
     for (size_t i = 0; i < MEM_COUNT(golden) && (!TW_SANITIZED || i < 2); i++) {

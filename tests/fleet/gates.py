@@ -16,7 +16,7 @@ ASKS = [("Write a long story about a lighthouse.", 1, 0.0), ("List the rivers of
 class Gates:
     """slow: how much wider the time limits are (a busy machine); everything else is exact."""
     def __init__(self, lab, slow=1.0, tokens=TOKENS):
-        self.lab, self.slow, self.tokens, self.truth, self.silences, self.idle = lab, slow, tokens, {}, {}, {}
+        self.lab, self.slow, self.tokens, self.truth, self.silences, self.idle = lab, slow, tokens, {}, {}, 0
 
     # ---- the answers there should be
     def learn(self):
@@ -29,7 +29,7 @@ class Gates:
                 want = self.truth.setdefault(ask, (s.text, s.usage["prompt_tokens"]))
                 assert want[0] == s.text, f"{site} answers {ask} otherwise:\n{s.text}\n{want[0]}"
         self.rest()
-        self.idle = {name: self.pages(name) for name in self.lab.beating()}
+        self.idle = max(self.pages(name) for name in self.lab.beating())
 
     def ask(self, site, ask, **more):
         prompt, seed, temperature = ask
@@ -44,7 +44,8 @@ class Gates:
         assert used == (prompt_tokens, self.tokens), f"billed {used}, not {(prompt_tokens, self.tokens)}"
 
     def pages(self, name):
-        return sum(m["kv_pages_free"] for m in self.lab.beat(name)["models"])
+        """Of KV memory, in use."""
+        return sum(m["kv_pages"] - m["kv_pages_free"] for m in self.lab.beat(name)["models"])
 
     def busy(self, name):
         return sum(m["running"] + m["waiting"] for m in self.lab.beat(name)["models"])
@@ -54,8 +55,9 @@ class Gates:
 
     def busiest(self, site):
         """The worker that most streams run on: a fault elsewhere would prove nothing."""
-        mine = lambda: [n for n in self.lab.beating() if n.startswith(site)]
-        until(lambda: any(self.busy(n) for n in mine()), f"a worker of {site} to be busy", 10)
+        may = self.lab.fleet.allowed[self.lab.places[site]]
+        mine = lambda: [n for n in self.lab.beating() if self.lab.places[n[:3]] in may]
+        until(lambda: any(self.busy(n) for n in mine()), f"a worker for {site} to be busy", 10)
         return max(mine(), key=self.busy)
 
     # ---- a fault under way
@@ -80,8 +82,8 @@ class Gates:
         """Everything healed, every worker as empty as it was before anything happened."""
         self.lab.heal()
         self.rest()
-        until(lambda: all(self.pages(n) >= self.idle.get(n, 0) for n in self.lab.beating()),
-              f"KV pages back to {self.idle}; there are { {n: self.pages(n) for n in self.lab.beating()} }", 10)
+        until(lambda: all(self.pages(n) <= self.idle for n in self.lab.beating()),
+              f"KV pages in use to be {self.idle} at most again; they are { {n: self.pages(n) for n in self.lab.beating()} }", 10)
 
     # ---- workers
     def kill_worker(self, site="fra"):

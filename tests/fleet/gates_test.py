@@ -23,6 +23,7 @@ with Lab() as lab:
     with tap.case("three sites start and give the same answers"):
         lab.start()
         gates.learn()
+        print(f"# {gates.idle} KV pages in use when idle")
     if tap.failed:
         for name in lab.nodes:
             print(f"# {name}\n# " + lab.tail(name, 8).replace("\n", "\n# "))
@@ -54,7 +55,7 @@ with Lab() as lab:
                 run()
             except AssertionError:
                 for node in lab.nodes:
-                    print(f"# {node}:\n#" + lab.tail(node, 6).replace("\n", "\n#"))
+                    print(f"# {node}:\n#" + lab.tail(node, 6).rstrip().replace("\n", "\n#"))
                 raise
             finally:
                 gates.home()

@@ -16,7 +16,7 @@ static void test_round_trip(void)
     *m = (struct heartbeat_model){ .id = "a \"quoted\" id", .hash = HASH, .ctx = 8192, .running = 3, .waiting = 9,
                                    .kv_pages = 1000, .kv_pages_free = 17, .prefill_backlog = 4096,
                                    .steps = 1LL << 40, .tokens_per_s = 123.5, .prefixes = { 1, UINT64_MAX },
-                                   .prefix_count = 2, .aliases = json_pack("[s]", "default"),
+                                   .prefix_count = 2, .outside = true, .aliases = json_pack("[s]", "default"),
                                    .facts = json_pack("{s:i}", "ctx", 8192) };
     snprintf(h.models[1].id, sizeof h.models[1].id, "b");
     struct buf b = { 0 };
@@ -31,6 +31,7 @@ static void test_round_trip(void)
     CHECK(r.models[0].ctx == 8192 && r.models[0].running == 3 && r.models[0].waiting == 9 &&
           r.models[0].kv_pages == 1000 && r.models[0].kv_pages_free == 17 && r.models[0].prefill_backlog == 4096 &&
           r.models[0].steps == 1LL << 40 && r.models[0].tokens_per_s > 123.4 && r.models[0].tokens_per_s < 123.6);
+    CHECK(r.models[0].outside);
     CHECK(r.models[0].prefix_count == 2 && r.models[0].prefixes[0] == 1 && r.models[0].prefixes[1] == UINT64_MAX);
     CHECK(json_equal(r.models[0].aliases, m->aliases) && json_equal(r.models[0].facts, m->facts));
     CHECK(!r.models[1].facts && !r.models[1].aliases);

@@ -217,7 +217,8 @@ class Lab:
         self._add(f"{s}-gate", 2, [BINARY, "gateway", "--listen", self.at(s, 2) + ":8080", *self._bus(s, "gate"),
                                    *self._gateway(s), *self.gateway_options])
         for i, w in enumerate(self.workers):
-            self._add(f"{s}-{w}", 11 + i, [BINARY, "worker", "--model", self.model, "--threads", "1", *self._bus(s, w),
+            self._add(f"{s}-{w}", 11 + i, [BINARY, "worker", "--model", self.model, "--threads", "1", "--kv-memory", "64M",
+                                           *self._bus(s, w),
                                            *self.worker_options])
 
     # ---- life

@@ -13,7 +13,7 @@ struct says {
     const char *name, *jurisdiction, *numerics, *id;
     int64_t waiting, backlog, pages_free;
     double rate;
-    bool draining;
+    bool draining, outside;
     uint64_t prefix;
 };
 
@@ -21,7 +21,7 @@ static struct roster_worker *add(struct says s)
 {
     struct heartbeat_model m = { .waiting = s.waiting, .prefill_backlog = s.backlog, .kv_pages = 100,
                                  .kv_pages_free = s.pages_free ? s.pages_free : 100, .tokens_per_s = s.rate,
-                                 .prefixes = { s.prefix }, .prefix_count = s.prefix != 0 };
+                                 .prefixes = { s.prefix }, .prefix_count = s.prefix != 0, .outside = s.outside };
     struct heartbeat h = { .boot = 1, .draining = s.draining, .models = &m, .model_count = 1 };
     struct fleet_place p = { "eu", "north", "" };
     struct buf b = { 0 };
@@ -198,6 +198,27 @@ static void prefixes_lead_home(void)
     CHECK(!prefixes_has(known, n, 11, p.worker->serial) && !prefixes_has(known, m, 11, p.worker->serial + 100));
 }
 
+/* An outside provider gets what may go there and would wait much longer at home, or could not stay. */
+static void the_house_goes_first(void)
+{
+    begin();
+    struct fleet_ask may = { .model = "m", .jurisdictions = { "eu", "us" }, .jurisdiction_count = 2, .outside = true };
+    struct fleet_ask home = { .model = "m", .outside = true };
+    struct fleet_ask inside = { .model = "m", .jurisdictions = { "eu", "us" }, .jurisdiction_count = 2 };
+    add((struct says){ .name = "vendor", .jurisdiction = "us", .rate = 1000, .outside = true });
+    CHECK_STR(picked((struct route_query){ .ask = &may }), "vendor");
+    CHECK_STR(picked((struct route_query){ .ask = &inside }), "");
+    CHECK_INT(code, ERR_DENIED);
+    CHECK_STR(picked((struct route_query){ .ask = &home }), ""); /* its law does not reach there */
+    add((struct says){ .name = "own", .rate = 1000, .backlog = 1500 });
+    CHECK_INT(times("own", (struct route_query){ .ask = &may }, 50), 50);
+    add((struct says){ .name = "own", .rate = 1000, .backlog = 9000 });
+    CHECK_INT(times("vendor", (struct route_query){ .ask = &may }, 50), 50);
+    CHECK_INT(times("own", (struct route_query){ .ask = &inside }, 50), 50);
+    add((struct says){ .name = "own", .rate = 1000, .draining = true });
+    CHECK_STR(picked((struct route_query){ .ask = &may }), "vendor");
+}
+
 static void the_table_forgets_the_oldest(void)
 {
     struct prefixes *t = prefixes_new(1);
@@ -252,6 +273,7 @@ int main(void)
     RUN(own_requests_count_before_the_next_beat);
     RUN(overload);
     RUN(prefixes_lead_home);
+    RUN(the_house_goes_first);
     RUN(the_table_forgets_the_oldest);
     RUN(beginnings_every_request_names);
     roster_free(roster);
