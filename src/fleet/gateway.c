@@ -87,6 +87,15 @@ void gateway_forget(struct fleet_gateway *g, struct fleet_exchange *x)
     exchange_free(x);
 }
 
+static void note_asked(struct fleet_gateway *g, const char *jurisdiction)
+{
+    for (int i = 0; i < g->asked_count; i++)
+        if (!strcmp(g->asked[i], jurisdiction))
+            return;
+    if (g->asked_count < FLEET_JURISDICTIONS_MAX)
+        snprintf(g->asked[g->asked_count++], sizeof g->asked[0], "%s", jurisdiction);
+}
+
 enum err_code fleet_call_open(struct fleet_gateway *g, const struct fleet_ask *ask, struct fleet_call *c,
                               struct err *e)
 {
@@ -95,6 +104,8 @@ enum err_code fleet_call_open(struct fleet_gateway *g, const struct fleet_ask *a
     c->retry_s = 1;
     c->at = (struct fleet_place){ .name = "" };
     c->attempts = 0;
+    for (int i = 0; i < ask->jurisdiction_count; i++)
+        note_asked(g, ask->jurisdictions[i]);
     if (slot < 0)
         return err_set(e, ERR_BUSY, "%d requests are under way, as many as a gateway carries; try again in 1 s",
                        GATEWAY_EXCHANGES_MAX);
@@ -295,12 +306,21 @@ static struct frame echo(uint32_t serial)
     return (struct frame){ .kind = FRAME_HELLO, .id = serial, .seq = (uint64_t)(clock_mono_ns() / 1000) };
 }
 
+static bool may_reach(const struct fleet_gateway *g, const char *jurisdiction)
+{
+    bool may = !strcmp(jurisdiction, g->me.jurisdiction);
+    for (int i = 0; i < g->asked_count && !may; i++)
+        may = !strcmp(jurisdiction, g->asked[i]);
+    return may;
+}
+
+/* Only where requests of this gateway may go: elsewhere the bus would refuse it, and nobody needs to know. */
 static void measure(struct fleet_gateway *g)
 {
     for (int i = 0; i < roster_count(g->roster); i++) {
         const struct roster_worker *w = roster_at(g->roster, i);
         struct frame f = echo(w->serial);
-        if (w->life != ROSTER_DEAD)
+        if (w->life != ROSTER_DEAD && may_reach(g, w->place.jurisdiction))
             gateway_publish(g, &w->place, &f);
     }
 }

@@ -44,6 +44,8 @@ struct fleet_gateway {
     int64_t bodies_bytes;
     uint64_t serial;
     bool was_up;
+    char asked[FLEET_JURISDICTIONS_MAX][FLEET_NAME_MAX + 1]; /* where requests were allowed to go so far */
+    int asked_count;
     int64_t down_ms, beat_ms, rtt_ms; /* when: the bus went away, we last beat, and measured */
     bool catalog_stale;           /* changed() came: told at the end of what is going on */
     struct gateway_cancel cancels[GATEWAY_CANCELS_MAX];

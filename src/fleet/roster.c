@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STRIDE_MAX_MS = 150, STEP_MARGIN = 4 };
+enum { STRIDE_MAX_MS = 150, STEP_MARGIN = 4, STEP_FORGET = 16 };
 #define RATE_KEEP 0.995 /* of the best rate, from beat to beat: half of it is forgotten in 35 s */
 #define RTT_KEEP 0.75
 
@@ -182,12 +182,17 @@ void roster_sent(struct roster_model *m, int64_t tokens)
 
 /* ---- beats */
 
-/* How long its counter may stand while something runs. */
+/* How long its counter may stand while something runs. No step of a prompt is longer than all that waits at the rate it
+ * had; while that is not known it may be very long. */
 static int64_t still_limit(const struct roster_model *m)
 {
     int64_t learned = STEP_MARGIN * m->step_ms;
-    int64_t least = m->beat.prefill_backlog > 0 ? ROSTER_STILL_MAX_MS : ROSTER_STILL_MS;
-    return learned < least ? least : learned > ROSTER_STILL_MAX_MS ? ROSTER_STILL_MAX_MS : learned;
+    if (m->beat.prefill_backlog > 0) {
+        double prompt_ms = m->rate > 0 ? 1e3 * (double)m->beat.prefill_backlog / m->rate : ROSTER_STILL_MAX_MS;
+        prompt_ms = prompt_ms < ROSTER_STILL_MAX_MS ? STEP_MARGIN * prompt_ms : ROSTER_STILL_MAX_MS;
+        learned = learned < (int64_t)prompt_ms ? (int64_t)prompt_ms : learned;
+    }
+    return learned < ROSTER_STILL_MS ? ROSTER_STILL_MS : learned > ROSTER_STILL_MAX_MS ? ROSTER_STILL_MAX_MS : learned;
 }
 
 /* now: the model as the beat has it. was: the same one in the beat before; NULL: it is new, or the worker is. */
@@ -201,11 +206,16 @@ static void carry_over(struct roster_model *now, struct roster_model *was, int64
         now->rate = RATE_KEEP * was->rate;
     now->sent_tokens[1] = was->sent_tokens[0];
     now->sent[1] = was->sent[0];
+    int64_t stood = time_ms - was->stepped_ms;
     now->step_ms = was->step_ms;
-    if (now->beat.steps == was->beat.steps && now->beat.running > 0 && was->beat.running > 0)
+    if (now->beat.steps == was->beat.steps && now->beat.running > 0 && was->beat.running > 0) {
         now->stepped_ms = was->stepped_ms;
-    else if (was->beat.running > 0 && time_ms - was->stepped_ms > now->step_ms)
-        now->step_ms = time_ms - was->stepped_ms;
+    } else if (was->beat.running > 0) {
+        /* A long step is remembered for some seconds; standing still was none. */
+        now->step_ms -= now->step_ms / STEP_FORGET;
+        if (stood > now->step_ms && stood < still_limit(was))
+            now->step_ms = stood;
+    }
     if (!now->beat.facts)
         now->beat.facts = json_incref(was->beat.facts);
     if (!now->beat.aliases)

@@ -117,7 +117,7 @@ def may_say(role, site):
     j = PLACES[site]
     if role == "worker":
         return {f"tw.v1.{j}.{site}.w.one.hb"} | {s for s in SAID if s.endswith(".in") and s.split(".")[2] in FRIENDS[j]}
-    return ({f"tw.v1.{j}.{site}.g.gate.hb"} | {s for s in ORDERS if s.split(".")[2] == j}
+    return ({f"tw.v1.{j}.{site}.g.gate.hb", f"tw.v1.{j}.{site}.g.gate.in"} | {s for s in ORDERS if s.split(".")[2] == j}
             | {s for s in SAID if s.endswith((".req", ".any")) and s.split(".")[2] in FRIENDS[j]})
 
 
