@@ -22,9 +22,10 @@ bool dist_setup_ok(const struct dist_setup *s)
            s->kv_type < KERN_TYPE_LIMIT && s->isa >= 0 && s->isa <= KERN_ISA_COUNT;
 }
 
-static enum err_code hash_part(int fd, struct sha256 *h, unsigned char *buf, off_t at, size_t n, struct err *e)
+/* Up to the end of the file; *size becomes what there was. */
+static enum err_code hash_part(int fd, struct sha256 *h, unsigned char *buf, off_t at, size_t *size, struct err *e)
 {
-    size_t done = 0;
+    size_t done = 0, n = *size;
     while (done < n) {
         ssize_t got = pread(fd, buf + done, n - done, at + (off_t)done);
         if (got < 0)
@@ -34,6 +35,7 @@ static enum err_code hash_part(int fd, struct sha256 *h, unsigned char *buf, off
         done += (size_t)got;
     }
     sha256_update(h, buf, done);
+    *size = done;
     return ERR_OK;
 }
 
@@ -47,9 +49,27 @@ enum err_code dist_fingerprint(int fd, uint8_t out[SHA256_BYTES], struct err *e)
     unsigned char *buf = mem_new(HEAD_BYTES, 1);
     sha256_init(&h);
     sha256_update(&h, &size, sizeof size);
-    enum err_code c = hash_part(fd, &h, buf, 0, HEAD_BYTES, e);
-    for (uint64_t i = 0; i < SAMPLES && !c; i++)
-        c = hash_part(fd, &h, buf, (off_t)(size / SAMPLES * i), SAMPLE_BYTES, e);
+    size_t n = HEAD_BYTES;
+    enum err_code c = hash_part(fd, &h, buf, 0, &n, e);
+    for (uint64_t i = 0; i < SAMPLES && !c; i++) {
+        n = SAMPLE_BYTES;
+        c = hash_part(fd, &h, buf, (off_t)(size / SAMPLES * i), &n, e);
+    }
+    if (!c)
+        sha256_final(&h, out);
+    mem_free(buf);
+    return c;
+}
+
+enum err_code dist_hash(int fd, uint8_t out[SHA256_BYTES], struct err *e)
+{
+    struct sha256 h;
+    unsigned char *buf = mem_new(HEAD_BYTES, 1);
+    enum err_code c = ERR_OK;
+    off_t at = 0;
+    sha256_init(&h);
+    for (size_t n = HEAD_BYTES; !c && n == HEAD_BYTES; at += (off_t)n)
+        c = hash_part(fd, &h, buf, at, &n, e);
     if (!c)
         sha256_final(&h, out);
     mem_free(buf);

@@ -8,10 +8,21 @@
 #include "dist/port.h"
 #include "dist/setup.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+/* The whole file of a signed model, hashed while its layers are loaded. */
+struct hashing {
+    int fd;
+    pthread_t thread;
+    bool running;
+    uint8_t hash[SHA256_BYTES];
+    enum err_code code;
+    struct err error;
+};
 
 struct stage {
     int socket, model_fd;
@@ -34,6 +45,36 @@ static enum err_code lock_in(const struct stage *s, struct err *e)
     return s->setup.sandbox_off ? ERR_OK : sandbox_enter(&profile, &report, e);
 }
 
+static void *hash_file(void *arg)
+{
+    struct hashing *h = arg;
+    h->code = dist_hash(h->fd, h->hash, &h->error);
+    return NULL;
+}
+
+static void hash_begin(struct hashing *h, const struct stage *s)
+{
+    *h = (struct hashing){ .fd = s->model_fd };
+    if (!s->setup.is_signed)
+        return;
+    h->running = !pthread_create(&h->thread, NULL, hash_file, h);
+    if (!h->running)
+        hash_file(h);
+}
+
+static enum err_code hash_check(struct hashing *h, const struct dist_setup *d, struct err *e)
+{
+    if (!d->is_signed)
+        return ERR_OK;
+    if (h->running)
+        pthread_join(h->thread, NULL);
+    if (h->code)
+        return *e = h->error, h->code;
+    if (memcmp(h->hash, d->whole, sizeof h->hash) != 0)
+        return err_set(e, ERR_DENIED, "these are not the weights that were signed: the file here was changed");
+    return ERR_OK;
+}
+
 static enum err_code load(struct stage *s, enum kern_isa isa, struct err *e)
 {
     const struct dist_setup *d = &s->setup;
@@ -42,12 +83,20 @@ static enum err_code load(struct stage *s, enum kern_isa isa, struct err *e)
     enum err_code c = dist_fingerprint(s->model_fd, found, e);
     if (!c && memcmp(found, d->model, sizeof found) != 0)
         c = err_set(e, ERR_INVALID, "the model's file is another one here than on rank 0");
+    struct hashing hashing;
+    struct err unsigned_error;
+    hash_begin(&hashing, s);
     kern_table_fill(&s->kern, isa);
     struct model_load_options o = { .kern = &s->kern, .kv_type = (enum kern_type)d->kv_type, .ctx = d->ctx,
                                     .part = { d->cut[d->rank], d->cut[d->rank + 1] } };
     c = c ? c : gguf_open_fd(s->model_fd, "the model", &f, e);
     c = c ? c : model_load(f, &o, s->pool, &s->model, e);
     gguf_close(f);
+    enum err_code other = hash_check(&hashing, d, &unsigned_error);
+    if (!c && other) {
+        *e = unsigned_error;
+        c = other;
+    }
     close(s->model_fd);
     s->model_fd = -1;
     mem_trim();

@@ -346,7 +346,8 @@ enum err_code engine_run(int socket, struct err *e)
         g.options.isa = kern_isa_detect(g.options.isa); /* asks the system for AMX tiles: before the sandbox */
         c = lock_in(&g, e);
     }
-    c = c ? c : ranks_begin(&g.ranks, g.model_fd, g.sandbox_mode, &g.options, e);
+    const struct ranks_terms terms = { g.model_fd, g.sandbox_mode, g.trust };
+    c = c ? c : ranks_begin(&g.ranks, &terms, &g.options, e);
     if (!c && !g.measure)
         c = identity_begin(g.trust ? g.trust : g.identify, g.model_fd, &g.identity, e);
     if (!c && g.measure)

@@ -2,6 +2,7 @@
 #include "engine/ranks.h"
 
 #include "base/log.h"
+#include "trust/code.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -47,16 +48,26 @@ static enum err_code cut(const struct ranks *r, int model_fd, struct dist_setup 
     return c;
 }
 
-enum err_code ranks_begin(struct ranks *r, int model_fd, const char *sandbox_mode, struct runtime_options *o,
-                          struct err *e)
+/* Where a note signs the model, each rank's file must be the one that was signed. */
+static enum err_code take_signed(const json_t *trust, struct dist_setup *s, struct err *e)
+{
+    const char *want = json_string_value(json_object_get(trust, "sha256"));
+    s->is_signed = want != NULL;
+    if (want && !code_unhex(s->whole, sizeof s->whole, span_of(want)))
+        return err_set(e, ERR_INVALID, "the hello's trust object lacks a hash");
+    return ERR_OK;
+}
+
+enum err_code ranks_begin(struct ranks *r, const struct ranks_terms *t, struct runtime_options *o, struct err *e)
 {
     struct dist_setup s = { .version = TW_VERSION, .ranks = r->count, .kv_type = (int32_t)o->kv_type,
                             .isa = (int32_t)o->isa, .ctx = o->ctx, .threads = o->threads };
     if (r->count < 2)
         return ERR_OK;
-    s.best_effort = !strcmp(sandbox_mode, "best-effort");
-    s.sandbox_off = !strcmp(sandbox_mode, "off");
-    enum err_code c = cut(r, model_fd, &s, e);
+    s.best_effort = !strcmp(t->sandbox_mode, "best-effort");
+    s.sandbox_off = !strcmp(t->sandbox_mode, "off");
+    enum err_code c = cut(r, t->model_fd, &s, e);
+    c = c ? c : take_signed(t->trust, &s, e);
     if (c)
         return c;
     o->part = (struct model_part){ s.cut[0], s.cut[1] };
@@ -67,7 +78,7 @@ enum err_code ranks_begin(struct ranks *r, int model_fd, const char *sandbox_mod
         return ERR_OK;
     r->rest = leader_rest(r->leader);
     o->rest = &r->rest;
-    c = dist_fingerprint(model_fd, s.model, e);
+    c = dist_fingerprint(t->model_fd, s.model, e);
     return c ? c : leader_begin(r->leader, &s, e);
 }
 

@@ -2,6 +2,7 @@
  * With one rank, all of it does nothing. */
 #ifndef ENGINE_RANKS_H
 #define ENGINE_RANKS_H
+#include "base/json.h"
 #include "dist/leader.h"
 #include "lib/runtime.h"
 
@@ -18,8 +19,12 @@ struct ranks {
 void ranks_take_fds(struct ranks *r, const int fds[RANKS_FDS]);
 enum err_code ranks_accept(struct ranks *r, int front, struct err *e);   /* before the sandbox */
 /* The cut: into o->part, and, unless nobody came, to the others, which begin to load. */
-enum err_code ranks_begin(struct ranks *r, int model_fd, const char *sandbox_mode, struct runtime_options *o,
-                          struct err *e);
+struct ranks_terms {
+    int model_fd;
+    const char *sandbox_mode;
+    const json_t *trust;    /* hello's; NULL: no evidence is kept */
+};
+enum err_code ranks_begin(struct ranks *r, const struct ranks_terms *t, struct runtime_options *o, struct err *e);
 /* Returns when all are ready. */
 enum err_code ranks_open(struct ranks *r, const struct runtime_options *o, struct runtime *runtime, struct err *e);
 void ranks_check(struct ranks *r);                                       /* ends the process when one is gone */

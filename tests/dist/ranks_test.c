@@ -119,6 +119,8 @@ static bool begin(struct group *g, const char *path, int ranks, struct pool *poo
     struct model_load_options o = { .kern = kern, .kv_type = KERN_F16 };
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     enum err_code c = dist_fingerprint(fd, setup->model, e);
+    setup->is_signed = true;
+    c = c ? c : dist_hash(fd, setup->whole, e);
     close(fd);
     c = c ? c : gguf_open(path, &g->f, e);
     c = c ? c : model_cut(g->f, ranks, setup->cut, e);
@@ -225,6 +227,8 @@ static void tiny_over_ranks(void)
     unlink(path);
 }
 
+static bool wrong_signature;
+
 /* What a rank cannot do is said by rank 0, in one sentence that names the rank; and all of them end. */
 static void check_refusal(const char *own, const char *theirs, const char *version, const char *says)
 {
@@ -235,6 +239,7 @@ static void check_refusal(const char *own, const char *theirs, const char *versi
                                 .best_effort = 1 };
     unsigned char page[64];
     snprintf(setup.version, sizeof setup.version, "%s", version);
+    setup.is_signed = wrong_signature; /* of a file whose hash is all zeros */
     kern_table_fill(&kern, kern_isa_detect(KERN_AMX));
     int fd = open(own, O_RDONLY | O_CLOEXEC);
     CHECK_INT(dist_fingerprint(fd, setup.model, &e), ERR_OK);
@@ -261,6 +266,8 @@ static void says_what_a_rank_cannot_do(void)
     check_refusal(one, other, TW_VERSION, "another one here");
     check_refusal(one, "/nowhere/model.gguf", TW_VERSION, "cannot open the model");
     check_refusal(one, one, "0.0.0-old", "not the one of rank 0");
+    wrong_signature = true;
+    check_refusal(one, one, TW_VERSION, "not the weights that were signed");
     unlink(one);
     unlink(other);
 }
