@@ -120,8 +120,11 @@ static void print_summary(const struct plan *p, const char *folder)
 {
     const struct scenario *s = p->s;
     print_orders(p);
-    printf("\nnet present cost   %.5g USD (bound %.5g, gap %.2f %%)\n", p->result.npv, p->result.bound, 100 *
-           p->result.gap);
+    printf("\nnet present cost   %.5g USD", p->result.npv);
+    if (isinf(p->result.gap))
+        printf(" (stopped before anything was proven)\n");
+    else
+        printf(" (no plan costs less than %.5g: gap %.2f %%)\n", p->result.bound, 100 * p->result.gap);
     printf("capital            %.5g USD\n", p->cost.capex);
     printf("a million tokens   %.3g USD", p->cost.usd_per_mtok);
     if (p->has_sense)

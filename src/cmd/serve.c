@@ -274,7 +274,7 @@ int serve_main(const struct opt_command *spec, enum serve_as as, int argc, char 
     f.http.connections_max = (int)o.connections;
     char *state = file_state_dir(o.state);
     f.ledger_dir = state;
-    f.spill = (struct spill_files){ state, o.kv_spill };
+    f.spill = (struct spill_files){ .state = state, .bytes = o.kv_spill };
     char *trust = find_trust(&o, state);
     f.trust_dir = trust;
     f.trust_site = o.site;

@@ -71,6 +71,8 @@ static const struct setting settings[] = {
     { "nats", "user", TEXT, AT(nats_user), 0, 0 },
     { "nats", "password", TEXT, AT(nats_password), 0, 0 },
     { "nats", "jurisdictions", TEXTS, AT(to_jurisdictions), 0, 0 },
+    { "nats", "limits", BOOL, AT(fleet_limits), 0, 0 },
+    { "nats", "bills", BOOL, AT(fleet_bills), 0, 0 },
     { "nats", "outside", BOOL, AT(fleet_outside), 0, 0 },
     { "nats", "secret-file", TEXT, AT(fleet_secret), 0, 0 },
     { "telemetry", "otlp", TEXT, AT(otlp), 0, 0 },

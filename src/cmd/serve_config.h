@@ -19,7 +19,8 @@ struct serve_options {
     struct opt_strings to_jurisdictions;
     const char *nats, *name, *nats_ca, *nats_cert, *nats_key, *nats_creds, *nats_user, *nats_password, *fleet_secret;
     int64_t itl_ms, ttft_ms, lora_slots, lora_rank;
-    bool fleet_outside, matryoshka, log_json, log_requests, ledger, no_ledger, no_trust, air_gapped;
+    bool fleet_outside, fleet_bills, fleet_limits;
+    bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust, air_gapped;
 };
 
 /* Reads the file into *doc (the strings of *o then point into it: release it last) and lays its settings over *o:
@@ -37,7 +38,7 @@ struct serve_options {
  *               matryoshka: true }
  *     trust: { dir: DIR, site: NAME, jurisdiction: DE }
  *     nats: { url: "tls://HOST:4222", name: NAME, ca: FILE, cert: FILE, key: FILE, jurisdictions: [CC, ...],
- *             outside: true, secret-file: FILE }   also creds: FILE, or user and password
+ *             outside: true, limits: true, bills: true, secret-file: FILE }   also creds: FILE, or user and password
  *     ranks: { count: 4, hostfile: FILE }    one model over several machines (docs/split.md)
  *     speed: { speculate: auto, target-itl-ms: 150, target-ttft-ms: 2000 }
  *     telemetry: { log-json: true, log-requests: false, otlp: "http://collector:4318", service-name: NAME }

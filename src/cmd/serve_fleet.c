@@ -27,7 +27,7 @@ enum err_code serve_fleet_options(const struct serve_options *o, enum serve_as a
                  .ca = o->nats_ca, .cert = o->nats_cert, .key = o->nats_key },
         .site = o->site, .jurisdiction = o->jurisdiction, .name = o->name, .worker = as != SERVE_GATEWAY,
         .gateway = as != SERVE_WORKER, .secret_file = o->fleet_secret,
-        .outside = o->fleet_outside };
+        .outside = o->fleet_outside, .bills = o->fleet_bills, .limits = o->fleet_limits };
     for (int i = 0; i < o->to_jurisdictions.count; i++)
         f->fleet.jurisdictions[f->fleet.jurisdiction_count++] = o->to_jurisdictions.v[i];
     if (as == SERVE_WORKER) { /* gateways have the keys, the books and the evidence */

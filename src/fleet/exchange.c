@@ -64,6 +64,7 @@ void exchange_free(struct fleet_exchange *x)
     json_decref(x->head);
     json_decref(x->usage);
     delivered_release(&x->told);
+    x->g->bodies_bytes -= (int64_t)x->body_n;
     mem_free(x->body);
     mem_free(x->refusal);
     mem_free(x);
@@ -165,6 +166,7 @@ void exchange_request(struct fleet_exchange *x, const char *payload, size_t n)
     }
     x->body_n = n - (size_t)(lf + 1 - payload);
     x->body = mem_dup(lf + 1, x->body_n);
+    x->g->bodies_bytes += (int64_t)x->body_n;
     complete_head(x);
     x->wait_until_ms = gateway_now_ms() + EXCHANGE_WAIT_MS;
     place(x);

@@ -66,6 +66,7 @@ bool exchange_send_request(struct fleet_exchange *x)
         at += n;
     }
     if (ok && !x->ask.resumable) { /* it is not sent again */
+        x->g->bodies_bytes -= (int64_t)x->body_n;
         mem_free(x->body);
         x->body = NULL;
         x->body_n = 0;

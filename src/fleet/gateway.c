@@ -48,11 +48,13 @@ void gateway_cancel_later(struct fleet_gateway *g, const struct fleet_place *to,
 
 static void send_cancels(struct fleet_gateway *g)
 {
-    for (int i = 0; i < g->cancel_count; i++) {
-        const struct gateway_cancel *c = &g->cancels[i];
-        gateway_publish(g, &c->at, &(struct frame){ .kind = FRAME_CANCEL, .id = c->id, .attempt = c->attempt });
+    while (g->cancel_count) {
+        const struct gateway_cancel *c = &g->cancels[g->cancel_count - 1];
+        struct frame f = { .kind = FRAME_CANCEL, .id = c->id, .attempt = c->attempt };
+        if (!gateway_publish(g, &c->at, &f))
+            return;
+        g->cancel_count--;
     }
-    g->cancel_count = 0;
 }
 
 /* ---- the table of exchanges */
@@ -107,6 +109,9 @@ enum err_code fleet_call_open(struct fleet_gateway *g, const struct fleet_ask *a
     if (slot < 0)
         return err_set(e, ERR_BUSY, "%d requests are under way, as many as a gateway carries; try again in 1 s",
                        GATEWAY_EXCHANGES_MAX);
+    if (g->bodies_bytes + ask->prompt_bytes > GATEWAY_BODIES_MAX)
+        return err_set(e, ERR_BUSY, "%d MB of requests are under way, as much as a gateway keeps; try again in 1 s",
+                       GATEWAY_BODIES_MAX >> 20);
     uint64_t id = ++g->serial << SLOT_BITS | (uint64_t)slot;
     struct fleet_exchange *x;
     enum err_code code = bus_is_up(g->bus) ? exchange_open(g, ask, c, id, &x, e)
@@ -323,7 +328,6 @@ static void measure(struct fleet_gateway *g)
 static void came_back(struct fleet_gateway *g)
 {
     roster_amnesty(g->roster, gateway_now_ms());
-    send_cancels(g);
     g->beat_ms = 0;
     for (int i = 0; i < g->slots; i++)
         if (g->xs[i] && g->xs[i]->state == EXCHANGE_RUNNING)
@@ -340,6 +344,7 @@ static void wait_for_bus(struct fleet_gateway *g, int64_t now)
 
 static void keep_going(struct fleet_gateway *g, int64_t now)
 {
+    send_cancels(g);
     if (roster_tick(g->roster, now)) {
         struct frame f = echo(0);
         publish_frame(g, g->inbox, &f);

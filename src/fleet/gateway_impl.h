@@ -8,6 +8,7 @@ enum {
     GATEWAY_EXCHANGES_MAX = 65536,
     GATEWAY_PEERS_MAX = 64,
     GATEWAY_CANCELS_MAX = 4096,
+    GATEWAY_BODIES_MAX = 1 << 30, /* bytes of requests kept, in case that they must be sent again */
     GATEWAY_TICK_MS = 50,
 };
 
@@ -40,6 +41,7 @@ struct fleet_gateway {
     enum route_policy policy;
     struct fleet_exchange **xs;   /* [slots]; an id is serial << 16 | slot */
     int slots, hint, open;
+    int64_t bodies_bytes;
     uint64_t serial;
     bool was_up;
     char asked[FLEET_JURISDICTIONS_MAX][FLEET_NAME_MAX + 1]; /* where requests were allowed to go so far */

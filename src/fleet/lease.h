@@ -3,7 +3,8 @@
  * A limit is a number for a span of time: tokens a minute, micro-units a month. What is spent and who holds how much
  * stands in one key of a NATS KV bucket, changed by compare-and-set only:
  *
- *   {"v":1, "window":<number of the span>, "spent":n, "leases":{"<holder>":[n, <Unix ms of the last renewal>]}}
+ *   {"v":1, "window":<number of the span>, "spent":n,
+ *    "leases":{"<holder>":[n, <Unix ms of its last write>, <count of its writes>]}}
  *
  *   lease_take --in the slice--> granted at once
  *         `--not in it--> the thread asks for a slice --changed()--> take again
@@ -51,7 +52,7 @@ enum lease_verdict {
 /* changed: on the loop's thread, when a take that was not granted may be now. */
 struct lease *lease_open(struct loop *l, const struct lease_options *o, void (*changed)(void *arg), void *arg,
                          struct err *e);
-void lease_close(struct lease *s); /* gives back what is held, for a second and a half at most */
+void lease_close(struct lease *s); /* gives back what is held; a call that is under way is waited for */
 
 enum lease_verdict lease_take(struct lease *s, const struct lease_limit *limit, int64_t amount, int64_t now_ms,
                               int64_t *retry_ms);

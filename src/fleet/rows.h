@@ -1,12 +1,13 @@
 /* rows -- what gateways bill reaches the home site: each row at least once on the way, exactly once in its book.
  *
- *   gateway: rows after the mark --publish, acknowledged--> stream TW_ROWS --durable pull consumer--> home: take, on disk
- *                  ^--- mark file <-- acknowledged --'                                 acknowledged <--'
+ *   gateway: rows after the mark --publish--> stream TW_ROWS --durable pull consumer--> home: take(), on disk
+ *                  ^--- mark file <-- acknowledged --'   ^--------- acknowledged ---------'
  *
- * B1  The mark moves on when the server has acknowledged, and is on disk before it counts: after a crash the last rows
- *     are published again. B2  A row's id is its Nats-Msg-Id: the stream drops what it was told twice within its window,
- *     and take() must drop the rest (the ledger's L1: one row for a request id). B3  A row is acknowledged at home after
- *     take() said that it is on disk.
+ * B1  The mark moves on when the server has acknowledged, and is on disk before it counts: after a crash the last
+ *     rows are published again.
+ * B2  A row's id is its Nats-Msg-Id: the stream drops what it was told twice within its window, and take() must drop
+ *     the rest (the ledger's L1: one row for a request id).
+ * B3  A row is acknowledged at home after take() said that it is on disk.
  *
  * Both sides have a thread of their own, on which the callbacks run. Needs JetStream in the account. */
 #ifndef FLEET_ROWS_H
@@ -37,8 +38,8 @@ typedef bool (*rows_next_fn)(void *arg, uint64_t after, struct rows_row *out);
 /* subject: where to, "tw.v1.<jurisdiction>.<site>.rows". mark_file: where the mark is kept. */
 struct rows_out *rows_out_open(const struct bus_options *bus, const char *subject, const char *mark_file,
                                rows_next_fn next, void *arg, struct err *e);
-void rows_out_wake(struct rows_out *r);  /* there may be new rows; any thread. They are looked for each second anyway */
-void rows_out_close(struct rows_out *r); /* publishes what there is for a second at most */
+void rows_out_wake(struct rows_out *r); /* there may be new rows; any thread. They are looked for each second anyway */
+void rows_out_close(struct rows_out *r); /* publishes what there is: some batches at most, if the stream answers */
 struct rows_stats rows_out_stats(struct rows_out *r);
 
 /* ---- home */

@@ -99,7 +99,7 @@ void answer_stats(struct front *f, struct http_exchange *x, const struct route *
     json_t *models = json_array();
     for (int i = 0; i < models_count(f->models); i++) {
         const struct link *k = models_link(f->models, i);
-        if (link_is_far(k)) /* /tokenworks/fleet has more to tell */
+        if (!models_offered(f->models, i))
             continue;
         json_t *v = json_pack("{s:s, s:s, s:f, s:I}", "id", link_model_id(k), "state", link_state_name(k), "loading",
                               link_loading(k), "restarts", (json_int_t)link_restarts(k));

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/sha256.h"
+#include "front/fleet_bills.h"
 #include "front/fleet_impl.h"
 #include "trust/numerics.h"
 
@@ -124,6 +125,11 @@ static void models_changed(void *arg)
     }
 }
 
+struct fleet_limits *front_fleet_limits(const struct front_fleet *t)
+{
+    return t ? t->limits : NULL;
+}
+
 bool front_fleet_ready(const struct front_fleet *t)
 {
     return !t || (bus_is_up(t->bus) && clock_mono_ns() - t->up_ns > HEARD_MS * 1000000LL);
@@ -150,6 +156,10 @@ enum err_code front_fleet_open(struct front *f, const struct fleet_options *o, s
         t->gateway = fleet_gateway_new(f->loop, t->bus, &t->me, &heard, t, e);
     if (o->gateway && !t->gateway)
         return e->code;
+    if (o->gateway && o->limits && fleet_limits_open(f->loop, &bus, &t->me, &t->limits, e))
+        return e->code;
+    if (o->gateway && o->bills && fleet_bills_open(&bus, &t->me, f->options.ledger_dir, &t->bills, e))
+        return e->code;
     return o->worker ? host_open(t, e) : ERR_OK;
 }
 
@@ -158,6 +168,8 @@ void front_fleet_close(struct front_fleet *t)
     if (!t)
         return;
     host_close(t);
+    fleet_limits_close(t->limits);
+    fleet_bills_close(t->bills);
     fleet_gateway_free(t->gateway);
     bus_close(t->bus);
     mem_wipe(t->secret, sizeof t->secret);
@@ -266,6 +278,8 @@ static void show(struct front *f, struct http_exchange *x)
                                            t->me.site, "name", t->me.name, "worker", t->worker != NULL, "gateway",
                                            t->gateway != NULL));
     json_object_set_new(v, "bus", json_pack("{s:b, s:s}", "up", bus_is_up(t->bus), "why", t->down));
+    if (t->bills)
+        json_object_set_new(v, "bills", fleet_bills_state(t->bills));
     reply(f, x, v);
 }
 

@@ -19,12 +19,15 @@ struct fleet_options {            /* all borrowed */
     bool worker, gateway;
     const char *jurisdictions[FLEET_JURISDICTIONS_MAX]; /* where data may go beside our own */
     int jurisdiction_count;
+    bool limits;                  /* tenants' limits hold for all gateways together (fleet_limits.h) */
+    bool bills;                   /* rows of the ledger go on to the fleet's book (fleet_bills.h) */
     bool outside;                 /* data may go to outside providers there (fleet/provider.h) */
     const char *secret_file;      /* the fleet's own; NULL: one that dies with this process */
 };
 
 struct front;
 struct front_fleet;
+struct fleet_limits;
 /* Everything that front_fleet_* is given may be NULL: no fleet. */
 enum err_code front_fleet_open(struct front *f, const struct fleet_options *o, struct front_fleet **out,
                                struct err *e);
@@ -45,6 +48,9 @@ enum err_code front_fleet_call(struct front_fleet *t, struct link *k, struct lin
                                const struct fleet_request *r, struct err *e);
 /* For the head of a request: the same for each that repeats it with its Idempotency-Key, at any gateway of a fleet. */
 int64_t front_fleet_seed(const struct front_fleet *t, const struct fleet_request *r);
+
+/* NULL: each gateway counts for itself. */
+struct fleet_limits *front_fleet_limits(const struct front_fleet *t);
 
 /* As a worker: draining is said from now on; how many works are under way; those left are given back. */
 void front_fleet_drain(struct front_fleet *t);

@@ -13,6 +13,8 @@ struct front_fleet {
     struct fleet_place me;
     struct bus *bus;
     struct fleet_gateway *gateway; /* NULL: not one */
+    struct fleet_limits *limits;   /* NULL: each gateway counts for itself */
+    struct fleet_bills *bills;     /* NULL: they stay here */
     struct fleet_worker *worker;   /* NULL: not one */
     const struct fleet_options *o;
     uint8_t secret[SHA256_BYTES];

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 enum { DRAIN_POLL_MS = 20, DRAIN_FLUSH_MS = 1000, ALIVE_MS = 500 };
 
@@ -163,6 +164,13 @@ static void evidence_failed(void *arg, const char *why)
     loop_stop(f->loop);
 }
 
+static enum err_code spill_key(void *arg, const char *model_id, uint8_t *out, struct err *e)
+{
+    char purpose[300];
+    snprintf(purpose, sizeof purpose, "spill %.240s", model_id);
+    return trustlog_storage(arg, purpose, out, e);
+}
+
 static enum err_code open_trust(struct front *f, struct err *e)
 {
     const struct front_options *o = &f->options;
@@ -174,18 +182,27 @@ static enum err_code open_trust(struct front *f, struct err *e)
     f->introductions = introductions_new(f);
     enum err_code c = o->trust_dir ? trustlog_open(&t, &f->trust, e) : ERR_OK;
     f->signatures = signatures_new(f->trust);
+    if (f->trust) {
+        f->options.spill.key = spill_key;
+        f->options.spill.arg = f->trust;
+    }
     return c;
 }
 
-/* The key lies in the state folder, what it seals does not. */
+/* The key is the keeper's; without one, or when there was none at first, it lies in the state folder, what it seals
+ * does not. */
 static bool open_batches(struct front *f, struct err *e)
 {
-    struct buf key = { 0 };
+    struct buf file = { 0 };
+    uint8_t key[SEALBOX_KEY];
     if (!f->options.batches_dir)
         return true;
-    buf_printf(&key, "%s/batches.key", f->options.ledger_dir);
-    f->batches = batches_new(f, f->options.batches_dir, buf_str(&key), e);
-    buf_release(&key);
+    buf_printf(&file, "%s/batches.key", f->options.ledger_dir);
+    bool kept = f->trust && access(buf_str(&file), F_OK);
+    if (!kept || !trustlog_storage(f->trust, "batches", key, e))
+        f->batches = batches_new(f, f->options.batches_dir, buf_str(&file), kept ? key : NULL, e);
+    mem_wipe(key, sizeof key);
+    buf_release(&file);
     return f->batches != NULL;
 }
 

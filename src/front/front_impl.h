@@ -5,6 +5,7 @@
 #include "front/batches.h"
 #include "front/error.h"
 #include "front/fleet.h"
+#include "front/fleet_limits.h"
 #include "front/front.h"
 #include "front/keys.h"
 #include "front/introduce.h"

@@ -31,6 +31,8 @@ void relay_free(struct relay *r)
     }
     recent_close(r->line, r->status ? r->status : r->x ? 200 : 499);
     account_abandon(f->accounts, &r->bill); /* unless it was settled */
+    fleet_hold_end(front_fleet_limits(f->fleet), &r->hold, r->bill.settled ? r->bill.use.prompt_tokens +
+                   r->bill.use.output_tokens : 0);
     if (r->repeat >= 0)
         repeat_end(f->repeats, r->repeat, !r->bill.settled ? REPEAT_NOT_BOOKED :
                    r->ending ? REPEAT_WHOLE : REPEAT_PART);
@@ -148,6 +150,21 @@ static void send_request(struct relay *r, int64_t allowance)
     link_call_send(r->link, &r->call, FRAME_CREDIT, 0, window, sizeof window);
 }
 
+/* Whose an Idempotency-Key is, at every gateway of a fleet alike; 0: nobody's. */
+static int64_t owner_of(const struct ledger_key *key)
+{
+    struct buf b = { 0 };
+    uint8_t digest[DIGEST_BYTES];
+    int64_t owner;
+    if (!key)
+        return 0;
+    buf_printf(&b, "%s\n%s\n%s", key->tenant, key->team, key->name);
+    digest_sha256(b.data, b.len, digest);
+    buf_release(&b);
+    memcpy(&owner, digest, sizeof owner);
+    return owner;
+}
+
 /* The request's id for the ledger: with an Idempotency-Key one that a repeated request has again. false: refused. */
 static bool name_request(struct relay *r, const struct ledger_key *key, char id[REPEAT_ID_SIZE])
 {
@@ -156,7 +173,7 @@ static bool name_request(struct relay *r, const struct ledger_key *key, char id[
     snprintf(id, REPEAT_ID_SIZE, "%s", r->response_id);
     if (!field || !accounts_booking(r->front->accounts))
         return true;
-    struct repeat_ask ask = { key ? key->id : 0, field->value, h->path, http_request_body(r->x),
+    struct repeat_ask ask = { owner_of(key), field->value, h->path, http_request_body(r->x),
                               clock_wall_ns() / 1000000 };
     enum repeat_verdict v = repeat_begin(r->front->repeats, &ask, id, &r->repeat);
     if (v == REPEAT_GO)
@@ -186,6 +203,35 @@ static bool admit(struct relay *r, const struct envelope *env, struct ledger_ans
     if (accounts_booking(a))
         ledger_rate_headers(answer, &r->lines);
     return true;
+}
+
+static void granted(void *arg)
+{
+    struct relay *r = arg;
+    send_request(r, r->allowance);
+    http_request_forget_body(r->x);
+}
+
+static void not_granted(void *arg, const struct ledger_answer *why)
+{
+    struct relay *r = arg;
+    account_abandon(r->front->accounts, &r->bill);
+    relay_refuse_account(r, why);
+}
+
+/* This gateway's ledger has admitted it; what all gateways keep together has its say too. */
+static void hold(struct relay *r)
+{
+    struct ledger_answer why;
+    const struct ledger_key *key = accounts_key(r->front->accounts, keys_shown(http_request_head(r->x)));
+    r->hold = (struct fleet_hold){ .granted = granted, .refused = not_granted, .arg = r, .tokens = r->bill.worst,
+                                   .limits = account_tenant_limits(r->front->accounts, key) };
+    snprintf(r->hold.tenant, sizeof r->hold.tenant, "%s", key ? key->tenant : "local");
+    enum hold_verdict v = fleet_hold_take(front_fleet_limits(r->front->fleet), &r->hold, &why);
+    if (v == HOLD_GRANTED)
+        granted(r);
+    else if (v == HOLD_REFUSED)
+        not_granted(r, &why);
 }
 
 /* The engine takes calls: the request goes to it. */
@@ -222,8 +268,8 @@ static void model_ready(void *arg)
         return;
     }
     if (admit(r, &r->env, &answer)) {
-        send_request(r, answer.allowance_tokens);
-        http_request_forget_body(r->x);
+        r->allowance = answer.allowance_tokens;
+        hold(r);
     }
 }
 

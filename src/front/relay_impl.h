@@ -47,6 +47,8 @@ struct relay {
     struct trace trace;
     bool sealed;              /* only the engine can read it */
     struct receipt_ask *ask;  /* its receipt is being made */
+    struct fleet_hold hold;   /* of its tenant's limits in the fleet */
+    int64_t allowance;        /* tokens it may use in all; -1: any number */
 };
 
 /* relay.c */

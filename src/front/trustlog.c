@@ -224,6 +224,14 @@ enum err_code trustlog_client(const struct trustlog *t, struct span keyid, struc
     return err_set(e, ERR_NOT_FOUND, "no key is enrolled under this keyid");
 }
 
+enum err_code trustlog_storage(struct trustlog *t, const char *purpose, uint8_t out[SEALBOX_KEY], struct err *e)
+{
+    pthread_mutex_lock(&t->owner);
+    enum err_code c = keeper_client_storage(&t->keeper, purpose, out, e);
+    pthread_mutex_unlock(&t->owner);
+    return c;
+}
+
 const char *trustlog_stopped(const struct trustlog *t)
 {
     return t->standing->stopped[0] ? t->standing->stopped : NULL;

@@ -17,6 +17,7 @@
 #include "trust/enrolled.h"
 #include "trust/policy.h"
 #include "trust/receipt.h"
+#include "trust/sealbox.h"
 
 enum { TRUSTLOG_MODELS_MAX = 64, TRUSTLOG_WAITING_MAX = 65536, TRUSTLOG_CONFIG_MAX = 256 };
 
@@ -48,6 +49,8 @@ const uint8_t *trustlog_build(const struct trustlog *t); /* SHA-256 of this prog
 const char *trustlog_stopped(const struct trustlog *t);
 /* What holds, into a receipt: release, policy, site, jurisdiction. */
 void trustlog_describe(const struct trustlog *t, struct receipt *r);
+/* The keeper's key for content at rest, by what it is for. Waits for the keeper: at a start only. */
+enum err_code trustlog_storage(struct trustlog *t, const char *purpose, uint8_t out[SEALBOX_KEY], struct err *e);
 /* The enrolled key of that keyid, and whose it is. ERR_NOT_FOUND: none, or it is revoked. */
 enum err_code trustlog_client(const struct trustlog *t, struct span keyid, struct key_public *key,
                               char tenant[ENROLLED_TENANT_MAX + 1], struct err *e);

@@ -89,24 +89,40 @@ enum err_code site_key(const struct site *s, const char *role, struct key_secret
     return c;
 }
 
-enum err_code site_pseudonym(const struct site *s, const char *month, uint8_t key[32], struct err *e)
+/* keys/<name>, 32 bytes of chance in base64, made when it is not there. */
+static enum err_code need_secret(const struct site *s, const char *name, uint8_t key[32], struct err *e)
 {
-    struct buf b = { 0 };
-    char name[64];
-    snprintf(name, sizeof name, "keys/pseudonym-%s.key", month);
-    struct err missing;
-    enum err_code c = read_in(s->dir, name, &b, &missing);
-    if (c) {
+    struct buf b = { 0 }, path = { 0 };
+    char file[96];
+    snprintf(file, sizeof file, "keys/%s", name);
+    buf_printf(&path, "%s/%s", s->dir, file);
+    bool there = !access(buf_str(&path), F_OK);
+    enum err_code c = there ? read_in(s->dir, file, &b, e) : ERR_OK;
+    if (!there) {
         rng_system(key, 32);
         code_base64(&b, key, 32);
         buf_putc(&b, '\n');
-        c = write_in(s->dir, name, b.data, b.len, e);
-    } else if (!b.len || !code_unbase64_exact(key, 32, (struct span){ b.data, b.len - 1 })) {
-        c = err_set(e, ERR_CORRUPT, "%s is not a pseudonym key", name);
+        c = write_in(s->dir, file, b.data, b.len, e);
+    } else if (!c && (!b.len || !code_unbase64_exact(key, 32, (struct span){ b.data, b.len - 1 }))) {
+        c = err_set(e, ERR_CORRUPT, "%s is not a key of 32 bytes", file);
     }
-    mem_wipe(b.data, b.len);
+    if (b.data)
+        mem_wipe(b.data, b.len);
     buf_release(&b);
+    buf_release(&path);
     return c;
+}
+
+enum err_code site_pseudonym(const struct site *s, const char *month, uint8_t key[32], struct err *e)
+{
+    char name[64];
+    snprintf(name, sizeof name, "pseudonym-%s.key", month);
+    return need_secret(s, name, key, e);
+}
+
+enum err_code site_storage(const struct site *s, uint8_t key[32], struct err *e)
+{
+    return need_secret(s, "storage.key", key, e);
 }
 
 /* ---- init */

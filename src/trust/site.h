@@ -42,6 +42,8 @@ enum err_code site_publish(const struct site *s, struct tlog *log, enum statemen
                            char hash_text[HASH_TEXT_MAX], struct err *e);
 /* The month's pseudonym key, made when it is not there yet. */
 enum err_code site_pseudonym(const struct site *s, const char *month, uint8_t key[32], struct err *e);
+/* The key that keys for content at rest are derived from, made when it is not there yet. */
+enum err_code site_storage(const struct site *s, uint8_t key[32], struct err *e);
 /* The newest statement of a type (release, policy: highest seq): its hash text, or "-" when there is none. */
 enum err_code site_latest(const struct site *s, enum statement_type type, char hash_text[HASH_TEXT_MAX],
                           uint64_t *seq, struct err *e);

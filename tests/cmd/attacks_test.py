@@ -188,7 +188,9 @@ with tap.case("paths that lead out of what is public"):
 
 with tap.case("the prompt is in no file, log line, metric, and no process has anything in swap"):
     assert p.ask(hello(text=CANARY))[0] == 200 and plain.ask(hello(text=CANARY))[0] == 200
-    metrics = s.get("/metrics")[1] + s.get("/tokenworks/stats", headers={"Authorization": "Bearer " + site.keys["notary"]})[1]
+    auth = {"Authorization": "Bearer " + site.keys["notary"]}
+    metrics = s.get("/metrics", headers=auth)[1] + s.get("/tokenworks/stats", headers=auth)[1]
+    assert b"tokenworks_requests_total" in metrics, metrics
     hay = "".join(s.log + p.log + plain.log).encode() + metrics
     for folder, _, names in os.walk(site.work):
         for n in names:

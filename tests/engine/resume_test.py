@@ -110,7 +110,7 @@ if os.path.exists(MODEL):
         assert still(again.body) == still(whole.body)
         print(f"# {len(whole.tokens)} tokens took {whole.end['decode_ms']:.0f} ms, after 70 of them "
               f"{again.end['decode_ms']:.0f} ms")
-        assert again.end["decode_ms"] < 0.8 * whole.end["decode_ms"], (again.end, whole.end)
+        assert again.frames <= 5 + 11, again.frames  # 70 tokens in two or three steps, then one by one
     check(one, other, "a call of a tool", *(CHAT, dict(messages=SAY, temperature=0.5, tools=[TOOL], tool_choice="required", max_tokens=N)))
     one.stop()
     other.stop()

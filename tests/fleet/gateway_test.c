@@ -96,6 +96,8 @@ static void refused_at_the_door(void)
     CHECK_STR(text, "no worker of m is in a jurisdiction where this request may go");
     CHECK_INT(opens((struct fleet_ask){ .model = "other" }, text), ERR_BUSY);
     CHECK_INT(opens((struct fleet_ask){ .model = "m" }, text), ERR_OK);
+    CHECK_INT(opens((struct fleet_ask){ .model = "m", .prompt_bytes = 2LL << 30 }, text), ERR_BUSY);
+    CHECK_STR(text, "1024 MB of requests are under way, as much as a gateway keeps; try again in 1 s");
     workers[0].waiting = workers[1].waiting = ROUTE_WAITING_MAX;
     worker_beat(&workers[0]);
     worker_beat(&workers[1]);

@@ -77,7 +77,7 @@ static bool nats_server_run(struct nats_server *s)
     return false;
 }
 
-/* config: lines beside the address; NULL: none. */
+/* config: lines beside the address, @ stands for the server's folder; NULL: none. */
 static bool nats_server_start(struct nats_server *s, const char *config)
 {
     *s = (struct nats_server){ .port = nats_free_port() };
@@ -90,7 +90,12 @@ static bool nats_server_start(struct nats_server *s, const char *config)
     FILE *f = fopen(file, "w");
     if (!f)
         return false;
-    fprintf(f, "listen: \"127.0.0.1:%d\"\n%s\n", s->port, config ? config : "");
+    fprintf(f, "listen: \"127.0.0.1:%d\"\n", s->port);
+    for (const char *p = config ? config : ""; *p; p++)
+        if (*p == '@')
+            fputs(s->dir, f);
+        else
+            fputc(*p, f);
     fclose(f);
     return nats_server_run(s);
 }
