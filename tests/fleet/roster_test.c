@@ -193,6 +193,20 @@ static void a_frozen_counter(void)
     CHECK_INT(lost_count, 1);
 }
 
+/* What it stood still for is no step it is known to need. */
+static void a_counter_frozen_twice(void)
+{
+    begin();
+    struct said s = { .name = "a", .running = 1, .steps = 5 };
+    steps(s, 6000, 0);
+    CHECK_INT(lost_count, 1);
+    s.steps = 6;
+    steps(s, 250, 0);
+    CHECK_INT(roster_at(roster, 0)->life, ROSTER_ALIVE);
+    steps(s, 1250, 0);
+    CHECK_INT(lost_count, 2);
+}
+
 static void slow_steps_are_learned(void)
 {
     begin();
@@ -304,6 +318,7 @@ int main(void)
     RUN(back_on_the_bus);
     RUN(a_new_boot_is_another_life);
     RUN(a_frozen_counter);
+    RUN(a_counter_frozen_twice);
     RUN(slow_steps_are_learned);
     RUN(what_is_kept_between_beats);
     RUN(events_are_bounded);
