@@ -10,19 +10,23 @@ usage: make bench ARGS="..."   or   bench/table.py [options]
   --model FILE      instead of the rows below: prefill and decode of this model alone
   --types A,B       only the rows of these types
   -r N              rounds (3)       -t N   threads (all)       --isa NAME   also ours, capped at this rung
+  --no-guess        in server, memory, trace: ours with --speculate off as well, for a random model repeats itself
   --brief           each peer once, with the options that were its best here
   --rows A,B        of: decode small prefill streams context server memory trace (all but trace)
-  --trace FILE      for the row trace: the rows of a trace file (../shared/traces/azure-2023-conversation.csv)
+  --trace FILE      for the row trace: a trace file (../shared/traces/azure-2023-conversation.csv)
+  --trace-rows N    its first N rows (200), as many as fit in --trace-minutes N (4) a run
+  --trace-p, -n N   its prompts cut to N tokens (256), its answers (32): four runs a server, 10 to 25 minutes each
 
 A round runs every engine once, ours first; a ratio is taken pair by pair within its round. "of reads" is what ours read
 of weights and keys and values against the memory reads measured in the same run. Best of a peer's own options counts.
 """
-import argparse, os, statistics, sys
+import argparse, os, statistics, sys, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "peers"))
 import engines
 import servers
+import texted
 from engines import Test
 
 TYPES = ("Q4_0", "Q4_K_M", "Q8_0")
@@ -92,8 +96,17 @@ def print_speeds(model, test, got, details, us):
     sys.stdout.flush()
 
 
+def texted_model(a):
+    """SERVED with text for every token (texted.py): made once, in build/."""
+    made = os.path.join(HERE, "..", "build", SERVED + "-texted.gguf")
+    source = os.path.join(a.models, SERVED + ".gguf")
+    if not os.path.exists(made) or os.path.getsize(made) != os.path.getsize(source):
+        texted.make(source, made)
+    return made
+
+
 def server_row(a, fleet):
-    model = os.path.join(a.models, SERVED + ".gguf")
+    model = texted_model(a)
     print("| server, clients | who | out tokens/s | TTFT p50 / p99 ms | ITL p50 / p99 ms |")
     for clients in (1, 8, 32):
         for r in range(max(1, a.r // 3)):
@@ -117,26 +130,52 @@ def memory_row(a, fleet):
                 print(f"| {slots} | {s.name} | {m / 1e6:.0f} | {m / size:.2f} | {seconds:.2f} |", flush=True)
 
 
-def holds(s, model, a, speed):
-    """ITL p99 below 200 ms with nothing lost, at this speed of the trace's clock."""
-    with s.running(model, 32, 8192) as (pid, url, _):
-        run = s.load(url, "--trace", a.trace, "--speed", speed, "-r", a.trace_rows)[0]
-    good = run["completed"] == run["requests"] and run["itl_ms"]["p99"] < 200
-    say(f"trace {s.name} x{speed:.3f}: {run['completed']}/{run['requests']}, ITL p99 {run['itl_ms']['p99']:.0f} ms, "
-        f"TTFT p50 {run['ttft_ms']['p50']:.0f} ms, {run['requests_per_s']:.3f} requests/s")
-    return run["requests_per_s"] if good else None
+def span(path, rows):
+    """How many of the first `rows` rows of a trace there are, and the seconds between the first and the last of them."""
+    times = []
+    with open(path) as f:
+        next(f)
+        for line in f:
+            if len(times) == rows:
+                break
+            clock = line.split(",")[0].split(" ")[-1].split(":")
+            times.append(sum(float(x) * y for x, y in zip(clock, (3600, 60, 1))))
+    return len(times), times[-1] - times[0]
+
+
+def replay(s, model, a, rate, slots):
+    """The trace at so many requests a second: was it kept up with? That is: nothing lost, ITL p99 below 200 ms, and the
+    last answer not much later than the last request; who queues without end keeps no rate."""
+    rows, seconds = span(a.trace, max(10, min(a.trace_rows, int(rate * 60 * a.trace_minutes))))
+    limit, started = 1.25 * rows / rate + 30, time.monotonic()
+    with s.running(model, slots, a.trace_p + a.trace_n + 64) as (pid, url, _):
+        run = s.load(url, "--trace", a.trace, "--speed", rate * seconds / rows, "-r", rows, "-p", a.trace_p,
+                     "-n", a.trace_n, "--timeout", int(limit))[0]
+    took = time.monotonic() - started
+    p99 = run["itl_ms"]["p99"] if run["completed"] else float("inf")
+    good = run["completed"] == run["requests"] and p99 < 200 and took < limit
+    ttft = run["ttft_ms"]
+    say(f"trace {s.name}: {rows} rows at {rate:.3f}/s in {took:.0f} s: {run['completed']} answered, ITL p99 {p99:.0f} ms"
+        f", TTFT p50 / p99 {ttft['p50']:.0f} / {ttft['p99']:.0f} ms: {'kept' if good else 'not kept'}")
+    return good
 
 
 def trace_row(a, fleet):
-    model = os.path.join(a.models, SERVED + ".gguf")
-    best = {}
+    """Four runs for each server: from seven tenths of what it does in a closed loop, up or down by the root of two."""
+    model, slots = texted_model(a), 16
+    print(f"| {os.path.basename(a.trace)}, prompts cut to {a.trace_p}, answers to {a.trace_n} tokens | who |"
+          f" closed loop of 8, requests/s | kept with ITL p99 < 200 ms | not kept |", flush=True)
     for s in fleet:
-        speed, best[s.name] = a.speed, 0
+        with s.running(model, slots, a.trace_p + a.trace_n + 64) as (pid, url, _):
+            closed = s.load(url, "-c", 8, "-r", 16, "-p", a.trace_p, "-n", a.trace_n)[0]["requests_per_s"]
+        rate, kept, lost = 0.7 * closed, 0, float("inf")
         for _ in range(4):
-            rate = holds(s, model, a, speed)
-            best[s.name] = max(best[s.name], rate or 0)
-            speed *= 2 if rate else 0.5
-        print(f"| first {a.trace_rows} of {os.path.basename(a.trace)} | {s.name} | {best[s.name]:.3f} requests/s |", flush=True)
+            if replay(s, model, a, rate, slots):
+                kept = max(kept, rate)
+            else:
+                lost = min(lost, rate)
+            rate = (kept * lost) ** 0.5 if kept and lost < float("inf") else kept * 2 ** 0.5 or lost / 2 ** 0.5
+        print(f"| | {s.name} | {closed:.3f} | {kept:.3f} | {lost:.3f} |", flush=True)
 
 
 ap = argparse.ArgumentParser(usage=__doc__)
@@ -151,15 +190,18 @@ ap.add_argument("--types", default=None, help="only these of Q4_0,Q4_K_M,Q8_0")
 ap.add_argument("-r", type=int, default=3)
 ap.add_argument("-t", type=int, default=os.cpu_count())
 ap.add_argument("--isa")
+ap.add_argument("--no-guess", action="store_true", help="ours with --speculate off as well")
 ap.add_argument("--rows", default="decode,small,prefill,streams,context,server,memory")
 ap.add_argument("--trace", default=os.path.join(HERE, "..", "..", "shared", "traces", "azure-2023-conversation.csv"))
 ap.add_argument("--trace-rows", type=int, default=200)
-ap.add_argument("--speed", type=float, default=0.25, help="of the trace's clock, to begin with")
+ap.add_argument("--trace-minutes", type=float, default=4, help="of a run: what does not fit in takes fewer rows")
+ap.add_argument("--trace-p", type=int, default=256, help="prompts are cut to so many tokens")
+ap.add_argument("--trace-n", type=int, default=32, help="and answers")
 a = ap.parse_args()
 
 ours = engines.Ours(a.t)
 table = [ours] + ([engines.Ours(a.t, a.isa)] if a.isa else [])
-fleet = [servers.ours(a.t)]
+fleet = [servers.ours(a.t)] + ([servers.ours(a.t, "--speculate", "off")] if a.no_guess else [])
 if a.llama:
     table += [engines.Llama("llama.cpp", a.llama, a.t, ["-fa", "off"])] if not a.brief or "context" in a.rows else []
     table += [engines.Llama("llama.cpp -fa on", a.llama, a.t, ["-fa", "on"])]

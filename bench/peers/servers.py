@@ -87,7 +87,7 @@ class Server:
 
 
 def ours(threads, *more):
-    return Server("tokenworks", lambda model, port, slots, ctx, state: [
+    return Server(" ".join(("tokenworks", *more)), lambda model, port, slots, ctx, state: [
         TOKENWORKS, "serve", "-m", model, "--listen", f"127.0.0.1:{port}", "--state", state, "-t", threads,
         "--ctx", ctx, *more])
 

@@ -22,6 +22,7 @@ enum {
     BLOCK_ROWS = 15 * TILE_ROWS,
     BLOCK_BYTES = 1 << 20,
     SIDE = 2,
+    AHEAD_BYTES = 4096, /* a unit is asked for before it is opened */
     CHUNK = 2,
 };
 /* Two of each, so that one block is loaded while the other multiplies. The assembler wants digits. */
@@ -151,10 +152,13 @@ static void row_block(const struct kern_matmul *op, int t0, int n, int panel, in
         int chunk = units - u0 < CHUNK ? units - u0 : CHUNK, blocks = 0;
         for (int u = 0; u < chunk; u++) {
             blocks += kern_unit_blocks(w->cols, u0 + u);
-            for (int p = 0; p < side; p++)
-                kern_tile_open_avx512(w->type, w->data + (size_t)(panel + p) * w->panel_bytes +
-                                      (size_t)(u0 + u) * unit_bytes, kern_unit_blocks(w->cols, u0 + u), 0,
-                                      &tile[u][p]);
+            for (int p = 0; p < side; p++) {
+                const unsigned char *unit = w->data + (size_t)(panel + p) * w->panel_bytes +
+                                            (size_t)(u0 + u) * unit_bytes;
+                for (size_t i = 0; i < unit_bytes; i += 64)
+                    _mm_prefetch((const char *)unit + AHEAD_BYTES + i, _MM_HINT_T0);
+                kern_tile_open_avx512(w->type, unit, kern_unit_blocks(w->cols, u0 + u), 0, &tile[u][p]);
+            }
         }
         for (int t = 0; t < n; t += TILE_ROWS) {
             size_t first = (size_t)u0 * KERN_UNIT_BLOCKS, stride = op->x_stride;

@@ -19,6 +19,7 @@ enum {
     BLOCK_BYTES = 1 << 20,   /* of activations in a row-block: half of L2 */
     SIDE = 2,                /* panels side by side: a broadcast of x serves both */
     CHUNK = 2,               /* units opened at once: with the activations they fill half of L1 */
+    ROWS_FEW = 48,           /* up to so many, reading the weights is a good part of the time */
     STREAMS = 4,             /* panels read at a time when memory is the limit */
 };
 
@@ -28,6 +29,8 @@ struct arg {
     size_t at;                       /* block of x where the tiles begin */
     const struct kern_act *const *x; /* [rows] */
     float *acc[SIDE];                /* [rows][16] */
+    const unsigned char *ahead;      /* will be read soon: asked for meanwhile, */
+    int lines;                       /* so many lines of it with each block */
 };
 
 INLINE __m512i four(const int8_t *q)
@@ -80,7 +83,8 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
     }
 }
 
-INLINE void product(const struct arg *a, const int rows, const int side, const bool sixteen, const bool min)
+INLINE void product(const struct arg *a, const int rows, const int side, const bool sixteen, const bool min,
+                    const bool ask)
 {
     __m512 sum[GROUP][SIDE];
     UNROLL(6)
@@ -88,6 +92,8 @@ INLINE void product(const struct arg *a, const int rows, const int side, const b
         for (int p = 0; p < side; p++)
             sum[r][p] = _mm512_load_ps(a->acc[p] + 16 * r);
     for (int b = 0; b < a->blocks; b++) {
+        for (int i = 0; ask && i < a->lines; i++)
+            _mm_prefetch((const char *)a->ahead + (b * a->lines + i) * 64, _MM_HINT_T1);
         sub_block(a, b, 0, rows, side, sixteen, min, sum);
         if (sixteen)
             sub_block(a, b, 1, rows, side, sixteen, min, sum);
@@ -100,10 +106,44 @@ INLINE void product(const struct arg *a, const int rows, const int side, const b
 
 typedef void product_fn(const struct arg *a);
 
+/* The units that are opened next. They are asked for bit by bit while others are multiplied, so that memory works all
+ * the while; into L2, as L1 is full. With many rows a turn's part is small, and asked for before it: a loop within the
+ * product would cost more than it brings. */
+struct ahead {
+    const unsigned char *from; /* of the first panel */
+    size_t panel_bytes;
+    int lines, each;           /* of every panel: in all, in a turn, a multiple of a unit's blocks */
+};
+
+static void ask_ahead(const struct ahead *h, int turn, int side, bool few, struct arg *a)
+{
+    int first = turn / side * h->each;
+    a->ahead = h->from + (size_t)(turn % side) * h->panel_bytes + (size_t)first * 64;
+    a->lines = few && first < h->lines ? h->each / KERN_UNIT_BLOCKS : 0;
+    for (int i = 0; !few && i < h->each && first + i < h->lines; i++)
+        _mm_prefetch((const char *)a->ahead + (size_t)i * 64, _MM_HINT_T1);
+}
+
+/* turns: products in a chunk of units. */
+static struct ahead ahead_of(const struct kern_matrix *w, int panel, int side, int unit, int turns)
+{
+    size_t unit_bytes = kern_unit_bytes(kern_layout(w->type), KERN_UNIT_BLOCKS);
+    bool last = unit * KERN_UNIT_COLS >= w->cols; /* then the first units of the next panels */
+    struct ahead h = { w->data + (size_t)(panel + (last ? side : 0)) * w->panel_bytes +
+                       (last ? 0 : (size_t)unit * unit_bytes), w->panel_bytes, (int)(CHUNK * unit_bytes / 64), 0 };
+    h.each = (h.lines * side + turns - 1) / turns;
+    h.each = (h.each + KERN_UNIT_BLOCKS - 1) / KERN_UNIT_BLOCKS * KERN_UNIT_BLOCKS;
+    return h;
+}
+
 #define PRODUCT(name, rows, side, sixteen, min) \
     static void name##_##rows##_##side(const struct arg *a) \
     { \
-        product(a, rows, side, sixteen, min); \
+        product(a, rows, side, sixteen, min, false); \
+    } \
+    static void name##_##rows##_##side##_ask(const struct arg *a) \
+    { \
+        product(a, rows, side, sixteen, min, true); \
     }
 #define PRODUCTS(rows, side) \
     PRODUCT(p32, rows, side, false, false) PRODUCT(p32_min, rows, side, false, true) \
@@ -111,8 +151,9 @@ typedef void product_fn(const struct arg *a);
 PRODUCTS(6, 1) PRODUCTS(4, 1) PRODUCTS(3, 1) PRODUCTS(2, 1) PRODUCTS(1, 1)
 PRODUCTS(6, 2) PRODUCTS(4, 2) PRODUCTS(3, 2) PRODUCTS(2, 2) PRODUCTS(1, 2)
 
-#define ROW(r, s) { p32_##r##_##s, p32_min_##r##_##s, p16_##r##_##s, p16_min_##r##_##s }
-static product_fn *const products[GROUP + 1][SIDE][PRODUCT_COUNT] = {
+#define KIND(r, s, k) { k##_##r##_##s, k##_##r##_##s##_ask }
+#define ROW(r, s) { KIND(r, s, p32), KIND(r, s, p32_min), KIND(r, s, p16), KIND(r, s, p16_min) }
+static product_fn *const products[GROUP + 1][SIDE][PRODUCT_COUNT][2] = { /* [2]: which asks for what is ahead */
     [6] = { ROW(6, 1), ROW(6, 2) }, [4] = { ROW(4, 1), ROW(4, 2) }, [3] = { ROW(3, 1), ROW(3, 2) },
     [2] = { ROW(2, 1), ROW(2, 2) }, [1] = { ROW(1, 1), ROW(1, 2) },
 };
@@ -171,14 +212,17 @@ static void row_block(const struct kern_matmul *op, int t0, int n, int panel, in
                 kern_tile_open_avx512(w->type, w->data + (size_t)(panel + p) * w->panel_bytes +
                                       (size_t)(u0 + u) * unit_bytes, kern_unit_blocks(w->cols, u0 + u), 128,
                                       &tile[u][p]);
-        for (int t = 0, rows; t < n; t += rows) {
+        struct ahead ahead = ahead_of(w, panel, side, u0 + chunk, (n + GROUP - 1) / GROUP * chunk);
+        for (int t = 0, rows, turn = 0; t < n; t += rows) {
             rows = rows_next(n - t);
             if (u0 + chunk >= units)
                 ask_for_outputs(op, t0 + t, rows, panel, side);
             for (int u = 0; u < chunk; u++) {
-                struct arg a = { { &tile[u][0], &tile[u][1] }, kern_unit_blocks(w->cols, u0 + u),
-                                 (size_t)(u0 + u) * KERN_UNIT_BLOCKS, x + t, { acc[0] + 16 * t, acc[1] + 16 * t } };
-                products[rows][side - 1][kind](&a);
+                struct arg a = { .t = { &tile[u][0], &tile[u][1] }, .blocks = kern_unit_blocks(w->cols, u0 + u),
+                                 .at = (size_t)(u0 + u) * KERN_UNIT_BLOCKS, .x = x + t,
+                                 .acc = { acc[0] + 16 * t, acc[1] + 16 * t } };
+                ask_ahead(&ahead, turn++, side, n <= ROWS_FEW, &a);
+                products[rows][side - 1][kind][n <= ROWS_FEW](&a);
             }
             for (int p = 0; p < side && u0 + chunk >= units; p++) /* at once: the stores drain behind the next rows */
                 store(op, t0 + t, rows, panel + p, acc[p] + 16 * t);
@@ -196,13 +240,15 @@ static void few_rows(const struct kern_matmul *op, int t0, int n, int panel, int
     kern_strip_fn *fn = kern_strip_avx512(w->type, n);
     struct kern_strip a = { .type = w->type, .x = x };
     size_t unit_bytes = kern_unit_bytes(l, KERN_UNIT_BLOCKS);
+    int units = (w->cols + KERN_UNIT_COLS - 1) / KERN_UNIT_COLS;
     for (int t = 0; t < n; t++)
         x[t] = kern_x_row(op, t0 + t);
-    for (int u = 0; u * KERN_UNIT_COLS < w->cols; u++) {
+    for (int u = 0; u < units; u++) {
         a.at = (size_t)u * KERN_UNIT_BLOCKS;
         a.blocks = kern_unit_blocks(w->cols, u);
         for (int p = 0; p < side; p++) {
             a.unit = w->data + (size_t)(panel + p) * w->panel_bytes + (size_t)u * unit_bytes;
+            a.ahead = u + 1 < units ? a.unit + unit_bytes : w->data + (size_t)(panel + p + STREAMS) * w->panel_bytes;
             a.acc = acc[p];
             fn(&a);
         }

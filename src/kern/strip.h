@@ -3,11 +3,12 @@
 #define KERN_STRIP_H
 #include "kern/pack.h"
 
-enum { KERN_STRIP_ROWS = 4 };
+enum { KERN_STRIP_ROWS = 8 };
 
 struct kern_strip {
     enum kern_type type;
     const unsigned char *unit;
+    const unsigned char *ahead;      /* what is read from the same place soon: asked for meanwhile */
     int blocks;                      /* in this unit */
     size_t at;                       /* block of x where the unit begins */
     const struct kern_act *const *x; /* [rows] */

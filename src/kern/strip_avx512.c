@@ -34,15 +34,15 @@ INLINE void strip(const struct form f, const int rows, const struct kern_strip *
         map = _mm512_xor_si512(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)l->table)),
                                _mm512_set1_epi8((char)0x80));
     __m512 sum[KERN_STRIP_ROWS];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
         sum[r] = _mm512_load_ps(a->acc + 16 * r);
     for (int b = 0; b < a->blocks; b++, p += f.block_bytes) {
-        prefetch_block(a->unit, f.block_bytes * 9, b);
+        ask_for_block(a->ahead, f.block_bytes * 9, b);
 #pragma GCC unroll 2
         for (int h = 0; h < subs; h++) {
             __m512i dot[KERN_STRIP_ROWS];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int r = 0; r < rows; r++) {
                 const struct kern_act *x = a->x[r] + a->at + b;
                 dot[r] = f.min ? _mm512_setzero_si512()
@@ -54,12 +54,12 @@ INLINE void strip(const struct form f, const int rows, const struct kern_strip *
                 __m512i w = group(f.kind, p, g);
                 if (f.table)
                     w = _mm512_shuffle_epi8(map, w);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
                 for (int r = 0; r < rows; r++)
                     dot[r] = _mm512_dpbusd_epi32(dot[r], w, four(a->x[r][a->at + (size_t)b].q + 4 * g));
             }
             __m512 scale = _mm512_load_ps(scales.scale[b * subs + h]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
             for (int r = 0; r < rows; r++) {
                 const struct kern_act *x = a->x[r] + a->at + b;
                 sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r]),
@@ -70,7 +70,7 @@ INLINE void strip(const struct form f, const int rows, const struct kern_strip *
             }
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
         _mm512_store_ps(a->acc + 16 * r, sum[r]);
 }
@@ -81,7 +81,8 @@ INLINE void strip(const struct form f, const int rows, const struct kern_strip *
         strip((struct form){ __VA_ARGS__ }, rows, a); \
     }
 #define STRIPS(name, ...) \
-    STRIP(name, 1, __VA_ARGS__) STRIP(name, 2, __VA_ARGS__) STRIP(name, 3, __VA_ARGS__) STRIP(name, 4, __VA_ARGS__)
+    STRIP(name, 1, __VA_ARGS__) STRIP(name, 2, __VA_ARGS__) STRIP(name, 3, __VA_ARGS__) STRIP(name, 4, __VA_ARGS__) \
+    STRIP(name, 5, __VA_ARGS__) STRIP(name, 6, __VA_ARGS__) STRIP(name, 7, __VA_ARGS__) STRIP(name, 8, __VA_ARGS__)
 STRIPS(q4, NIBBLE, 256, 4, false, false, false)
 STRIPS(q4_min, NIBBLE, 256, 0, false, false, true)
 STRIPS(q4_table, NIBBLE, 256, 0, true, false, false)
@@ -92,7 +93,7 @@ STRIPS(q2, PAIR, 128, 0, false, true, true)
 STRIPS(q3, PAIR_BIT, 192, 5, false, true, false)
 STRIPS(q6, NIBBLE_PAIR, 384, 2, false, true, false)
 
-#define ROW(name) { name##_1, name##_2, name##_3, name##_4 }
+#define ROW(name) { name##_1, name##_2, name##_3, name##_4, name##_5, name##_6, name##_7, name##_8 }
 static kern_strip_fn *const strips[KERN_TYPE_LIMIT][KERN_STRIP_ROWS] = {
     [KERN_Q4_0] = ROW(q4), [KERN_Q4_1] = ROW(q4_min), [KERN_Q4_K] = ROW(q4_min), [KERN_Q5_0] = ROW(q5),
     [KERN_Q5_1] = ROW(q5_min), [KERN_Q5_K] = ROW(q5_min), [KERN_Q8_0] = ROW(q8), [KERN_Q2_K] = ROW(q2),

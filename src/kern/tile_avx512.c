@@ -6,12 +6,10 @@ INLINE void codes(enum planes kind, int block_bytes, bool plain, int offset, con
                   const unsigned char *p, int blocks, struct kern_tile *t)
 {
     const __m512i up = _mm512_set1_epi8((char)(bias - (table ? 0 : offset)));
-    const unsigned char *unit = p;
     __m512i map = _mm512_setzero_si512();
     if (table)
         map = _mm512_add_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)table)), up);
     for (int b = 0; b < blocks; b++, p += block_bytes) {
-        prefetch_block(unit, block_bytes * 9, b);
 #pragma GCC unroll 8
         for (int g = 0; g < 8; g++) {
             __m512i w = group(kind, p, g);

@@ -1,6 +1,7 @@
 /* attention -- the attention block of a layer: h -> q, k, v -> pages -> heads -> y.
  *
  *   phase 1  q, k, v = W h + b; row work: norm and rotate q and k, store k and v in their pages
+ *            (in the last layer only wanted rows go on: tail.c)
  *   phase 2  heads over pages, an item being a few queries of one run against one key/value head; row work: the int8
  *            form of the heads where W_o wants it
  *   put off  y = W_o heads + b_o
@@ -98,7 +99,6 @@ static bool multiply_heads(struct step *s)
 void step_attention(struct step *s, const struct layer *l, enum norm_span span)
 {
     struct model_work *w = s->w;
-    int rows = s->b->rows, items = w->run_items[s->b->run_count];
     const struct product qkv[] = {
         { &l->q, l->q_bias, w->q, w->q_stride },
         { &l->k, l->k_bias, w->k, w->k_stride },
@@ -109,9 +109,13 @@ void step_attention(struct step *s, const struct layer *l, enum norm_span span)
     const struct adapted adapted[] = {
         { LORA_Q, w->q, w->q_stride }, { LORA_K, w->k, w->k_stride }, { LORA_V, w->v, w->v_stride },
     };
-    bool last = step_products(s, qkv, 3, &h, rows);
+    bool last = step_products(s, qkv, 3, &h, s->b->rows);
     last = step_adapt(s, l, adapted, 3, &h, last);
-    step_finish(s, last, rows, place_row, &placing);
+    step_finish(s, last, s->b->rows, place_row, &placing);
+    step_keep_wanted(s, l);
+    if (s->over)
+        return;
+    int rows = s->b->rows, items = w->run_items[s->b->run_count];
     last = false;
     for (int item; (item = team_next(s->team, items)) >= 0;) {
         attend(s, l, item);

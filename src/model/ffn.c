@@ -75,6 +75,8 @@ void step_ffn(struct step *s, const struct layer *l, enum activation act)
     const struct product gate = { &l->gate, l->gate_bias, w->gate, w->f_stride };
     const struct product up = { &l->up, l->up_bias, w->up, w->f_stride };
     struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
+    if (s->over)
+        return;
     if (step_adapts(s)) {
         adapted_gates(s, l, act, &h);
         return;

@@ -77,6 +77,8 @@ static void settled(struct step *s)
 void step_norm(struct step *s, const float *weight)
 {
     int rows = s->b->rows, first, end;
+    if (s->over)
+        return;
     if (s->deferred) {
         step_finish(s, s->deferred(s), rows, settle_and_start_row, weight);
         settled(s);

@@ -156,6 +156,8 @@ void step_experts(struct step *s, const struct layer *l, enum activation act)
     int rows = s->b->rows, slots = rows * s->d->experts_used;
     const struct product router = { &l->router, l->router_bias, w->router, (size_t)s->d->experts };
     struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
+    if (s->over)
+        return;
     bool last = step_products(s, &router, 1, &h, rows);
     step_finish(s, last, rows, route_row, NULL);
     if (s->team->rank == 0)

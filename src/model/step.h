@@ -28,6 +28,7 @@ struct step {
     void (*complete_row)(const struct step *s, int row); /* what turns its products into y, or NULL: they are y */
     const float *post_norm;   /* of what is put off, or NULL */
     const float *sum_norm, *sum_norm_bias; /* of x once it is added, or NULL */
+    bool over;                /* nobody wants more of these rows: what is left of the last layer does nothing */
 };
 
 /* How q_norm and k_norm are applied where a layer has them. */
@@ -64,6 +65,9 @@ struct product {
     float *y;
     size_t y_stride;        /* floats */
 };
+
+/* tail.c: in the last layer, once keys and values are stored: b becomes the rows whose logits are wanted. */
+void step_keep_wanted(struct step *s, const struct layer *l);
 
 /* lora.c: adds what adapters add to products of x, all of them finished or not: last is what step_products said, and
  * the answer takes its place. */

@@ -89,6 +89,8 @@ static void carve_all(struct model_work *w, const struct model *m, struct carver
     w->row_run = carve(c, rows, sizeof(int32_t));
     w->run_first = carve(c, rows + 1, sizeof(int32_t));
     w->run_items = carve(c, rows + 1, sizeof(int32_t));
+    w->tail_runs = carve(c, (size_t)w->logit_rows_max, sizeof *w->tail_runs);
+    w->tail_rows = carve(c, (size_t)w->logit_rows_max, sizeof(int32_t));
 }
 
 size_t work_measure(const struct model *m, int threads, int rows_max, int logit_rows_max)

@@ -35,6 +35,9 @@ struct model_work {
     int32_t *run_first;         /* [R + 1] first row of a run */
     int32_t *run_items;         /* [R + 1] attention items before a run */
     int q_chunk;                /* queries in an item */
+    struct model_batch tail;    /* what of the batch is left in the last layer (tail.c) */
+    struct model_run *tail_runs; /* [logit rows] */
+    int32_t *tail_rows;         /* [logit rows] */
 
     /* Experts. A slot is one (row, expert) pair; slots lie expert after expert, rows ascending. */
     float *router;              /* [R][E] */

@@ -27,9 +27,17 @@ void pace_begin(struct pace *p, const struct pace_goal *g, const struct steptime
     p->worth = m->c > 0 ? fmax(WORTH_LEAST, m->c * p->rate) : WORTH_UNKNOWN;
 }
 
+void pace_keep(struct pace *p, int pos, int rows)
+{
+    if (isinf(p->left_ms))
+        return;
+    int least = rows < CHUNK_ROWS_MIN ? rows : CHUNK_ROWS_MIN;
+    p->kept_ms = fmax(p->left_ms / 2, steptime_chunk_ms(p->model, least, pos));
+}
+
 bool pace_guess(struct pace *p, double chance)
 {
-    if (chance <= p->worth || p->model->c > p->left_ms)
+    if (chance <= p->worth || p->model->c > p->left_ms - p->kept_ms)
         return false;
     p->left_ms -= p->model->c;
     return true;

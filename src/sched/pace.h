@@ -21,6 +21,7 @@ struct pace {
     const struct pace_goal *goal;
     double owed_ms;   /* of the decoding rows */
     double left_ms;   /* for guesses and prompts; without end where nobody's tokens wait */
+    double kept_ms;   /* of it, for the prompt that is next: no guess gets it */
     double rate;      /* tokens in a ms of the step as it is */
     double worth;     /* the least chance of being right that pays for a guess's row */
     int rows;         /* room for prompt rows */
@@ -31,6 +32,8 @@ struct pace {
 void pace_begin(struct pace *p, const struct pace_goal *g, const struct steptime_model *m,
                 const struct steptime_load *owed, int rows, bool known);
 
+/* A prompt waits, at `pos`, for so many rows: guesses leave it half of the time there is, and its smallest chunk. */
+void pace_keep(struct pace *p, int pos, int rows);
 /* A row for a guess that is right with this chance; false: it does not pay, or there is no time. */
 bool pace_guess(struct pace *p, double chance);
 

@@ -116,6 +116,8 @@ static void plan_decodes(struct sched *s)
             park(s, q);
     }
     make_way(s);
+    if (s->prompt)
+        pace_keep(&s->pace, s->prompt->seq.computed, s->prompt->seq.count - s->prompt->seq.computed);
     int others = s->running.count; /* that may want logits of a row, prompts too */
     for (int skipped = 1; skipped >= 0; skipped--)
         for (struct sched_seq *q = s->running.head; q; q = q->next) {

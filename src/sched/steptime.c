@@ -14,14 +14,14 @@ enum {
     MEAN_STEPS = 32,      /* a bucket forgets what is older than about these many of its steps */
     WEIGHT_STEPS = 8,     /* from so many on a bucket counts in full */
     TRUST_STEPS = 4,      /* ... and says which steps are outliers */
-    FIT_EVERY = 16,
+    FIT_EVERY = 16,       /* steps; sooner at first: every fourth part of what was seen */
     SWEEPS = 200,
 };
 
 struct steptime {
     struct steptime_point buckets[BUCKETS];
     struct steptime_model model;
-    int learned;          /* steps since the last fit */
+    int learned, seen;    /* steps since the last fit; in all, while they are few */
     bool prefill_seen;
 };
 
@@ -69,6 +69,7 @@ void steptime_learn(struct steptime *t, const struct steptime_load *l, double ms
     b->ms += k * (ms - b->ms);
     t->prefill_seen = t->prefill_seen || l->prefill > 0;
     t->learned++;
+    t->seen += t->seen < FIT_EVERY * 4;
 }
 
 /* ---- the fit */
@@ -111,8 +112,7 @@ static void fit(struct steptime *t)
 
 const struct steptime_model *steptime_fit(struct steptime *t)
 {
-    bool young = t->model.a + t->model.b + t->model.c <= 0;
-    if (t->learned >= FIT_EVERY || (young && t->learned)) {
+    if (t->learned && t->learned * 4 >= t->seen) {
         fit(t);
         t->learned = 0;
     }

@@ -12,6 +12,7 @@ struct drive {
     /* Once work and pages are there (the first of `pages` at block); NULL: nothing to prepare. */
     void (*prepare)(void *arg, struct model_work *w, const unsigned char *block, int pages);
     void *arg;
+    int every; /* logits of each every-th position only, the others' are left as they are; 0: of all */
 };
 
 /* logits [n][vocab]. The sequence sits behind its companions, which begin at other positions than it does. */
@@ -41,12 +42,16 @@ static inline void drive(const struct drive *d, const int32_t *ids, int n, float
                 tokens[at++] = own ? ids[pos + i]
                                    : (int32_t)(rng_unit(77, (uint64_t)s << 32 | (uint64_t)(first + i)) * vocab);
         }
+        int count = 0;
         for (int i = 0; i < rows; i++)
-            wanted[i] = at - rows + i;
+            if (!d->every || (pos + i) % d->every == 0)
+                wanted[count++] = at - rows + i;
         struct model_batch b = { .rows = at, .tokens = tokens, .runs = runs, .run_count = seqs, .logit_rows = wanted,
-                                 .logit_count = rows };
-        memcpy(logits + (size_t)pos * (size_t)vocab, model_forward(d->m, w, &b),
-               (size_t)rows * (size_t)vocab * sizeof(float));
+                                 .logit_count = count };
+        const float *got = model_forward(d->m, w, &b);
+        for (int i = 0; i < count; i++)
+            memcpy(logits + (size_t)(pos + wanted[i] - (at - rows)) * (size_t)vocab, got + (size_t)i * (size_t)vocab,
+                   (size_t)vocab * sizeof(float));
     }
     model_work_free(w);
     pool_free(pool);

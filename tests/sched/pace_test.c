@@ -132,6 +132,33 @@ static void a_prompt_in_the_queue_hurries_the_one_before_it(void)
     sched_free(s);
 }
 
+/* Of 85 ms, 10 are owed: 75. Guesses leave half, 37.5: 18 at 2 ms. 39 are left: 39 rows, whole tiles: 32. */
+static void guesses_leave_a_prompt_half(void)
+{
+    struct pace_goal goal = { .itl_ms = 100, .prefill_rows = 128 };
+    struct steptime_load owed = { .batch = 1 };
+    struct pace p;
+    int guesses = 0;
+    pace_begin(&p, &goal, &machine, &owed, 512, true);
+    pace_keep(&p, 0, 300);
+    while (guesses < 100 && pace_guess(&p, 1))
+        guesses++;
+    CHECK_INT(guesses, 18);
+    CHECK_INT(pace_chunk(&p, 0, 300), 32);
+}
+
+/* Of 25.5 ms, 10 are owed: 15.5 are less than the least chunk takes. */
+static void guesses_leave_the_least_chunk(void)
+{
+    struct pace_goal goal = { .itl_ms = 30, .prefill_rows = 128 };
+    struct steptime_load owed = { .batch = 1 };
+    struct pace p;
+    pace_begin(&p, &goal, &machine, &owed, 512, true);
+    pace_keep(&p, 0, 300);
+    CHECK(!pace_guess(&p, 1));
+    CHECK_INT(pace_chunk(&p, 0, 300), 16);
+}
+
 int main(void)
 {
     if (!set_up())
@@ -142,6 +169,8 @@ int main(void)
     RUN(until_times_are_known_a_fixed_chunk_is_taken);
     RUN(a_first_token_that_is_not_late_leaves_the_others_alone);
     RUN(a_prompt_in_the_queue_hurries_the_one_before_it);
+    RUN(guesses_leave_a_prompt_half);
+    RUN(guesses_leave_the_least_chunk);
     tear_down();
     DONE();
 }
