@@ -10,6 +10,8 @@ struct bus *bus_open(struct loop *l, const struct bus_options *o, const struct b
 {
     if (o->url && (!strncmp(o->url, "nats://", 7) || !strncmp(o->url, "tls://", 6)))
         return bus_nats_open(l, o, events, arg, e);
+    if (o->url && (!strncmp(o->url, "direct://", 9) || !strncmp(o->url, "direct-listen://", 16)))
+        return bus_direct_open(l, o, events, arg, e);
     err_set(e, ERR_INVALID, "\"%.100s\" is no address of a bus: give nats://HOST:PORT or tls://HOST:PORT",
             o->url ? o->url : "");
     return NULL;

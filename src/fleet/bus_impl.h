@@ -24,4 +24,6 @@ bool bus_subject_ok(const char *subject, bool wildcards);
 
 struct bus *bus_nats_open(struct loop *l, const struct bus_options *o, const struct bus_events *events, void *arg,
                           struct err *e);
+struct bus *bus_direct_open(struct loop *l, const struct bus_options *o, const struct bus_events *events, void *arg,
+                            struct err *e);
 #endif

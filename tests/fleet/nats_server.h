@@ -19,7 +19,7 @@ struct nats_server {
     char dir[64], url[64];
 };
 
-static const char *nats_server_program(void)
+static inline const char *nats_server_program(void)
 {
     static const char *const at[] = { "/usr/sbin/nats-server", "/usr/bin/nats-server", "/usr/local/bin/nats-server" };
     for (size_t i = 0; i < sizeof at / sizeof *at; i++)
@@ -51,7 +51,7 @@ static int nats_free_port(void)
 }
 
 /* Starts it on s->port; true when it answers within ten seconds. */
-static bool nats_server_run(struct nats_server *s)
+static inline bool nats_server_run(struct nats_server *s)
 {
     char file[96], log[96];
     snprintf(file, sizeof file, "%s/nats.conf", s->dir);
@@ -78,7 +78,7 @@ static bool nats_server_run(struct nats_server *s)
 }
 
 /* config: lines beside the address, @ stands for the server's folder; NULL: none. */
-static bool nats_server_start(struct nats_server *s, const char *config)
+static inline bool nats_server_start(struct nats_server *s, const char *config)
 {
     *s = (struct nats_server){ .port = nats_free_port() };
     snprintf(s->dir, sizeof s->dir, "/tmp/tw_nats_XXXXXX");
@@ -100,7 +100,7 @@ static bool nats_server_start(struct nats_server *s, const char *config)
     return nats_server_run(s);
 }
 
-static void nats_server_kill(struct nats_server *s)
+static inline void nats_server_kill(struct nats_server *s)
 {
     if (s->pid > 0) {
         kill(s->pid, SIGKILL);
@@ -109,7 +109,7 @@ static void nats_server_kill(struct nats_server *s)
     s->pid = -1;
 }
 
-static int nats_remove(const char *path)
+static inline int nats_remove(const char *path)
 {
     char command[128];
     pid_t pid = fork();
@@ -121,7 +121,7 @@ static int nats_remove(const char *path)
     return waitpid(pid, NULL, 0) == pid ? 0 : -1;
 }
 
-static void nats_server_end(struct nats_server *s)
+static inline void nats_server_end(struct nats_server *s)
 {
     nats_server_kill(s);
     if (!strncmp(s->dir, "/tmp/tw_nats_", 13))
