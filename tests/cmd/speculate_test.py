@@ -37,7 +37,7 @@ with tap.case("usage and metrics count guesses alike"):
     time.sleep(0.7) # the engine tells its figures every quarter of a second
     assert eager.metric("tokenworks_spec_decode_num_draft_tokens_total") == right + wrong
     assert eager.metric("tokenworks_spec_decode_num_accepted_tokens_total") == right
-    assert eager.metric("tokenworks_step_time_a_seconds") > 0
+    assert any(eager.metric(f"tokenworks_step_time_{k}_seconds") > 0 for k in "abcd")  # which one is the machine's to say
 eager.stop()
 
 with tap.case("--speculate says what it wants"):
