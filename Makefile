@@ -4,6 +4,7 @@
 #   make test      every test, one closing line        make deps   install what is missing (the only network use)
 #   make layers    prove the order of the floors       make tidy   the style rules a machine can hold
 #   make library   libtokenworks.a and its .pc         make fuzz T=gguf   libFuzzer, by hand
+#   make run-fleet three sites on this machine         make soak   random faults on them, 20 minutes
 #   make man       man pages from the option tables    make install PREFIX=/usr/local    make deb   a Debian package
 #   SANITIZE=address,undefined | thread                builds into build/<variant>/, seccomp filter left out
 
@@ -22,11 +23,11 @@ DEPS_api    := base text infer
 DEPS_wire   := base
 DEPS_trust  := base
 DEPS_lib    := sched api
-DEPS_engine := lib wire trust
+DEPS_engine := lib wire trust dist
 DEPS_keeper := wire trust
 DEPS_ledger := base
 DEPS_fleet  := net wire api
-DEPS_front  := net wire api trust ledger keeper
+DEPS_front  := net wire api trust ledger keeper fleet
 DEPS_plan   := base
 DEPS_train  := model
 DEPS_cmd    := $(FLOORS)
@@ -34,6 +35,7 @@ DEPS_cmd    := $(FLOORS)
 LIBS_base   := -ljansson -lyaml -lseccomp -lpthread -lm
 LIBS_net    := -levent -levent_openssl -levent_pthreads -lcurl -lssl -lcrypto
 LIBS_text   := -lpcre2-8 -lutf8proc
+LIBS_dist   := -lmpi
 LIBS_trust  := -lsodium -lcrypto
 LIBS_ledger := -lsqlite3
 LIBS_fleet  := -lnats
@@ -109,6 +111,7 @@ deps:
 
 # ---- compile and link
 $(B)/src/plan/data.o: $(wildcard data/*/*.yaml)
+$(B)/src/dist/carrier.o: override CPPFLAGS += $(shell pkg-config --cflags ompi-c 2>/dev/null)
 $(B)/%.o: %.c | $(B)/.deps
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -214,6 +217,16 @@ run: all
 	@tools/deps run
 	@$(B)/$(PROG) serve --model default
 
+# Three sites on this machine: servers, workers, gateways (examples/fleet).
+run-fleet: all
+	@tools/deps fleet
+	@examples/fleet/run --program $(B)/$(PROG) --state $(B)/fleet
+
+# ---- random faults on three sites in network namespaces, by hand (root): ARGS="--minutes 5 --seed N"
+soak: all
+	@tools/deps fleet
+	@B=$(B) tests/fleet/soak.py $(ARGS)
+
 # ---- others' suites, by hand: their results are in docs/CONFORMANCE.md
 conformance: all
 	@tools/conformance
@@ -241,6 +254,6 @@ neon:
 
 clean:
 	rm -rf build
-.PHONY: all always bench conformance deb deps neon check test unit library man install layers tidy run fuzz clean
+.PHONY: all always bench conformance deb deps neon check test unit library man install layers tidy run run-fleet soak fuzz clean
 .SECONDARY:
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,5 +1,6 @@
 /* inspect -- tokenworks inspect: what is in a model file, what it needs, and whether that fits this machine. */
 #include "cmd/cmd.h"
+#include "cmd/inspect_ranks.h"
 
 #include "base/buf.h"
 #include "base/file.h"
@@ -17,7 +18,7 @@ enum { ROWS_DEFAULT = 512, ITEMS_SHOWN = 4, TEXT_SHOWN = 60 };
 
 struct inspect_options {
     bool keys, tensors, json;
-    int64_t ctx, kv_memory, rows;
+    int64_t ctx, kv_memory, rows, ranks;
     const char *kv_type;
 };
 
@@ -31,6 +32,8 @@ static const struct opt option_rows[] = {
     { "kv-type", 0, OPT_STRING, "TYPE", "how keys and values are stored: F16 (default), BF16, F32 or Q8_0",
       OPT_FIELD(struct inspect_options, kv_type), 0, 0 },
     { "rows", 0, OPT_INT, "N", "tokens in a step (default 512)", OPT_FIELD(struct inspect_options, rows), 1, 1 << 16 },
+    { "ranks", 0, OPT_INT, "N", "and what each of N ranks would need (docs/split.md)",
+      OPT_FIELD(struct inspect_options, ranks), 0, 64 },
     { "json", 'j', OPT_FLAG, NULL, "print an object instead of text", OPT_FIELD(struct inspect_options, json), 0, 0 },
     { 0 },
 };
@@ -46,7 +49,7 @@ struct needs {
     size_t host_bytes;     /* the tokenizer and the program itself */
     int64_t kv_tokens;     /* positions that fit them */
     int64_t total, available;
-    int ctx;
+    int ctx, logit_rows;
     bool ok;               /* the model can be served at all */
     struct err why_not;
 };
@@ -73,8 +76,8 @@ static void find_needs(const struct gguf_file *f, const struct inspect_options *
     int64_t ctx = o->ctx;
     *n = (struct needs){ .available = memory_available() };
     struct runtime_options r = runtime_defaults();
-    int logit_rows = sched_logit_rows(r.running_max, r.draft_rows);
-    n->ok = !model_measure(f, &lo, (int)o->rows, logit_rows, &n->model, &n->why_not);
+    n->logit_rows = sched_logit_rows(r.running_max, r.draft_rows);
+    n->ok = !model_measure(f, &lo, (int)o->rows, n->logit_rows, &n->model, &n->why_not);
     if (!n->ok)
         return;
     gguf_value_string(gguf_find(f, "general.architecture"), &arch);
@@ -253,6 +256,15 @@ static void put_tensors(struct buf *b, const struct gguf_file *f)
     }
 }
 
+static struct inspect_parts parts_of(const struct gguf_file *f, const struct inspect_options *o, const struct needs *n)
+{
+    struct inspect_parts p = { .f = f, .ranks = (int)o->ranks, .ctx = (int)o->ctx, .rows = (int)o->rows,
+                               .logit_rows = n->logit_rows, .pages = n->kv_tokens / KERN_PAGE_TOKENS,
+                               .host_bytes = n->host_bytes };
+    model_kv_type_by_name(o->kv_type, &p.kv_type);
+    return p;
+}
+
 static void report_text(const struct gguf_file *f, const struct inspect_options *o, const struct needs *n)
 {
     struct buf b = { 0 };
@@ -265,6 +277,9 @@ static void report_text(const struct gguf_file *f, const struct inspect_options 
     put_key_line(&b, f, "vocabulary", "tokenizer.ggml.tokens");
     put_types(&b, f);
     put_needs(&b, n, o->kv_type);
+    const struct inspect_parts parts = parts_of(f, o, n);
+    if (o->ranks && n->ok)
+        inspect_ranks_text(&parts, &b);
     if (o->keys)
         put_keys(&b, f);
     if (o->tensors)
@@ -325,6 +340,7 @@ static json_t *json_needs(const struct needs *n)
 
 static void report_json(const struct gguf_file *f, const struct inspect_options *o, const struct needs *n)
 {
+    const struct inspect_parts parts = parts_of(f, o, n);
     struct types types;
     struct buf b = { 0 };
     struct gguf_str arch = { "", 0 };
@@ -341,6 +357,8 @@ static void report_json(const struct gguf_file *f, const struct inspect_options 
     json_object_set_new(root, "parameters", json_integer((json_int_t)types.params));
     json_object_set_new(root, "type_bytes", by_type);
     json_object_set_new(root, "needs", json_needs(n));
+    if (o->ranks)
+        json_object_set_new(root, "ranks", inspect_ranks_json(&parts));
     if (o->keys)
         json_object_set_new(root, "keys", json_keys(f));
     if (o->tensors)

@@ -79,7 +79,7 @@ static void put_body(const struct load_target *t, const char *prompt, size_t n, 
 
 /* ---- what comes back */
 
-static void add_gap(struct load_run *r, int64_t ns)
+void load_run_gap(struct load_run *r, int64_t ns)
 {
     if (r->gap_count == GAPS_MAX)
         return;
@@ -122,7 +122,7 @@ static bool on_event(void *arg, const struct sse_event *event)
     }
     if (has_text(j)) {
         if (s->chunks++)
-            add_gap(x->run, now - s->last);
+            load_run_gap(x->run, now - s->last);
         else
             s->first = now;
         s->last = now;

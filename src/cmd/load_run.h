@@ -56,6 +56,7 @@ struct load_run {
 /* Fills samples, gaps_ms and wall_ns; stops early when *stop becomes true (what is open is then LOAD_PENDING). */
 void load_run(struct load_run *r, const volatile bool *stop);
 void load_run_release(struct load_run *r);
+void load_run_gap(struct load_run *r, int64_t ns); /* notes a time between two tokens */
 /* Two short requests that tell how many tokens a prompt of n words has. */
 enum err_code load_calibrate(struct load_target *t, struct multi *c, struct err *e);
 #endif

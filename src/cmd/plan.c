@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "cmd/plan_machine.h"
 #include "plan/data.h"
 #include "plan/generate.h"
 #include "plan/output.h"
@@ -11,11 +12,12 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 struct plan_options {
-    const char *out, *example, *fit;
+    const char *out, *example, *fit, *machine;
     struct opt_strings what_if;
     bool compare, catalogue, simulate, sensitivity, json;
     double gap, seconds;
@@ -45,6 +47,9 @@ static const struct opt rows[] = {
       OPT_FIELD(struct plan_options, catalogue), 0, 0 },
     { "fit", 0, OPT_STRING, "FILE", "fit a step-time model to `bench --json` output or to a list of points",
       OPT_FIELD(struct plan_options, fit), 0, 0 },
+    { "machine", 0, OPT_STRING, "URL",
+      "print a scenario of the machine behind a running server: the step times it learned, its limits",
+      OPT_FIELD(struct plan_options, machine), 0, 0 },
     { "generate", 0, OPT_INT, "SEED", "print a large generated scenario", OPT_FIELD(struct plan_options, generate), 0,
       9e15 },
     { 0 },
@@ -115,8 +120,11 @@ static void print_summary(const struct plan *p, const char *folder)
 {
     const struct scenario *s = p->s;
     print_orders(p);
-    printf("\nnet present cost   %.5g USD (bound %.5g, gap %.2f %%)\n", p->result.npv, p->result.bound, 100 *
-           p->result.gap);
+    printf("\nnet present cost   %.5g USD", p->result.npv);
+    if (isinf(p->result.gap))
+        printf(" (stopped before anything was proven)\n");
+    else
+        printf(" (no plan costs less than %.5g: gap %.2f %%)\n", p->result.bound, 100 * p->result.gap);
     printf("capital            %.5g USD\n", p->cost.capex);
     printf("a million tokens   %.3g USD", p->cost.usd_per_mtok);
     if (p->has_sense)
@@ -281,6 +289,16 @@ static int fit_file(const char *path)
     return rc;
 }
 
+static int print_machine(const char *url)
+{
+    struct buf b = { 0 };
+    struct err e = { 0 };
+    int rc = plan_machine(url, getenv("TOKENWORKS_API_KEY"), &b, &e) ? cmd_fail(&cmd_plan_spec, &e) : 0;
+    fputs(buf_str(&b), stdout);
+    buf_release(&b);
+    return rc;
+}
+
 static int generate(int64_t seed)
 {
     struct buf b = { 0 };
@@ -304,6 +322,8 @@ int cmd_plan(int argc, char **argv)
         return print_catalogue();
     if (o.fit)
         return fit_file(o.fit);
+    if (o.machine)
+        return print_machine(o.machine);
     if (o.generate >= 0)
         return generate(o.generate);
     if (count != (o.compare ? 2 : 1)) {

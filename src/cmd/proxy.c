@@ -25,6 +25,7 @@ struct proxy_options {
     const char *state, *url, *policy, *key, *api_key, *listen, *model, *data_class;
     struct opt_strings countries;
     int64_t max_age_s;
+    bool no_seal;
 };
 
 #define FIELD(name) OPT_FIELD(struct proxy_options, name)
@@ -35,6 +36,8 @@ static const struct opt rows[] = {
     { "model", 'm', OPT_STRING, "NAME", "the model (default: default)", FIELD(model), 0, 0 },
     { "key", 'k', OPT_STRING, "FILE", "your signing key; without it requests are sealed but not signed",
       FIELD(key), 0, 0 },
+    { "no-seal", 0, OPT_FLAG, NULL, "sign requests and do not seal them: the site's front can read them",
+      FIELD(no_seal), 0, 0 },
     { "api-key", 0, OPT_STRING, "KEY", "the site's API key", FIELD(api_key), 0, 0 },
     { "class", 'c', OPT_STRING, "NAME", "data class of every request", FIELD(data_class), 0, 0 },
     { "country", 0, OPT_STRINGS, "CC", "where the node may stand; repeat; none given: anywhere",
@@ -260,7 +263,7 @@ int cmd_proxy(int argc, char **argv)
     char *home = file_state_dir(o.state);
     buf_printf(&dir, "%s/proxy", home);
     p.site = (struct proxy_site){ .url = o.url, .api_key = o.api_key, .model = o.model, .data_class = o.data_class,
-                                  .dir = buf_str(&dir), .has_key = o.key != NULL };
+                                  .dir = buf_str(&dir), .has_key = o.key != NULL, .open = o.no_seal };
     p.site.client.max_age_s = o.max_age_s;
     for (int i = 0; i < o.countries.count && i < CLIENT_COUNTRIES_MAX; i++)
         snprintf(p.site.client.countries[p.site.client.country_count++], 3, "%.2s", o.countries.v[i]);

@@ -1,5 +1,5 @@
-/* proxy_site -- the proxy's dealings with the site: fetch and check its offer, exchange one sealed request, keep the
- * receipt. Thread-safe: what the client knows is behind one lock; exchanges run side by side. */
+/* proxy_site -- the proxy's dealings with the site: fetch and check its offer, exchange one request, sealed or only
+ * signed, keep the receipt. Thread-safe: what the client knows is behind one lock; exchanges run side by side. */
 #ifndef CMD_PROXY_SITE_H
 #define CMD_PROXY_SITE_H
 #include "base/opt.h"
@@ -12,7 +12,7 @@ enum { PROXY_BODY_MAX = 32 << 20, PROXY_REPLY_MAX = 64 << 20 };
 struct proxy_site {
     const char *url, *api_key, *model, *data_class, *dir; /* borrowed; dir: state */
     struct key_secret key;                                /* the tenant's */
-    bool has_key;
+    bool has_key, open; /* open: requests are signed, and not sealed */
     pthread_mutex_t lock;
     struct client client;
 };

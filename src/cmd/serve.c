@@ -5,7 +5,9 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "cmd/cmd.h"
+#include "cmd/serve.h"
 #include "cmd/serve_config.h"
+#include "cmd/serve_fleet.h"
 #include "cmd/serve_models.h"
 #include "cmd/tco_page.h"
 #include "front/front.h"
@@ -18,7 +20,7 @@
 #include <unistd.h>
 
 #define FIELD(name) OPT_FIELD(struct serve_options, name)
-static const struct opt rows[] = {
+const struct opt serve_rows[] = {
     { "model", 'm', OPT_STRINGS, "FILE|NAME", "a model; again for more, the first is `default`", FIELD(models), 0, 0 },
     { "models", 0, OPT_STRING, "DIR", "every .gguf in it, loaded when a request names it", FIELD(models_dir), 0, 0 },
     { "memory", 0, OPT_SIZE, "SIZE", "loaded models may need so much together (see below)", FIELD(memory_limit), 0, 0 },
@@ -45,6 +47,9 @@ static const struct opt rows[] = {
       0, 0 },
     { "lora-slots", 0, OPT_INT, "N", "room for so many of those at once (4)", FIELD(lora_slots), 1, 16 },
     { "lora-rank", 0, OPT_INT, "N", "and of this rank at most (64)", FIELD(lora_rank), 1, 512 },
+    { "ranks", 0, OPT_INT, "N", "cut the model's layers over N machines (docs/split.md)", FIELD(ranks), 1, 64 },
+    { "hostfile", 0, OPT_STRING, "FILE", "these machines, as mpirun reads them; this one first (all N here)",
+      FIELD(hostfile), 0, 0 },
     { "matryoshka", 0, OPT_FLAG, NULL, "embeddings may be cut to `dimensions`", FIELD(matryoshka), 0, 0 },
     { "isa", 0, OPT_STRING, "NAME", "highest rung of kernels: ref, avx2, avx512, amx", FIELD(isa), 0, 0 },
     { "max-body", 0, OPT_SIZE, "SIZE", "largest request body (32M)", FIELD(max_body), 0, 0 },
@@ -70,6 +75,21 @@ static const struct opt rows[] = {
     { "jurisdiction", 0, OPT_STRING, "CC", "the country this is in, where no policy says", FIELD(jurisdiction), 0, 0 },
     { "air-gapped", 0, OPT_FLAG, NULL, "prove that engine and keeper have no way out, or refuse to start",
       FIELD(air_gapped), 0, 0 },
+    { "nats", 0, OPT_STRING, "URL", "be part of a fleet: its bus, nats://HOST:PORT or tls://HOST:PORT", FIELD(nats), 0,
+      0 },
+    { "name", 0, OPT_STRING, "NAME", "what the fleet calls this server (the machine's name)", FIELD(name), 0, 0 },
+    { "nats-ca", 0, OPT_STRING, "FILE", "PEM: who signed the bus's certificate", FIELD(nats_ca), 0, 0 },
+    { "nats-cert", 0, OPT_STRING, "FILE", "PEM certificate shown to the bus", FIELD(nats_cert), 0, 0 },
+    { "nats-key", 0, OPT_STRING, "FILE", "PEM key of that certificate", FIELD(nats_key), 0, 0 },
+    { "nats-creds", 0, OPT_STRING, "FILE", "NATS credentials instead", FIELD(nats_creds), 0, 0 },
+    { "to-jurisdiction", 0, OPT_STRINGS, "CC", "a gateway's requests may go there too (repeatable)",
+      FIELD(to_jurisdictions), 0, 0 },
+    { "fleet-secret", 0, OPT_STRING, "FILE", "what all gateways of a fleet know, 16 bytes at least (docs/fleet.md)",
+      FIELD(fleet_secret), 0, 0 },
+    { "key-epoch", 0, OPT_INT, "SECONDS", "how long a key for sealed requests is offered (43200)",
+      FIELD(key_epoch_s), 1, 43200 },
+    { "key-grace", 0, OPT_INT, "SECONDS", "how long the key before it still opens requests (600)",
+      FIELD(key_grace_s), 1, 3600 },
     { "engine", 0, OPT_STRING, "PROGRAM", "another program as the engine, for tests", FIELD(engine), 0, 0 },
     { 0 },
 };
@@ -81,8 +101,9 @@ const struct opt_command cmd_serve_spec = {
     "Models given with --model are loaded at the start, those of --models when a request names one. Under --memory\n"
     "(with --models: four fifths of what is free) the least recently used idle one is unloaded for another.\n"
     "Keys: `tokenworks key add` (noticed within a second; requests are metered from then on), --api-key-file, or one\n"
-    "key in $TOKENWORKS_API_KEY. With none of them, every local client may ask.",
-    rows,
+    "key in $TOKENWORKS_API_KEY. With none of them, every local client may ask. With --nats it is a worker and a\n"
+    "gateway of a fleet as well.",
+    serve_rows,
 };
 
 /* "ADDR:PORT", "[::1]:8080", ":8080" or "ADDR"; the address is copied into out. */
@@ -183,7 +204,9 @@ static enum err_code serve(const struct serve_options *o, struct front_options *
     unsetenv("OTEL_EXPORTER_OTLP_HEADERS");
     unsetenv("HF_TOKEN");
     enum err_code c = front ? ERR_OK : e->code;
-    if (front) {
+    if (front && f->no_http) {
+        c = front_run(front, e);
+    } else if (front) {
         bool v6 = strchr(f->http.address, ':') != NULL;
         printf("listening on %s://%s%s%s:%d\n", tls ? "https" : "http", v6 ? "[" : "", f->http.address,
                 v6 ? "]" : "", front_port(front));
@@ -196,38 +219,39 @@ static enum err_code serve(const struct serve_options *o, struct front_options *
 }
 
 /* The options, over the configuration file's settings when one is named, over the defaults in *o. */
-static enum opt_result read_options(int argc, char **argv, struct serve_options *o, struct yaml_doc *config,
-                                    int *positional)
+static enum opt_result read_options(const struct opt_command *spec, int argc, char **argv, struct serve_options *o,
+                                    struct yaml_doc *config, int *positional)
 {
     struct serve_options first = *o;
     char **copy = mem_dup(argv, (size_t)argc * sizeof *argv); /* opt_parse moves words about */
-    enum opt_result r = opt_parse(&cmd_serve_spec, argc, copy, &first, positional);
+    enum opt_result r = opt_parse(spec, argc, copy, &first, positional);
     mem_free(copy);
     if (r != OPT_RUN)
         return r;
     struct err e = { 0 };
     if (first.config && serve_config_read(first.config, config, o, &e)) {
-        cmd_fail(&cmd_serve_spec, &e);
+        cmd_fail(spec, &e);
         return OPT_WRONG;
     }
     if (first.models.count || first.models_dir)
         o->model_list = NULL; /* models given here stand instead of the file's, not beside them */
-    return opt_parse(&cmd_serve_spec, argc, argv, o, positional);
+    return opt_parse(spec, argc, argv, o, positional);
 }
 
-int cmd_serve(int argc, char **argv)
+int serve_main(const struct opt_command *spec, enum serve_as as, int argc, char **argv)
 {
-    struct serve_options o = { .listen = "127.0.0.1:8080", .max_body = 32 << 20, .drain_s = 30, .connections = 4096,
-                               .sandbox = "enforce", .load_wait_s = 300 };
+    struct serve_options o = { .listen = as == SERVE_WORKER ? NULL : "127.0.0.1:8080", .max_body = 32 << 20,
+                               .drain_s = 30, .connections = 4096, .sandbox = "enforce", .load_wait_s = 300,
+                               .key_epoch_s = 43200, .key_grace_s = 600 };
     int positional;
     struct yaml_doc config = { 0 };
-    enum opt_result r = read_options(argc, argv, &o, &config, &positional);
+    enum opt_result r = read_options(spec, argc, argv, &o, &config, &positional);
     if (r != OPT_RUN) {
         yaml_doc_release(&config);
         return r == OPT_HELP_SHOWN ? 0 : 2;
     }
     if (positional) {
-        fprintf(stderr, "tokenworks serve: %s: the model is given with --model\n", argv[1]);
+        fprintf(stderr, "tokenworks %s: %s: the model is given with --model\n", spec->name, argv[1]);
         return 2;
     }
     log_set(LOG_INFO, o.log_json);
@@ -250,17 +274,19 @@ int cmd_serve(int argc, char **argv)
     f.http.connections_max = (int)o.connections;
     char *state = file_state_dir(o.state);
     f.ledger_dir = state;
-    f.spill = (struct spill_files){ state, o.kv_spill };
+    f.spill = (struct spill_files){ .state = state, .bytes = o.kv_spill };
     char *trust = find_trust(&o, state);
     f.trust_dir = trust;
     f.trust_site = o.site;
     f.trust_jurisdiction = o.jurisdiction;
     f.air_gapped = o.air_gapped;
+    f.key_epoch_s = o.key_epoch_s;
+    f.key_grace_s = o.key_grace_s;
     f.trust_best_effort = strcmp(o.sandbox, "enforce") != 0;
     f.ledger = o.no_ledger ? ACCOUNTS_OFF : o.ledger ? ACCOUNTS_ON : ACCOUNTS_AUTO;
     f.oidc = o.oidc;
     f.batches_dir = o.batches;
-    enum err_code c = parse_listen(o.listen, address, sizeof address, &f.http.port, &e);
+    enum err_code c = parse_listen(o.listen ? o.listen : "", address, sizeof address, &f.http.port, &e);
     if (!c && o.book && strcmp(o.book, "auto") && strcmp(o.book, "always") && strcmp(o.book, "never"))
         c = err_set(&e, ERR_INVALID, "ledger: book is auto, always or never");
     else if (!c && o.book && f.ledger == ACCOUNTS_AUTO)
@@ -270,6 +296,8 @@ int cmd_serve(int argc, char **argv)
     if (!c && o.air_gapped && strcmp(o.sandbox, "enforce"))
         c = err_set(&e, ERR_INVALID, "--air-gapped needs the whole sandbox: leave --sandbox at enforce");
     if (!c)
+        c = serve_fleet_options(&o, as, &f, &e);
+    if (!c && as != SERVE_GATEWAY)
         c = serve_models_find(&o, &config, &f, &models, &e);
     if (!c)
         c = file_make_dirs(state, &e);
@@ -279,5 +307,10 @@ int cmd_serve(int argc, char **argv)
     serve_models_free(models);
     mem_free(trust);
     yaml_doc_release(&config);
-    return c ? cmd_fail(&cmd_serve_spec, &e) : 0;
+    return c ? cmd_fail(spec, &e) : 0;
+}
+
+int cmd_serve(int argc, char **argv)
+{
+    return serve_main(&cmd_serve_spec, SERVE_HERE, argc, argv);
 }

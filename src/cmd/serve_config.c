@@ -57,17 +57,32 @@ static const struct setting settings[] = {
     { "trust", "dir", TEXT, AT(trust), 0, 0 },
     { "trust", "site", TEXT, AT(site), 0, 0 },
     { "trust", "jurisdiction", TEXT, AT(jurisdiction), 0, 0 },
+    { "ranks", "count", INT, AT(ranks), 1, 64 },
+    { "ranks", "hostfile", TEXT, AT(hostfile), 0, 0 },
     { "speed", "speculate", TEXT, AT(speculate), 0, 0 },
     { "speed", "target-itl-ms", INT, AT(itl_ms), 1, 600000 },
     { "speed", "target-ttft-ms", INT, AT(ttft_ms), 1, 600000 },
+    { "nats", "url", TEXT, AT(nats), 0, 0 },
+    { "nats", "name", TEXT, AT(name), 0, 0 },
+    { "nats", "ca", TEXT, AT(nats_ca), 0, 0 },
+    { "nats", "cert", TEXT, AT(nats_cert), 0, 0 },
+    { "nats", "key", TEXT, AT(nats_key), 0, 0 },
+    { "nats", "creds", TEXT, AT(nats_creds), 0, 0 },
+    { "nats", "user", TEXT, AT(nats_user), 0, 0 },
+    { "nats", "password", TEXT, AT(nats_password), 0, 0 },
+    { "nats", "jurisdictions", TEXTS, AT(to_jurisdictions), 0, 0 },
+    { "nats", "limits", BOOL, AT(fleet_limits), 0, 0 },
+    { "nats", "bills", BOOL, AT(fleet_bills), 0, 0 },
+    { "nats", "outside", BOOL, AT(fleet_outside), 0, 0 },
+    { "nats", "secret-file", TEXT, AT(fleet_secret), 0, 0 },
     { "telemetry", "otlp", TEXT, AT(otlp), 0, 0 },
     { "telemetry", "service-name", TEXT, AT(service_name), 0, 0 },
     { "telemetry", "log-json", BOOL, AT(log_json), 0, 0 },
     { "telemetry", "log-requests", BOOL, AT(log_requests), 0, 0 },
 };
 static const char *const sections[] = { "memory", "tls", "auth", "auth.oidc", "limits", "ledger", "lora", "batches",
-                                        "trust", "speed", "telemetry" };
-enum { KEYS_MAX = 16 };
+                                        "trust", "ranks", "speed", "telemetry", "nats" };
+enum { KEYS_MAX = 24 };
 
 static enum err_code set_texts(const struct yaml_doc *d, int line, const char *key, const json_t *v,
                                struct opt_strings *out, struct err *e)

@@ -12,9 +12,14 @@ struct serve_options {
     const char *otlp, *service_name, *batches, *book;
     struct oidc_options oidc;
     const char *tls_cert, *tls_key, *tls_client_ca, *trust, *site, *jurisdiction;
-    int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s, kv_spill;
+    const char *hostfile;
+    int64_t threads, ctx, kv_memory, batch, max_body, drain_s, connections, memory_limit, load_wait_s, kv_spill, ranks,
+        key_epoch_s, key_grace_s;
     const char *speculate, *draft;
+    struct opt_strings to_jurisdictions;
+    const char *nats, *name, *nats_ca, *nats_cert, *nats_key, *nats_creds, *nats_user, *nats_password, *fleet_secret;
     int64_t itl_ms, ttft_ms, lora_slots, lora_rank;
+    bool fleet_outside, fleet_bills, fleet_limits;
     bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust, air_gapped;
 };
 
@@ -32,6 +37,9 @@ struct serve_options {
  *     limits: { threads: 2, batch: 512, max-body: 32M, connections: 4096, drain-s: 30, isa: avx512, load-wait-s: 300,
  *               matryoshka: true }
  *     trust: { dir: DIR, site: NAME, jurisdiction: DE }
+ *     nats: { url: "tls://HOST:4222", name: NAME, ca: FILE, cert: FILE, key: FILE, jurisdictions: [CC, ...],
+ *             outside: true, limits: true, bills: true, secret-file: FILE }   also creds: FILE, or user and password
+ *     ranks: { count: 4, hostfile: FILE }    one model over several machines (docs/split.md)
  *     speed: { speculate: auto, target-itl-ms: 150, target-ttft-ms: 2000 }
  *     telemetry: { log-json: true, log-requests: false, otlp: "http://collector:4318", service-name: NAME }
  *

@@ -49,6 +49,8 @@ static json_t *general_options(const struct serve_options *o)
         set_int(v, "lora_slots", o->lora_slots ? o->lora_slots : LORA_SLOTS);
         set_int(v, "lora_rank", o->lora_rank ? o->lora_rank : LORA_RANK);
     }
+    set_int(v, "ranks", o->ranks > 1 ? o->ranks : 0);
+    set_text(v, "hostfile", o->hostfile);
     json_object_set_new(v, "air_gapped", json_boolean(o->air_gapped));
     json_object_set_new(v, "log_json", json_boolean(o->log_json));
     return v;
@@ -313,6 +315,22 @@ static int64_t memory_available(void)
     return kib * 1024;
 }
 
+/* What a rank keeps of a conversation is in pages of its own: nothing may write a page but a step. */
+static enum err_code check_ranks(const struct serve_options *o, const struct front_options *f, struct err *e)
+{
+    if (f->model_count != 1 || f->model_folder || o->memory_limit)
+        return err_set(e, ERR_INVALID, "--ranks cuts the one --model of this server; --models and --memory are for "
+                       "servers of whole ones");
+    if (json_object_get(f->models[0].options, "lora") || o->lora_dirs.count)
+        return err_set(e, ERR_UNSUPPORTED, "--ranks: LoRA adapters are not cut yet; merge them into the model's file");
+    if (o->air_gapped)
+        return err_set(e, ERR_INVALID, "--ranks: carriers speak with other machines, so --air-gapped cannot hold");
+    if (o->kv_spill)
+        return err_set(e, ERR_UNSUPPORTED, "--ranks: each rank has its own part of a page, so --kv-spill has no file "
+                       "to put it in; leave it out");
+    return ERR_OK;
+}
+
 enum err_code serve_models_find(const struct serve_options *o, const struct yaml_doc *config, struct front_options *f,
                                 struct serve_models **out, struct err *e)
 {
@@ -336,6 +354,8 @@ enum err_code serve_models_find(const struct serve_options *o, const struct yaml
         c = set_draft(m, 0, o->draft, o, e);
     if (!c)
         c = add_loras(m, o, f, e);
+    if (!c && o->ranks > 1)
+        c = check_ranks(o, f, e);
     bool demand = f->model_folder != NULL;
     for (int i = 0; i < f->model_count; i++)
         demand = demand || f->models[i].on_demand;

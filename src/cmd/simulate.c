@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/progress.h"
+#include "cmd/simulate_trace.h"
 #include "plan/fleet.h"
 #include "plan/optimise.h"
 
@@ -18,7 +19,7 @@ struct simulate_options {
     const char *trace, *quarter;
     struct opt_strings what_if, units;
     double seconds, load, speed;
-    int64_t seed, sample;
+    int64_t seed, sample, requests, prompt_tokens, max_tokens;
     bool exact, failures, site_failures, json;
 };
 
@@ -32,6 +33,11 @@ static const struct opt rows[] = {
       OPT_FIELD(struct simulate_options, trace), 0, 0 },
     { "speed", 0, OPT_FLOAT, "X", "play the trace this many times faster (default 1)",
       OPT_FIELD(struct simulate_options, speed), 1e-6, 1e6 },
+    { "requests", 'r', OPT_INT, "N", "of the trace the first N", OPT_FIELD(struct simulate_options, requests), 1, 1e9 },
+    { "prompt-tokens", 'p', OPT_INT, "N", "longest prompt of the trace",
+      OPT_FIELD(struct simulate_options, prompt_tokens), 1, 1e9 },
+    { "max-tokens", 'n', OPT_INT, "N", "longest answer of the trace", OPT_FIELD(struct simulate_options, max_tokens), 1,
+      1e9 },
     { "seconds", 's', OPT_FLOAT, "S", "simulated time (default: what percentiles need)",
       OPT_FIELD(struct simulate_options, seconds), 0, 1e9 },
     { "load", 'l', OPT_FLOAT, "X", "times the peak hour's rate (default 1)", OPT_FIELD(struct simulate_options,
@@ -196,33 +202,30 @@ static void print_result(const struct scenario *s, const struct sim_config *c, c
            (long long)r->events, r->wall_s, (double)r->events / fmax(r->wall_s, 1e-9));
 }
 
+/* Takes v. */
+static void show_json(json_t *v, const struct load_report *replayed)
+{
+    if (replayed)
+        json_object_set_new(v, "runs", json_pack("[o]", load_report_json(replayed)));
+    json_dumpf(v, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(10));
+    puts("");
+    json_decref(v);
+}
+
+static void show(const struct scenario *s, const struct sim_config *c, const struct sim_result *r,
+                 const int *demand_of, const int *hw, const struct load_report *replayed)
+{
+    print_result(s, c, r, demand_of, hw);
+    if (!replayed)
+        return;
+    printf("\nas tokenworks load measures it:\n");
+    load_report_print_head();
+    load_report_print(replayed);
+}
+
 static void on_progress(void *arg, double simulated_s)
 {
     progress_update(arg, (int64_t)simulated_s);
-}
-
-static enum err_code add_trace(const struct simulate_options *o, struct sim_config *c, struct trace *t, struct err *e)
-{
-    enum err_code code = trace_read(o->trace, t, e);
-    if (code)
-        return code;
-    double length_s = (double)t->requests[t->count - 1].at_ns / 1e9 / o->speed;
-    c->streams[0].trace = t;
-    c->streams[0].trace_speed = o->speed;
-    c->stream_count = 1;
-    c->sample = 1;
-    c->seconds = o->seconds > 0 ? o->seconds : length_s + 1e-3;
-    c->warmup_s = fmin(c->warmup_s, c->seconds / 10);
-    c->drain = true;
-    for (int g = 0; g < c->group_count && t->hash_count; g++)
-        c->groups[g].prefix_blocks = (int)fmin(1 << 24, (double)c->groups[g].kv_tokens / TRACE_BLOCK_TOKENS);
-    struct trace_facts f;
-    trace_facts(t, &f);
-    fprintf(stderr, "trace: %d requests over %.0f s; prompt mean %.0f median %.0f, answer mean %.0f median %.0f",
-            f.requests,
-            f.seconds, f.input_mean, f.input_median, f.output_mean, f.output_median);
-    fprintf(stderr, t->hash_count ? "; %.1f %% of prefix blocks seen before\n" : "\n", 100 * f.prefix_hit);
-    return ERR_OK;
 }
 
 static enum err_code run(const struct simulate_options *o, struct scenario *s, struct err *e)
@@ -231,7 +234,8 @@ static enum err_code run(const struct simulate_options *o, struct scenario *s, s
     struct optimise_result plan = { 0 };
     struct sim_config *c = MEM_NEW(struct sim_config);
     struct sim_result *r = MEM_NEW(struct sim_result);
-    struct trace trace = { 0 };
+    struct simulate_trace trace = { .speed = 0 };
+    struct simulate_trace_options to = { o->trace, o->speed, o->requests, o->prompt_tokens, o->max_tokens };
     int demand_of[SIM_STREAMS_MAX], hw[SIM_GROUPS_MAX], t;
     struct fleet_options fo = { .failures = o->failures, .site_failures = o->site_failures, .exact = o->exact,
         .sample = (int)o->sample, .seconds = o->seconds, .load = o->load, .seed = o->seed >= 0 ? (uint64_t)o->seed :
@@ -247,8 +251,8 @@ static enum err_code run(const struct simulate_options *o, struct scenario *s, s
             code = err_set(e, ERR_INVALID,
                            "no machine serves anything in that quarter; name a later one or give --units");
     }
-    if (!code && o->trace)
-        code = add_trace(o, c, &trace, e);
+    if (!code && o->trace && !(code = simulate_trace_open(&to, &trace, e)))
+        simulate_trace_play(&trace, o->seconds, c);
     if (!code) {
         struct progress p;
         progress_start(&p, "simulating", (int64_t)c->seconds);
@@ -257,16 +261,16 @@ static enum err_code run(const struct simulate_options *o, struct scenario *s, s
         code = sim_run(c, r, e);
         progress_end(&p);
     }
-    if (!code && o->json) {
-        json_t *v = result_json(s, c, r, demand_of, hw);
-        json_dumpf(v, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(10));
-        puts("");
-        json_decref(v);
-    } else if (!code) {
-        print_result(s, c, r, demand_of, hw);
+    if (!code) {
+        struct load_report report, *replayed = simulate_trace_report(&trace, &report) ? &report : NULL;
+        json_t *v = o->json ? result_json(s, c, r, demand_of, hw) : NULL;
+        if (v)
+            show_json(v, replayed);
+        else
+            show(s, c, r, demand_of, hw, replayed);
     }
     decision_release(&plan.decision);
-    trace_release(&trace);
+    simulate_trace_release(&trace);
     mem_free(c);
     mem_free(r);
     return code;

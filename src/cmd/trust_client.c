@@ -25,7 +25,7 @@ static const struct opt rows[] = {
     { 0 } };
 static const struct opt_command spec = {
     "trust client", "--tenant NAME [VKEY | --out FILE]", "enrol a tenant's signing key, or list those enrolled",
-    "A running server takes it in with its next engine start. `trust revoke VKEY --reason TEXT` ends a key.", rows };
+    "A running server takes it in within a second. `trust revoke VKEY --reason TEXT` ends a key.", rows };
 
 static enum err_code make_key(const struct client_options *o, struct key_public *out, struct err *e)
 {

@@ -11,6 +11,7 @@
 #include "engine/job.h"
 #include "engine/link.h"
 #include "engine/metric.h"
+#include "engine/ranks.h"
 #include "engine/spill.h"
 #include "lib/runtime.h"
 #include "sched/draft.h"
@@ -35,6 +36,7 @@ struct engine {
     struct runtime *runtime;
     struct sandbox_report sandbox;
     json_t *trust;            /* hello's trust object; NULL: no evidence is kept */
+    json_t *identify;         /* hello's identity object: a fleet asks without evidence; or NULL */
     struct identity *identity;
     struct vault *vault;      /* opens sealed requests; the link's reader's while serving */
     int64_t progress_ns;
@@ -45,6 +47,7 @@ struct engine {
     json_t *lora;             /* hello's list of adapters; names are borrowed from it */
     struct runtime_adapter adapters[API_ADAPTERS_MAX];
     bool measure;             /* the front only asks what the model would need */
+    struct ranks ranks;
 };
 
 /* ---- hello */
@@ -55,7 +58,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     const char *id = "model", *isa = NULL, *kv_type = NULL, *sandbox = "enforce";
     struct runtime_options *r = &g->options;
     int64_t threads = 0, ctx = 0, kv = 0, batch = r->batch_rows, prefill = r->prefill_rows, running = r->running_max;
-    int64_t speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms, slots = 0, rank = 0;
+    int64_t speculate = -1, itl = r->itl_ms, ttft = r->ttft_ms, slots = 0, rank = 0, ranks = 1;
     enum err_code c = jsonx_get_string(model, "id", &id, e);
     c = c ? c : jsonx_get_int(o, "threads", 0, POOL_THREADS_MAX, &threads, e);
     c = c ? c : jsonx_get_int(o, "ctx", 0, INT32_MAX, &ctx, e);
@@ -69,6 +72,7 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     c = c ? c : jsonx_get_int(o, "max_body", 1, BODY_BYTES_MAX, &g->body_max, e);
     c = c ? c : jsonx_get_int(o, "lora_slots", 0, API_ADAPTERS_MAX, &slots, e);
     c = c ? c : jsonx_get_int(o, "lora_rank", 1, MODEL_RANK_MAX, &rank, e);
+    c = c ? c : jsonx_get_int(o, "ranks", 1, DIST_RANKS_MAX, &ranks, e);
     c = c ? c : jsonx_get_string(o, "isa", &isa, e);
     c = c ? c : jsonx_get_string(o, "kv_type", &kv_type, e);
     c = c ? c : jsonx_get_bool(o, "matryoshka", &r->matryoshka, e);
@@ -83,6 +87,8 @@ static enum err_code read_options(struct engine *g, const json_t *hello, struct 
     g->defaults = json_incref(json_object_get(o, "defaults"));
     snprintf(g->id, sizeof g->id, "%s", id);
     r->id = g->id;
+    g->ranks.count = (int)ranks;
+    g->ranks.apart = json_is_string(json_object_get(o, "hostfile"));
     r->threads = (int)threads;
     r->ctx = (int)ctx;
     r->kv_bytes = (size_t)kv;
@@ -140,11 +146,14 @@ static enum err_code receive_hello(struct engine *g, struct err *e)
         c = read_options(g, hello, e);
     g->measure = json_is_true(json_object_get(hello, "measure"));
     g->trust = json_incref(json_object_get(hello, "trust"));
+    g->identify = json_incref(json_object_get(hello, "identity"));
     g->model_fd = fd_count > 0 ? fds[0] : -1;
     const json_t *options = json_object_get(json_object_get(hello, "model"), "options");
     bool draft = json_is_string(json_object_get(options, "draft"));
     g->spill_hello = json_incref(json_object_get(hello, "spill"));
-    g->spill_fd = g->spill_hello && fd_count > 1 ? fds[--fd_count] : -1; /* the last one */
+    if (g->ranks.count > 1 && !g->measure && fd_count > RANKS_FDS) /* the last ones */
+        ranks_take_fds(&g->ranks, fds + (fd_count -= RANKS_FDS));
+    g->spill_fd = g->spill_hello && fd_count > 1 ? fds[--fd_count] : -1; /* before them */
     g->options.draft_fd = draft && fd_count > 1 ? fds[1] : -1;
     if (!c)
         c = take_adapters(g, options, fds, fd_count, 1 + draft, e);
@@ -182,10 +191,15 @@ static void send_ready(const struct engine *g)
     jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
     buf_puts(&b, ",\"model\":");
     runtime_facts_json(g->runtime, &b);
+    char hex[HASH_HEX + 1], file[HASH_HEX + 1];
     if (g->identity) {
-        char hex[HASH_HEX + 1];
         code_hex(hex, identity_numerics(g->identity), HASH_BYTES);
-        buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"sandbox\":", hex);
+        code_hex(file, identity_hash(g->identity), HASH_BYTES);
+        b.len--; /* the brace */
+        buf_printf(&b, ",\"hash\":\"%s\",\"numerics\":\"%s\"}", file, hex);
+    }
+    if (g->trust && g->identity) {
+        buf_printf(&b, ",\"trust\":{\"numerics\":\"%s\",\"weights\":\"%s\",\"sandbox\":", hex, file);
         jsonx_quote(g->sandbox.text, strlen(g->sandbox.text), &b);
         buf_puts(&b, ",\"ohttp\":\"");
         engine_vault_config(g->vault, &b);
@@ -272,6 +286,7 @@ static void serve(struct engine *g)
     int64_t stats_ns = 0;
     int rows = 0;
     for (bool open = true; open;) {
+        ranks_check(&g->ranks);
         /* Work waits for nobody; an idle engine sleeps until a message or the next stats are due. */
         struct message *m = engine_link_receive(link, rows ? 0 : STATS_EVERY_NS / 1000000);
         for (; m && open; m = open ? engine_link_receive(link, 0) : NULL)
@@ -325,16 +340,21 @@ enum err_code engine_run(int socket, struct err *e)
     g.options.progress_arg = &g;
     g.options.encoders = true;
     enum err_code c = receive_hello(&g, e);
+    if (!c && !g.measure)
+        c = ranks_accept(&g.ranks, socket, e);
     if (!c) {
         g.options.isa = kern_isa_detect(g.options.isa); /* asks the system for AMX tiles: before the sandbox */
         c = lock_in(&g, e);
     }
+    c = c ? c : ranks_begin(&g.ranks, g.model_fd, g.sandbox_mode, &g.options, e);
     if (!c && !g.measure)
-        c = identity_begin(g.trust, g.model_fd, &g.identity, e);
+        c = identity_begin(g.trust ? g.trust : g.identify, g.model_fd, &g.identity, e);
     if (!c && g.measure)
         c = measure(&g, e);
     else if (!c)
         c = runtime_open(g.model_fd, g.id, &g.options, &g.runtime, e);
+    if (!c && !g.measure)
+        c = ranks_open(&g.ranks, &g.options, g.runtime, e);
     if (!c && !g.measure)
         c = identity_check(g.identity, g.runtime->kern.name, kern_type_info((int)g.options.kv_type)->name, e);
     if (!c && !g.measure)
@@ -353,6 +373,7 @@ enum err_code engine_run(int socket, struct err *e)
     if (c || g.measure) {
         identity_free(g.identity);
         json_decref(g.trust);
+        json_decref(g.identify);
         json_decref(g.defaults);
         return c;
     }
@@ -360,10 +381,12 @@ enum err_code engine_run(int socket, struct err *e)
     send_ready(&g);
     serve(&g);
     runtime_close(g.runtime);
+    ranks_release(&g.ranks);
     spill_free(g.spill);
     engine_vault_free(g.vault);
     json_decref(g.defaults);
     identity_free(g.identity);
     json_decref(g.trust);
+    json_decref(g.identify);
     return ERR_OK;
 }

@@ -25,12 +25,12 @@ static void *hash_file(void *arg)
     return NULL;
 }
 
-enum err_code identity_begin(const json_t *trust, int fd, struct identity **out, struct err *e)
+enum err_code identity_begin(const json_t *asked, int fd, struct identity **out, struct err *e)
 {
-    const char *want = json_string_value(json_object_get(trust, "sha256"));
-    const char *build = json_string_value(json_object_get(trust, "build"));
+    const char *want = json_string_value(json_object_get(asked, "sha256"));
+    const char *build = json_string_value(json_object_get(asked, "build"));
     *out = NULL;
-    if (!trust)
+    if (!asked)
         return ERR_OK;
     struct identity *d = MEM_NEW(struct identity);
     d->fd = fd;
@@ -38,7 +38,7 @@ enum err_code identity_begin(const json_t *trust, int fd, struct identity **out,
     if (!build || !code_unhex(d->build, HASH_BYTES, span_of(build)) ||
         (want && !code_unhex(d->want, HASH_BYTES, span_of(want)))) {
         mem_free(d);
-        return err_set(e, ERR_INVALID, "the hello's trust object lacks a hash");
+        return err_set(e, ERR_INVALID, "the hello asks for an identity and lacks a hash");
     }
     d->running = !pthread_create(&d->thread, NULL, hash_file, d);
     if (!d->running)
@@ -67,6 +67,11 @@ enum err_code identity_check(struct identity *d, const char *isa, const char *kv
 const uint8_t *identity_numerics(const struct identity *d)
 {
     return d->numerics;
+}
+
+const uint8_t *identity_hash(const struct identity *d)
+{
+    return d->have;
 }
 
 void identity_free(struct identity *d)

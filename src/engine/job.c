@@ -29,6 +29,7 @@ struct job {
     int added;               /* choices the scheduler has seen; texts to be pooled come a few at a time */
     struct sched_spec ask;   /* what all choices have in common */
     struct api_usage usage;
+    struct resume resume;    /* what another engine had drawn of it; count 0: it begins here */
     struct buf out, tokens;  /* tokens: ids, u32 each, of a stream's bytes not yet sent */
     bool head_sent, begun, cancelled, credited;
     int64_t credit;          /* data frames that may still be sent, when credited */
@@ -103,6 +104,8 @@ static void send_usage_frame(struct job *j, bool queued)
     usage_json(j, &b);
     b.len--; /* the brace */
     buf_puts(&b, queued ? ",\"queued\":true" : "");
+    if (j->resume.count)
+        buf_printf(&b, ",\"resumed\":%d", j->resume.count);
     buf_printf(&b, ",\"seed\":%llu,\"sampling\":\"", (unsigned long long)p->seed);
     sampling_text(p, &b);
     buf_puts(&b, "\"");
@@ -217,7 +220,9 @@ static void on_start(void *user, int cached_tokens)
     int64_t now = clock_mono_ns();
     /* A prompt is counted once however many choices it has; so are its cached tokens. */
     bool first_of_prompt = index == 0 || api_job_prompt(j->api, index) != api_job_prompt(j->api, index - 1);
-    if (first_of_prompt)
+    if (j->resume.cached_tokens >= 0) /* the answer's bytes may tell it */
+        j->usage.cached_tokens = j->resume.cached_tokens;
+    else if (first_of_prompt)
         j->usage.cached_tokens += cached_tokens;
     c->last_ns = now;
     if (j->begun)
@@ -285,6 +290,7 @@ static void free_job(struct job *j)
     sealed_free(j->sealed);
     buf_release(&j->out);
     buf_release(&j->tokens);
+    mem_free(j->resume.tokens);
     mem_free(j->choices);
     mem_free(j);
 }
@@ -354,6 +360,10 @@ static bool add_choices(struct job *j, const struct message *m, struct err *e)
         spec.seed = params->seed + (uint64_t)i;
         spec.after = leader < i ? j->choices[leader].seq : NULL;
         spec.user = &j->choices[i];
+        if (j->count == 1) {
+            spec.known = j->resume.tokens;
+            spec.known_count = j->resume.count;
+        }
         j->choices[i].job = j;
         if (sched_add(j->table->sched, &spec, &j->choices[i].seq, e))
             return false;
@@ -413,9 +423,10 @@ void engine_job_start(struct job_table *t, struct message *m)
 {
     struct job *j = MEM_NEW(struct job);
     *j = (struct job){ .table = t, .id = m->id, .attempt = m->attempt, .api = m->job, .sealed = m->sealed,
-                       .received_ns = m->received_ns };
+                       .received_ns = m->received_ns, .resume = m->resume };
     m->job = NULL;
     m->sealed = NULL;
+    m->resume.tokens = NULL;
     t->metric->requests++;
     t->metric->deadlines += m->deadline_ms > 0;
     if (!j->api) { /* refused already: what is left is to say so */

@@ -82,6 +82,7 @@ void engine_message_free(struct message *m)
     api_job_free(m->job);
     sealed_free(m->sealed);
     buf_release(&m->note);
+    mem_free(m->resume.tokens);
     mem_free(m);
 }
 
@@ -141,12 +142,50 @@ static struct sealed *open_sealed(struct link *l, const struct partial *p, const
     return s;
 }
 
+/* What a request without a seed of its own draws with: the head's, so that every attempt at it draws alike. */
+static void choose_seed(int64_t given, struct api_request *r)
+{
+    r->seed = (uint64_t)given;
+    if (given >= 0)
+        return;
+    rng_system(&r->seed, sizeof r->seed);
+    r->seed >>= 1; /* so that it survives JSON's signed integers when it is reported and sent again */
+}
+
+/* The head's "resume" {"tokens":[ids],"cached_tokens":n} into *out. false: it is malformed. */
+static bool read_resume(const struct link *l, const json_t *head, struct resume *out)
+{
+    const json_t *o = json_object_get(head, "resume"), *tokens = json_object_get(o, "tokens");
+    const json_t *cached = json_object_get(o, "cached_tokens");
+    json_int_t known = json_integer_value(cached);
+    size_t n = json_array_size(tokens);
+    *out = (struct resume){ .cached_tokens = -1 };
+    if (!o)
+        return true;
+    if (!json_is_array(tokens) || n > (size_t)l->o.model->ctx || (cached && !json_is_integer(cached)) || known < 0 ||
+        known > l->o.model->ctx)
+        return false;
+    int32_t *ids = n ? mem_new(n, sizeof *ids) : NULL;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *id = json_array_get(tokens, i);
+        json_int_t v = json_is_integer(id) ? json_integer_value(id) : -1;
+        if (v < 0 || v >= vocab_size(l->o.model->vocab)) {
+            mem_free(ids);
+            return false;
+        }
+        ids[i] = (int32_t)v;
+    }
+    *out = (struct resume){ ids, (int)n, cached ? (int)known : -1 };
+    return true;
+}
+
 static struct message *make_job(struct link *l, const struct partial *p, const json_t *head, const char *body,
                                 size_t body_len)
 {
     struct api_request r = { .body = body, .body_len = body_len, .path = "", .response_id = "" };
     const char *tenant = "", *how = NULL;
-    int64_t priority = 0, allowance = INT64_MAX, weight = 0, deadline_ms = 0;
+    int64_t priority = 0, allowance = INT64_MAX, weight = 0, deadline_ms = 0, seed = -1;
+    struct resume resume;
     struct err e = { 0 };
     if (jsonx_get_string(head, "method", &r.method, &e) || jsonx_get_string(head, "path", &r.path, &e) ||
         jsonx_get_string(head, "response_id", &r.response_id, &e) ||
@@ -155,16 +194,22 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
         jsonx_get_int(head, "priority", -1000, 1000, &priority, &e) ||
         jsonx_get_int(head, "weight", 0, ORDER_WEIGHT_MAX, &weight, &e) ||
         jsonx_get_int(head, "deadline_ms", 0, INT32_MAX, &deadline_ms, &e) ||
+        jsonx_get_int(head, "seed", 0, INT64_MAX, &seed, &e) ||
         jsonx_get_int(head, "allowance", 0, INT64_MAX, &allowance, &e)) {
         refuse(l, p, 400, "invalid_request_error", e.text);
         return NULL;
     }
-    rng_system(&r.seed, sizeof r.seed);
-    r.seed >>= 1; /* so that it survives JSON's signed integers when it is reported and sent again */
+    if (!read_resume(l, head, &resume)) {
+        refuse(l, p, 400, "invalid_request_error", "the request's 'resume' holds no tokens of this model");
+        return NULL;
+    }
+    choose_seed(seed, &r);
     struct api_error error = { 0 };
     struct sealed *sealed = how ? open_sealed(l, p, how, &r, &tenant) : NULL;
-    if (how && !sealed)
+    if (how && !sealed) {
+        mem_free(resume.tokens);
         return NULL;
+    }
     r.space = tenant_space(l, tenant, sealed != NULL);
     r.store = sealed ? NULL : l->o.store; /* what came sealed is not kept */
     struct api_job *job = sealed && sealed_refused(sealed) ? NULL : api_job_parse(l->o.model, &r, &error);
@@ -174,12 +219,13 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     }
     if (!job && !sealed) {
         engine_link_send_error(l, p->id, p->attempt, &error);
+        mem_free(resume.tokens);
         return NULL;
     }
     struct message *m = MEM_NEW(struct message);
     *m = (struct message){ .kind = MESSAGE_JOB, .id = p->id, .attempt = p->attempt, .job = job, .sealed = sealed,
                            .error = error, .space = r.space, .priority = (int)priority, .weight = (int)weight,
-                           .deadline_ms = deadline_ms };
+                           .deadline_ms = deadline_ms, .resume = resume };
     if (sealed)
         sealed_forget(sealed);
     return m;
@@ -279,6 +325,21 @@ static void on_adapter(struct link *l, const struct frame *f, int fd)
         engine_link_send_error(l, f->id, f->attempt, &error);
 }
 
+/* Here too: the vault is this thread's, and what holds holds for every request that comes later. */
+static void on_trust(struct link *l, const struct frame *f)
+{
+    struct buf answer = { 0 };
+    struct err e = { 0 };
+    json_t *said = jsonx_parse(f->payload, f->length, &e);
+    enum err_code c = said && l->o.vault ? engine_vault_told(l->o.vault, said, &answer, &e) : ERR_INVALID;
+    if (c)
+        log_line(LOG_ERROR, "engine", "what the front says of keys and policy is not taken: %s", e.text);
+    if (answer.len)
+        engine_link_send(l, &(struct frame){ .kind = FRAME_TRUST, .payload = buf_str(&answer), .length = answer.len });
+    json_decref(said);
+    buf_release(&answer);
+}
+
 static void *reader_main(void *arg)
 {
     struct link *l = arg;
@@ -295,6 +356,8 @@ static void *reader_main(void *arg)
             push_note(l, &f);
         } else if (f.kind == FRAME_ADAPTER) {
             on_adapter(l, &f, fd_count ? fds[0] : -1);
+        } else if (f.kind == FRAME_TRUST) {
+            on_trust(l, &f);
         } else if (f.kind == FRAME_CANCEL) {
             struct partial **at = find_partial(l, f.id);
             if (*at)

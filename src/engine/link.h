@@ -15,6 +15,14 @@ enum { LINK_REQUESTS_MAX = 4096, LINK_INBOX_MAX = 8192, LINK_OUTBOX_MAX = 65536 
 
 enum message_kind { MESSAGE_JOB, MESSAGE_CANCEL, MESSAGE_CREDIT, MESSAGE_RECEIPT, MESSAGE_CLOSED };
 
+/* What an engine that died, or is drained, had drawn of a request with one choice: the answer is made again from its
+ * first byte, in few steps, since these are guesses that turn out right (draft.h). */
+struct resume {
+    int32_t *tokens;       /* [count], owned */
+    int count;
+    int cached_tokens;     /* what the first engine found in its prefix cache: the answer may say so; -1: none told */
+};
+
 struct message {
     enum message_kind kind;
     uint64_t id;
@@ -26,6 +34,7 @@ struct message {
     uint64_t space;        /* prefix name space of the tenant */
     int priority, weight;  /* weight: the tenant's; 0: not stated */
     int64_t deadline_ms;   /* from its arrival here; 0: none */
+    struct resume resume;  /* of a request another engine had begun */
     uint32_t credit;       /* MESSAGE_CREDIT */
     int64_t received_ns;
 };

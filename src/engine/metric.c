@@ -93,6 +93,7 @@ void engine_metric_json(struct metric *m, const struct sched_stats *s, int64_t n
         "num_requests_running", s->running, "num_requests_waiting", s->waiting, "kv_pages", s->kv_pages,
         "kv_pages_used", s->kv_pages_used, "kv_pages_idle", s->kv_pages_idle,
         "generation_tokens_per_second", m->decode_rate, "prefill_tokens_per_second", m->prefill_rate);
+    json_object_set_new(gauges, "prefill_backlog_tokens", json_integer(s->prefill_backlog));
     double used = s->kv_pages ? (double)s->kv_pages_used / s->kv_pages : 0;
     json_object_set_new(gauges, "kv_cache_usage_perc", json_real(used));
     put_step_time(gauges, &s->step_time);

@@ -123,6 +123,7 @@ void sealed_draft(const struct sealed *s, bool with_response, struct buf *json)
                s->data_class);
     jsonx_quote(s->tenant, strlen(s->tenant), json);
     put_hex(json, "request", s->request);
+    buf_printf(json, ",\"policy\":\"%s\"", s->policy);
     if (s->is_signed)
         put_hex(json, "reqsig", s->reqsig);
     commit_end(&c, hash);

@@ -17,6 +17,9 @@ struct sealed;
 enum err_code engine_vault_new(const json_t *trust, struct vault **out, struct err *e);
 void engine_vault_free(struct vault *v);
 void engine_vault_config(const struct vault *v, struct buf *base64); /* the public half, for hello and node note */
+/* A trust frame of the front (wire/frame.h): a new key, the end of an old one, or what holds from now on. Appends the
+ * answer, if there is one. What is malformed changes nothing. */
+enum err_code engine_vault_told(struct vault *v, const json_t *said, struct buf *answer, struct err *e);
 
 struct sealed_envelope {
     struct span body;         /* key id and suite, encapsulated key, ciphertext */
@@ -41,7 +44,7 @@ void sealed_forget(struct sealed *s);                    /* the plain request is
 void sealed_head(struct sealed *s, int status, const char *type, bool stream);
 /* Takes the content in; of a stream, appends what may leave now to out. plain is emptied. */
 void sealed_content(struct sealed *s, struct buf *plain, struct buf *out);
-/* {"allow","rule","class","tenant","request","reqsig"}; with_response adds "response". Appended. */
+/* {"allow","rule","class","tenant","policy","request","reqsig"}; with_response adds "response". Appended. */
 void sealed_draft(const struct sealed *s, bool with_response, struct buf *json);
 /* The receipt and the rest. */
 void sealed_finish(struct sealed *s, struct span note, struct buf *out);

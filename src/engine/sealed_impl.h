@@ -12,6 +12,7 @@ struct sealed {
     struct ohttp_stream stream;      /* of the response, once begun */
     struct buf plain;                /* the opened request */
     struct bhttp_message message;    /* points into plain */
+    char policy[HASH_TEXT_MAX];      /* the note of the policy it was decided by; "" none */
     char path[128], tenant[RECEIPT_NAME_MAX + 1], rule[POLICY_NAME_MAX + 1], data_class[POLICY_NAME_MAX + 1];
     bool allow, is_signed;
     uint8_t reqsig[HASH_BYTES], request[HASH_BYTES];

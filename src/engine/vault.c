@@ -1,4 +1,6 @@
-/* vault -- see sealed.h: the engine's key, and what a sealed request must pass before anything runs. */
+/* vault -- see sealed.h: the engine's keys, and what a sealed request must pass before anything runs.
+ *
+ * There are two keys while an epoch ends: the new one, and the one before it until the front retires that. */
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -14,8 +16,13 @@ struct client_key { /* an enrolled signing key */
     struct key_public key;
 };
 
+enum { NEW, OLD, KEYS };
+
 struct vault {
-    struct ohttp_key key;
+    struct ohttp_key keys[KEYS];          /* the newest first */
+    int64_t epochs[KEYS];
+    int key_count;
+    char boot[GATE_NAME_MAX + 1];
     struct gate gate;
     struct policy *policy;                /* NULL: none was signed */
     char site[POLICY_NAME_MAX + 1], model[POLICY_NAME_MAX + 1]; /* as the policy calls them; model "": unsigned */
@@ -42,22 +49,26 @@ static enum err_code find_key(void *ctx, struct span keyid, int64_t now_s, struc
     return err_set(e, ERR_NOT_FOUND, "no key is enrolled under this keyid");
 }
 
-/* [["tenant", "vkey"], ...] */
+/* [["tenant", "vkey"], ...]: all that there are. */
 static enum err_code read_clients(struct vault *v, const json_t *list, struct err *e)
 {
     size_t n = json_array_size(list);
     if (n > CLIENTS_MAX)
         return err_set(e, ERR_LIMIT, "more than %d enrolled keys", CLIENTS_MAX);
-    v->clients = mem_new(n + 1, sizeof *v->clients);
+    struct client_key *all = mem_new(n + 1, sizeof *all);
     for (size_t i = 0; i < n; i++) {
         const json_t *pair = json_array_get(list, i);
         const char *tenant = json_string_value(json_array_get(pair, 0));
         const char *key = json_string_value(json_array_get(pair, 1));
-        struct client_key *c = &v->clients[v->client_count++];
-        if (!tenant || !key || key_public_parse(span_of(key), &c->key, e))
+        if (!tenant || !key || key_public_parse(span_of(key), &all[i].key, e)) {
+            mem_free(all);
             return err_set(e, ERR_INVALID, "an enrolled key is malformed");
-        snprintf(c->tenant, sizeof c->tenant, "%s", tenant);
+        }
+        snprintf(all[i].tenant, sizeof all[i].tenant, "%s", tenant);
     }
+    mem_free(v->clients);
+    v->clients = all;
+    v->client_count = (int)n;
     return ERR_OK;
 }
 
@@ -67,29 +78,70 @@ static const char *text_of(const json_t *o, const char *key)
     return s ? s : "";
 }
 
+/* Which requests a policy lets run. Nothing changes when it cannot be read. */
+static enum err_code take_policy(struct vault *v, const json_t *said, struct err *e)
+{
+    const char *text = text_of(said, "policy");
+    struct policy *policy = NULL;
+    enum err_code c = *text ? policy_parse_text(span_of(text), NULL, &policy, e) : ERR_OK;
+    if (c)
+        return c;
+    policy_free(v->policy);
+    v->policy = policy;
+    snprintf(v->policy_note, sizeof v->policy_note, "%s", text_of(said, "policy_note"));
+    snprintf(v->model, sizeof v->model, "%s", text_of(said, "model"));
+    snprintf(v->model_note, sizeof v->model_note, "%s", text_of(said, "model_note"));
+    return ERR_OK;
+}
+
+static void name_nodes(struct vault *v)
+{
+    struct gate *g = &v->gate;
+    g->previous_node[0] = '\0';
+    snprintf(g->node, sizeof g->node, "%.64s.%lld", v->boot, (long long)v->epochs[NEW]);
+    if (v->key_count > OLD)
+        snprintf(g->previous_node, sizeof g->previous_node, "%.64s.%lld", v->boot, (long long)v->epochs[OLD]);
+}
+
+/* A key for an epoch; the one before goes on opening, the one before that is gone. */
+static void renew(struct vault *v, int64_t epoch)
+{
+    mem_wipe(&v->keys[OLD], sizeof v->keys[OLD]);
+    v->keys[OLD] = v->keys[NEW];
+    v->epochs[OLD] = v->epochs[NEW];
+    v->key_count = v->key_count ? KEYS : 1;
+    v->epochs[NEW] = epoch;
+    ohttp_key_new((uint8_t)epoch, &v->keys[NEW]);
+    name_nodes(v);
+}
+
+static void retire(struct vault *v, int64_t epoch)
+{
+    if (v->key_count < KEYS || v->epochs[OLD] != epoch)
+        return;
+    mem_wipe(&v->keys[OLD], sizeof v->keys[OLD]);
+    v->key_count = OLD;
+    name_nodes(v);
+}
+
 enum err_code engine_vault_new(const json_t *trust, struct vault **out, struct err *e)
 {
-    const char *policy = text_of(trust, "policy");
     int64_t epoch = 0;
-    char node[GATE_NAME_MAX + 1];
     *out = NULL;
     if (!trust)
         return ERR_OK;
     struct vault *v = MEM_NEW(struct vault);
     enum err_code c = trust_init(e);
+    gate_init(&v->gate, "", find_key, v);
     if (!c)
         c = jsonx_get_int(trust, "epoch", 0, INT64_MAX, &epoch, e);
-    if (!c && *policy)
-        c = policy_parse_text(span_of(policy), NULL, &v->policy, e);
+    if (!c)
+        c = take_policy(v, trust, e);
     if (!c)
         c = read_clients(v, json_object_get(trust, "clients"), e);
     snprintf(v->site, sizeof v->site, "%s", text_of(trust, "site"));
-    snprintf(v->model, sizeof v->model, "%s", text_of(trust, "model"));
-    snprintf(v->model_note, sizeof v->model_note, "%s", text_of(trust, "model_note"));
-    snprintf(v->policy_note, sizeof v->policy_note, "%s", text_of(trust, "policy_note"));
-    snprintf(node, sizeof node, "%.64s.%lld", text_of(trust, "boot"), (long long)epoch);
-    ohttp_key_new((uint8_t)epoch, &v->key);
-    gate_init(&v->gate, node, find_key, v);
+    snprintf(v->boot, sizeof v->boot, "%s", text_of(trust, "boot"));
+    renew(v, epoch);
     if (c)
         engine_vault_free(v);
     else
@@ -97,11 +149,35 @@ enum err_code engine_vault_new(const json_t *trust, struct vault **out, struct e
     return c;
 }
 
+enum err_code engine_vault_told(struct vault *v, const json_t *said, struct buf *answer, struct err *e)
+{
+    int64_t epoch = 0;
+    enum err_code c = ERR_OK;
+    if (json_object_get(said, "renew")) {
+        c = jsonx_get_int(said, "renew", 1, INT64_MAX, &epoch, e);
+        if (c)
+            return c;
+        renew(v, epoch);
+        buf_printf(answer, "{\"epoch\":%lld,\"ohttp\":\"", (long long)epoch);
+        engine_vault_config(v, answer);
+        buf_puts(answer, "\"}");
+    } else if (json_object_get(said, "retire")) {
+        c = jsonx_get_int(said, "retire", 0, INT64_MAX, &epoch, e);
+        if (!c)
+            retire(v, epoch);
+    }
+    if (!c && json_object_get(said, "policy"))
+        c = take_policy(v, said, e);
+    if (!c && json_object_get(said, "clients"))
+        c = read_clients(v, json_object_get(said, "clients"), e);
+    return c;
+}
+
 void engine_vault_free(struct vault *v)
 {
     if (!v)
         return;
-    mem_wipe(&v->key, sizeof v->key);
+    mem_wipe(v->keys, sizeof v->keys);
     gate_release(&v->gate);
     policy_free(v->policy);
     mem_free(v->clients);
@@ -111,7 +187,7 @@ void engine_vault_free(struct vault *v)
 void engine_vault_config(const struct vault *v, struct buf *base64)
 {
     struct buf raw = { 0 };
-    ohttp_config_write(&v->key, &raw);
+    ohttp_config_write(&v->keys[NEW], &raw);
     code_base64(base64, raw.data, raw.len);
     buf_release(&raw);
 }
@@ -124,7 +200,7 @@ static enum err_code open_seal(struct vault *v, const struct sealed_envelope *in
         return err_set(e, ERR_CORRUPT, "a sealed request is longer than that");
     struct span head = { in->body.data, OHTTP_REQUEST_HEAD };
     struct span rest = { in->body.data + OHTTP_REQUEST_HEAD, in->body.len - OHTTP_REQUEST_HEAD };
-    enum err_code c = ohttp_receive(&v->key, 1, in->chunked, head, &s->x, e);
+    enum err_code c = ohttp_receive(v->keys, v->key_count, in->chunked, head, &s->x, e);
     if (c)
         return c;
     if (!in->chunked)
@@ -219,6 +295,7 @@ struct sealed *engine_vault_open(struct vault *v, const struct sealed_envelope *
     }
     commit_request(s);
     snprintf(s->tenant, sizeof s->tenant, "%s", in->tenant);
+    snprintf(s->policy, sizeof s->policy, "%s", v->policy_note);
     c = pass_gate(v, in, s, &g, &e);
     if (c) { /* one sentence whatever it was; which one is in our log */
         struct buf body = { 0 };

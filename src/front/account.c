@@ -162,9 +162,15 @@ bool account_admit(struct accounts *a, struct bill *b, const struct account_ask 
     prompt = ask->ctx && prompt > ask->ctx - 1 && usual >= 0 ? ask->ctx - 1 : prompt;
     struct ledger_ask whole = { .key = ask->key, .model = ask->model, .request_id = ask->request_id,
                                 .prompt_tokens = prompt, .output_tokens = worst_output(b, prompt) };
+    b->worst = whole.prompt_tokens + whole.output_tokens;
     ledger_admit(a->ledger, &whole, now_ms(), answer);
     b->ticket = answer->verdict == LEDGER_ADMITTED ? answer->ticket : -1;
     return answer->verdict == LEDGER_ADMITTED;
+}
+
+struct ledger_limits account_tenant_limits(const struct accounts *a, const struct ledger_key *key)
+{
+    return accounts_booking(a) ? ledger_tenant_limits(a->ledger, key) : (struct ledger_limits){ .v = { 0 } };
 }
 
 static void read_counts(struct bill *b, const json_t *usage)

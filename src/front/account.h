@@ -40,6 +40,7 @@ struct bill {
     int ticket;                      /* -1: none */
     int64_t max_output;              /* 0: not stated */
     int64_t choices, ctx;            /* for the worst case when it is not */
+    int64_t worst;                   /* tokens, as admitted */
     int64_t prompt, cached, output;  /* output: data frames seen, until the engine says */
     int64_t worked;                  /* tokens told to the ledger for their share of the joules */
     bool held, counted, settled;     /* the hold is exact; the engine has begun; it was booked */
@@ -64,4 +65,6 @@ void account_unsent(struct bill *b, int64_t tokens);                   /* so man
 bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const char *finish, const uint8_t *receipt,
                     ledger_done_fn *done, void *arg);
 void account_abandon(struct accounts *a, struct bill *b);
+/* The limits of a key's tenant, all zero without a ledger; key NULL: nobody's. */
+struct ledger_limits account_tenant_limits(const struct accounts *a, const struct ledger_key *key);
 #endif

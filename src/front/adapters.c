@@ -323,6 +323,8 @@ void answer_adapters(struct front *f, struct http_exchange *x, const struct rout
         refuse(f, x, 403, "this needs a key of the role admin: tokenworks key add --role admin", NULL);
     else if (!k)
         refuse(f, x, 404, "no model of this name is served here", NULL);
+    else if (link_is_far(k))
+        refuse(f, x, 409, "other machines have this model: an adapter is added where it runs", NULL);
     else if (posted && h->path.n == end)
         add(f, x, k);
     else if (!posted && name[0])

@@ -18,7 +18,7 @@ bool answer_ready(const struct front *f)
     for (int i = 0; i < models_count(f->models); i++)
         if (models_expected(f->models, i) && link_state(models_link(f->models, i)) != LINK_READY)
             return false;
-    return true;
+    return front_fleet_ready(f->fleet);
 }
 
 /* 200 when every engine that is to be there is ready; else 503 with how far loading has come. */
@@ -37,6 +37,8 @@ void answer_health(struct front *f, struct http_exchange *x, const struct route 
     }
     if (f->draining)
         reply_json(f, x, 503, json_pack("{s:s}", "status", "draining"));
+    else if (ready && !front_fleet_ready(f->fleet))
+        reply_json(f, x, 503, json_pack("{s:s}", "status", "the fleet is not reached"));
     else if (ready)
         reply_json(f, x, 200, json_pack("{s:s}", "status", "ok"));
     else if (failed)
@@ -68,7 +70,8 @@ void answer_models(struct front *f, struct http_exchange *x, const struct route 
     json_t *list = json_array();
     models_rescan(f->models);
     for (int i = 0; i < models_count(f->models); i++)
-        json_array_append_new(list, model_object(f, i));
+        if (models_offered(f->models, i))
+            json_array_append_new(list, model_object(f, i));
     reply_json(f, x, 200, json_pack("{s:s, s:o}", "object", "list", "data", list));
 }
 
@@ -81,7 +84,7 @@ void answer_model(struct front *f, struct http_exchange *x, const struct route *
         memcpy(name, path.p + skip, path.n - skip);
     struct link *k = name[0] ? front_find_model(f, name) : NULL;
     for (int i = 0; k && i < models_count(f->models); i++)
-        if (models_link(f->models, i) == k) {
+        if (models_link(f->models, i) == k && models_offered(f->models, i)) {
             reply_json(f, x, 200, model_object(f, i));
             return;
         }
@@ -96,6 +99,8 @@ void answer_stats(struct front *f, struct http_exchange *x, const struct route *
     json_t *models = json_array();
     for (int i = 0; i < models_count(f->models); i++) {
         const struct link *k = models_link(f->models, i);
+        if (!models_offered(f->models, i))
+            continue;
         json_t *v = json_pack("{s:s, s:s, s:f, s:I}", "id", link_model_id(k), "state", link_state_name(k), "loading",
                               link_loading(k), "restarts", (json_int_t)link_restarts(k));
         json_object_set(v, "facts", (json_t *)(uintptr_t)link_facts(k));

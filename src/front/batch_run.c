@@ -1,6 +1,6 @@
 /* batch_run -- a batch at work: which lines are with an engine, and what becomes of their answers.
  *
- *   TODO --start_line--> ENGINE --end--> bill on disk --> receipt on disk --> answer on disk: DONE
+ *   TODO --start_line--> ENGINE --end--> receipt on disk --> bill on disk, with its hash --> answer on disk: DONE
  *    ^                     |--refused for now, engine lost--> TODO (the same line again)
  *    |                     `--refused for good--> answer on disk, in the file of errors: DONE
  *    `------ after a crash: whatever is in neither file
@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/sha256.h"
 #include "front/batches_impl.h"
 #include "front/claim.h"
 
@@ -57,7 +58,9 @@ struct call {
     int status;
     char response_id[64];
     struct front *front;         /* while it needs an engine */
-    bool opened, settled;
+    struct accounts *accounts;   /* once it is over */
+    json_t *end;                 /* the engine's last word, until it is booked */
+    bool opened, settled;        /* settled: receipt and bill are on their way */
 };
 
 struct thing *batch_run_thing(const struct run *r)
@@ -98,9 +101,11 @@ static void free_call(struct call *c)
 {
     close_call(c);
     account_abandon(c->run ? c->run->b->front->accounts : NULL, &c->bill); /* unless it was settled */
+    bool denied = c->draft.decided && !c->draft.r.allow;
     if (c->draft.log)
-        draft_file(&c->draft, "aborted", NULL, NULL); /* unless it was */
+        draft_file(&c->draft, denied ? "denied" : "aborted", NULL, NULL); /* unless it was */
     buf_release(&c->body);
+    json_decref(c->end);
     mem_free(c);
 }
 
@@ -194,22 +199,33 @@ static void conclude(struct call *c)
     free_call(c);
 }
 
+static void booked(void *arg, int64_t cost_micros)
+{
+    conclude(arg);
+}
+
+/* Its row in the ledger; hash: of its receipt, or NULL. */
+static void book(struct call *c, const uint8_t *hash)
+{
+    struct accounts *a = c->run ? c->run->b->front->accounts : c->accounts;
+    bool billed = account_settle(a, &c->bill, c->end, "stop", hash, booked, c);
+    json_decref(c->end);
+    c->end = NULL;
+    if (!billed)
+        booked(c, 0);
+}
+
 static void receipt_kept(void *arg, const struct trustlog_answer *a)
 {
     struct call *c = arg;
-    if (a->code && c->run)
-        again(c, 1); /* no answer without its receipt */
-    else
-        conclude(c);
-}
-
-static void booked(void *arg, int64_t cost_micros)
-{
-    struct call *c = arg;
-    if (c->draft.log && c->run)
-        draft_file(&c->draft, c->status == 200 ? "stop" : "error", receipt_kept, c);
-    else
-        conclude(c);
+    uint8_t hash[LEDGER_HASH_BYTES];
+    if (a->code && c->run) { /* no answer without its receipt */
+        c->settled = false;
+        again(c, 1);
+        return;
+    }
+    sha256_of(a->text.data, a->text.len, hash);
+    book(c, a->code ? NULL : hash);
 }
 
 static void fail_call(struct call *c, const struct error *e)
@@ -281,10 +297,12 @@ static void take_end(struct call *c, const struct frame *f)
         json_object_set_new(json_object_get(end, "usage"), "completion_tokens", json_integer(0));
     close_call(c);
     c->settled = true;
-    bool billed = account_settle(c->run->b->front->accounts, &c->bill, end, "stop", NULL, booked, c);
-    json_decref(end);
-    if (!billed)
-        booked(c, 0);
+    c->accounts = c->run->b->front->accounts;
+    c->end = end;
+    if (c->draft.log)
+        draft_file(&c->draft, c->status == 200 ? "stop" : "error", receipt_kept, c);
+    else
+        book(c, NULL);
 }
 
 static void call_frame(struct link_call *lc, const struct frame *f)
@@ -327,17 +345,8 @@ static void send_call(struct call *c, int64_t allowance, int64_t weight)
                              "weight", (json_int_t)weight);
     if (allowance >= 0)
         json_object_set_new(head, "allowance", json_integer(allowance));
-    struct buf b = { 0 };
-    jsonx_dump(head, &b);
+    link_call_request(c->link, &c->link_call, head, l->body.p, l->body.n);
     json_decref(head);
-    buf_putc(&b, '\n');
-    for (size_t at = 0, n; at < l->body.n; at += n) {
-        n = FRAME_PAYLOAD_MAX - b.len < l->body.n - at ? FRAME_PAYLOAD_MAX - b.len : l->body.n - at;
-        buf_append(&b, l->body.p + at, n);
-        link_call_send(c->link, &c->link_call, FRAME_REQUEST, at + n < l->body.n ? FRAME_MORE : 0, b.data, b.len);
-        buf_clear(&b);
-    }
-    buf_release(&b);
     static const unsigned char window[4] = { WINDOW, 0, 0, 0 };
     link_call_send(c->link, &c->link_call, FRAME_CREDIT, 0, window, sizeof window);
 }
@@ -365,6 +374,10 @@ static bool decide(struct call *c)
         head.fields[head.field_count++] = (struct http_field){ { "tw-data-class", 13 },
                                                                { data_class, strlen(data_class) } };
     draft_begin(&c->draft, f->trust, c->response_id, c->run->lines[c->line].body);
+    if (introduce_stopped(f, c->link)) {
+        draft_deny(&c->draft, "gate/revoked");
+        return false;
+    }
     c->draft.r.has_numerics = introduce_numerics(f, c->link, c->draft.r.numerics);
     return draft_decide(&c->draft, introduce_model(f, c->link), &head, batches_text(c->run->t, "_tenant"), &why);
 }
@@ -425,12 +438,23 @@ static void admit(struct call *c, const struct ledger_key *key)
                                       .code = "policy" });
 }
 
+static bool open_call(struct call *c)
+{
+    const struct batch_line *l = &c->run->lines[c->line];
+    struct err e;
+    const struct fleet_request q = { .tenant = batches_text(c->run->t, "_tenant"), .path = l->url, .body = l->body,
+                                     .max_tokens = c->env.max_tokens, .resumable = true };
+    if (!link_is_far(c->link))
+        return link_call_open(c->link, &c->link_call);
+    return !front_fleet_call(c->front->fleet, c->link, &c->link_call, &q, &e);
+}
+
 /* The model's engine is there. */
 static void model_ready(void *arg)
 {
     struct call *c = arg;
     const struct ledger_key *key;
-    c->opened = link_call_open(c->link, &c->link_call);
+    c->opened = open_call(c);
     if (!c->opened)
         again(c, 1);
     else if (find_owner(c->run, &key))

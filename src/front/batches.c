@@ -417,10 +417,11 @@ static void load(void *arg, const char *name)
     buf_release(&text);
 }
 
-struct batches *batches_new(struct front *f, const char *dir, const char *key_file, struct err *e)
+struct batches *batches_new(struct front *f, const char *dir, const char *key_file, const uint8_t *key,
+                            struct err *e)
 {
     struct chest *v;
-    if (chest_open(dir, key_file, &v, e))
+    if (key ? chest_open_with(dir, key, &v, e) : chest_open(dir, key_file, &v, e))
         return NULL;
     struct batches *b = MEM_NEW(struct batches);
     b->front = f;

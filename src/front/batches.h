@@ -11,13 +11,16 @@
 #define FRONT_BATCHES_H
 #include "base/err.h"
 
+#include <stdint.h>
+
 struct front;
 struct batches;
 struct http_exchange;
 struct route;
 
 /* dir: where they rest; key_file: the key they are sealed with, made when missing. Goes on with what was under way. */
-struct batches *batches_new(struct front *f, const char *dir, const char *key_file, struct err *e);
+struct batches *batches_new(struct front *f, const char *dir, const char *key_file, const uint8_t *key,
+                            struct err *e); /* key: 32 bytes of the keeper's; NULL: the file's */
 void batches_free(struct batches *b);
 void batches_start(struct batches *b); /* the loop runs from now on */
 void batches_drain(struct batches *b); /* starts no more lines */

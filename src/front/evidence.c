@@ -27,7 +27,8 @@ static void answered(void *arg, const struct trustlog_answer *a)
     struct http_exchange *x = q->x;
     struct front *f = q->front;
     const struct http_reply r = { .status = 200, .content_type = q->type, .headers = "Cache-Control: no-store\r\n" };
-    int status = a->code == ERR_NOT_FOUND ? 404 : a->code == ERR_BUSY ? 503 : a->code == ERR_INVALID ? 404 : 500;
+    int status = a->code == ERR_NOT_FOUND ? 404 : a->code == ERR_BUSY ? 503 : a->code == ERR_INVALID ? 404 :
+                 a->code == ERR_DENIED ? 403 : 500;
     if (q->prev)
         q->prev->next = q->next;
     else

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 enum { DRAIN_POLL_MS = 20, DRAIN_FLUSH_MS = 1000, ALIVE_MS = 500 };
 
@@ -19,7 +20,9 @@ static void drain_poll(void *arg)
 {
     struct front *f = arg;
     int64_t now = clock_mono_ns();
-    bool busy = f->relay_count || batches_busy(f->batches) || http_server_busy(f->server);
+    int works = front_fleet_busy(f->fleet);
+    bool busy = f->relay_count || works || batches_busy(f->batches) ||
+                (f->server && http_server_busy(f->server));
     if (!busy || now > f->drain_until_ns + DRAIN_FLUSH_MS * 1000000LL) {
         loop_stop(f->loop);
         return;
@@ -27,6 +30,10 @@ static void drain_poll(void *arg)
     if (f->relay_count && now > f->drain_until_ns) {
         log_line(LOG_WARN, "front", "%d requests were not done in time and are cut", f->relay_count);
         relay_cut_all(f, "the server is shutting down");
+    }
+    if (works && now > f->drain_until_ns) {
+        log_line(LOG_WARN, "front", "%d requests of the fleet were not done in time and go on elsewhere", works);
+        front_fleet_give_back(f->fleet);
     }
     loop_timer_set(f->drain_timer, DRAIN_POLL_MS);
 }
@@ -40,18 +47,31 @@ static void asked_to_stop(void *arg)
     }
     f->draining = true;
     batches_drain(f->batches);
+    front_fleet_drain(f->fleet);
     notify_stopping(f->notify);
     f->drain_until_ns = clock_mono_ns() + f->options.drain_ms * 1000000LL;
-    log_line(LOG_INFO, "front", "shutting down: %d requests may finish within %lld s", f->relay_count,
+    log_line(LOG_INFO, "front", "shutting down: %d requests may finish within %lld s",
+             f->relay_count + front_fleet_busy(f->fleet),
              (long long)(f->options.drain_ms / 1000));
-    http_server_drain(f->server);
+    if (f->server)
+        http_server_drain(f->server);
     drain_poll(f);
+}
+
+/* A gateway becomes ready when the bus is there, which no engine says. */
+static void tell_ready(struct front *f)
+{
+    if (!f->told_ready && answer_ready(f)) {
+        notify_ready(f->notify);
+        f->told_ready = true;
+    }
 }
 
 static void stay_alive(void *arg)
 {
     struct front *f = arg;
     notify_alive(f->notify);
+    tell_ready(f);
     loop_timer_set(f->alive_timer, ALIVE_MS);
 }
 
@@ -81,10 +101,17 @@ static void link_changed(void *arg, struct link *k)
         snprintf(text, sizeof text, "loading %.200s, %d %%", link_model_id(k), (int)(100 * link_loading(k)));
         notify_status(f->notify, text);
     }
-    if (state == LINK_READY && answer_ready(f))
-        notify_ready(f->notify);
+    if (state == LINK_READY)
+        tell_ready(f);
     if (f->options.narrate && (state == LINK_LOADING || state == LINK_READY))
         f->options.narrate(f->options.narrate_arg, link_model_id(k), link_loading(k), state == LINK_READY);
+}
+
+static enum err_code say_hello(void *arg, struct link *k, const char *path, json_t *hello, struct err *e)
+{
+    struct front *f = arg;
+    front_fleet_hello(f->fleet, hello);
+    return introduce_hello(f, k, path, hello, e);
 }
 
 static void hopeless(void *arg, const char *why)
@@ -137,26 +164,45 @@ static void evidence_failed(void *arg, const char *why)
     loop_stop(f->loop);
 }
 
+static enum err_code spill_key(void *arg, const char *model_id, uint8_t *out, struct err *e)
+{
+    char purpose[300];
+    snprintf(purpose, sizeof purpose, "spill %.240s", model_id);
+    return trustlog_storage(arg, purpose, out, e);
+}
+
 static enum err_code open_trust(struct front *f, struct err *e)
 {
     const struct front_options *o = &f->options;
     const struct trustlog_options t = { .dir = o->trust_dir, .place = o->trust_site, .loop = f->loop,
                                         .jurisdiction = o->trust_jurisdiction, .best_effort = o->trust_best_effort,
-                                        .air_gapped = o->air_gapped,
-                                        .failed = evidence_failed, .arg = f };
-    f->introductions = introductions_new();
-    return o->trust_dir ? trustlog_open(&t, &f->trust, e) : ERR_OK;
+                                        .air_gapped = o->air_gapped, .renew_s = o->key_epoch_s * 3 / 2,
+                                        .failed = evidence_failed, .changed = introduce_changed,
+                                        .offered = introduce_offered, .arg = f };
+    f->introductions = introductions_new(f);
+    enum err_code c = o->trust_dir ? trustlog_open(&t, &f->trust, e) : ERR_OK;
+    f->signatures = signatures_new(f->trust);
+    if (f->trust) {
+        f->options.spill.key = spill_key;
+        f->options.spill.arg = f->trust;
+    }
+    return c;
 }
 
-/* The key lies in the state folder, what it seals does not. */
+/* The key is the keeper's; without one, or when there was none at first, it lies in the state folder, what it seals
+ * does not. */
 static bool open_batches(struct front *f, struct err *e)
 {
-    struct buf key = { 0 };
+    struct buf file = { 0 };
+    uint8_t key[SEALBOX_KEY];
     if (!f->options.batches_dir)
         return true;
-    buf_printf(&key, "%s/batches.key", f->options.ledger_dir);
-    f->batches = batches_new(f, f->options.batches_dir, buf_str(&key), e);
-    buf_release(&key);
+    buf_printf(&file, "%s/batches.key", f->options.ledger_dir);
+    bool kept = f->trust && access(buf_str(&file), F_OK);
+    if (!kept || !trustlog_storage(f->trust, "batches", key, e))
+        f->batches = batches_new(f, f->options.batches_dir, buf_str(&file), kept ? key : NULL, e);
+    mem_wipe(key, sizeof key);
+    buf_release(&file);
     return f->batches != NULL;
 }
 
@@ -177,13 +223,18 @@ struct front *front_new(const struct front_options *o, struct err *e)
     bool booked = f->accounts || o->ledger == ACCOUNTS_OFF;
     bool kept = booked && f->loop && !open_trust(f, e) && !telemetry_open(&o->telemetry, &f->telemetry, e);
     kept = kept && open_batches(f, e);
-    f->server = kept ? http_server_new(f->loop, &o->http, &handler, f, e) : NULL;
-    if (!f->server) {
+    kept = kept && (o->no_http || (f->server = http_server_new(f->loop, &o->http, &handler, f, e)));
+    if (!kept) {
         front_free(f);
         return NULL;
     }
     f->models = models_new(&(struct models_options){ .loop = f->loop, .front = &f->options, .changed = link_changed,
-                                                     .hello = introduce_hello, .arg = f, .hopeless = hopeless });
+                                                     .hello = say_hello, .trust = introduce_said, .arg = f,
+                                                     .hopeless = hopeless });
+    if (o->fleet.bus.url && front_fleet_open(f, &f->options.fleet, &f->fleet, e)) {
+        front_free(f);
+        return NULL;
+    }
     f->drain_timer = loop_timer_new(f->loop, drain_poll, f);
     f->alive_timer = loop_timer_new(f->loop, stay_alive, f);
     raise_descriptor_limit(o->http.connections_max);
@@ -196,15 +247,13 @@ struct front *front_new(const struct front_options *o, struct err *e)
 
 int front_port(const struct front *f)
 {
-    return http_server_port(f->server);
+    return f->server ? http_server_port(f->server) : 0;
 }
 
 enum err_code front_run(struct front *f, struct err *e)
 {
     models_start(f->models);
     batches_start(f->batches);
-    if (answer_ready(f))
-        notify_ready(f->notify);
     stay_alive(f);
     if (!f->result)
         loop_run(f->loop);
@@ -217,7 +266,8 @@ void front_free(struct front *f)
 {
     if (!f)
         return;
-    http_server_free(f->server);  /* open exchanges are cancelled, so no call is left on a link */
+    if (f->server)
+        http_server_free(f->server);  /* open exchanges are cancelled, so no call is left on a link */
     adapters_close(f);            /* but these */
     batches_free(f->batches);     /* lines under way are done again at the next start */
     trustlog_close(f->trust);     /* every receipt is on disk */
@@ -225,6 +275,8 @@ void front_free(struct front *f)
     accounts_close(f->accounts);  /* and so is what they used: no relay is left */
     f->accounts = NULL;
     introductions_free(f->introductions);
+    front_fleet_close(f->fleet);
+    signatures_free(f->signatures);
     models_free(f->models);
     telemetry_close(f->telemetry);
     notify_close(f->notify);

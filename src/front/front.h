@@ -1,13 +1,14 @@
 /* front -- the process that talks to clients: sockets, keys, routes, the relay to the engines, figures, the console.
  *
- * Reading order: front.c (life: start, drain, end), routes.c (who may ask what), relay.c (one request to an engine and
- * its reply back), link.c and spawn.c (the engine process), account.c and repeat.c (who pays), answers.c, admin.c,
- * metrics.c, console.c (what the front answers itself), envelope.c, keys.c, error.c. One thread, one loop; it never
- * reads a message, only envelopes. */
+ * Reading order: front.c (life: start, drain, end), routes.c (who may ask what), relay.c and relay_take.c (a request to
+ * an engine and its reply back), link.c and spawn.c (the engine process), account.c and repeat.c (who pays), answers.c,
+ * admin.c, metrics.c, console.c (what the front answers itself), fleet.c and fleet_host.c (other machines), envelope.c,
+ * keys.c, error.c. One thread, one loop; it never reads a message, only envelopes. */
 #ifndef FRONT_FRONT_H
 #define FRONT_FRONT_H
 #include "base/json.h"
 #include "front/account.h"
+#include "front/fleet.h"
 #include "front/spill_file.h"
 #include "front/telemetry.h"
 #include "net/http_server.h"
@@ -48,8 +49,12 @@ struct front_options {
     const char *trust_dir;          /* the site's folder; NULL: no evidence is kept */
     const char *trust_site, *trust_jurisdiction; /* trustlog.h; may be NULL */
     bool trust_best_effort, air_gapped;
+    int64_t key_epoch_s, key_grace_s; /* a sealed-request key serves so long, and opens requests so much longer */
     struct telemetry_options telemetry;
     struct spill_files spill;
+    struct fleet_options fleet;
+    bool no_http;                   /* a worker that nobody but the bus talks to */
+    bool figures_only;              /* of routes only health, figures and the console: requests come by the bus */
     int64_t drain_ms;
     bool log_requests;
     /* What happened to an engine, for the narration; may be NULL. loading is 0..1. */

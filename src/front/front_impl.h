@@ -4,6 +4,8 @@
 #include "front/account.h"
 #include "front/batches.h"
 #include "front/error.h"
+#include "front/fleet.h"
+#include "front/fleet_limits.h"
 #include "front/front.h"
 #include "front/keys.h"
 #include "front/introduce.h"
@@ -13,6 +15,7 @@
 #include "front/receipts.h"
 #include "front/recent.h"
 #include "front/repeat.h"
+#include "front/signature.h"
 #include "front/telemetry.h"
 
 struct front;
@@ -46,6 +49,7 @@ struct front {
     struct accounts *accounts;            /* NULL: no ledger */
     struct trustlog *trust;               /* NULL: no evidence is kept */
     struct introductions *introductions;  /* of engines, to it */
+    struct signatures *signatures;        /* of requests that are not sealed */
     struct asking *asking;                /* questions to it */
     struct adapter_call *adapter_calls;   /* questions to engines */
     struct waiting *waiting;              /* replies that wait for their receipt */
@@ -53,12 +57,13 @@ struct front {
     struct recents *recents;              /* requests to look at */
     struct repeats *repeats;              /* requests with an Idempotency-Key */
     struct models *models;
+    struct front_fleet *fleet;            /* NULL: this machine alone */
     struct notify *notify;
     struct loop_timer *alive_timer;
     struct telemetry *telemetry;          /* NULL: none */
     struct relay *relays;                 /* in flight */
     int relay_count;
-    bool draining;
+    bool draining, told_ready;
     struct loop_timer *drain_timer;
     int64_t drain_until_ns;
     struct metrics metrics;
@@ -110,6 +115,9 @@ void answer_evidence(struct front *f, struct http_exchange *x, const struct rout
 void answer_receipt(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_log(struct front *f, struct http_exchange *x, const struct route *r);
 bool evidence_gone(struct front *f, const struct http_exchange *x); /* a client left before its answer */
+
+/* fleet.c: GET /tokenworks/fleet, POST /tokenworks/fleet/drain */
+void answer_fleet(struct front *f, struct http_exchange *x, const struct route *r);
 
 /* load.c */
 bool load_allowed(const struct front *f, const struct http_head *h); /* whether this key may manage models */

@@ -6,11 +6,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "front/ranks.h"
 #include "front/spawn.h"
 #include "net/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,6 +35,7 @@ struct link {
     void *arg;
     enum link_state state;
     int pid;                /* -1: none, or reaped */
+    int ranks_pid;          /* mpirun, for a model over several machines; -1: none */
     struct stream *stream;
     struct loop_timer *again;
     int64_t pause_ms, ready_ns, leaving_ns;
@@ -42,6 +45,7 @@ struct link {
     bool refused;
     char fault[ERR_TEXT_MAX];
     json_t *facts, *stats, *needs, *trust, *added;
+    struct fleet_gateway *far; /* NULL: there is a process */
     struct link_call **calls; /* [slots] */
     int slots, free_hint, open;
     uint64_t serial;
@@ -91,6 +95,9 @@ static void go_down(struct link *k, const char *why)
         if (!k->refused)
             log_line(LOG_ERROR, "front", "the engine of %s is gone: %s; %s", k->spec.model_id, k->fault, end);
     }
+    if (k->ranks_pid > 0)
+        kill(k->ranks_pid, SIGTERM);
+    k->leaving_ns = clock_mono_ns();
     if (was_ready && clock_mono_ns() - k->ready_ns > STABLE_MS * 1000000LL)
         k->pause_ms = 0;
     k->pause_ms = k->pause_ms ? 2 * k->pause_ms : PAUSE_MS_FIRST;
@@ -169,12 +176,21 @@ static bool take_stats(struct link *k, const struct frame *f)
     return true;
 }
 
+static bool take_trust(struct link *k, const struct frame *f)
+{
+    json_t *v = parse_object(f);
+    if (v && k->state == LINK_READY && k->spec.trust)
+        k->spec.trust(k->arg, k, v);
+    json_decref(v);
+    return v != NULL;
+}
+
 static bool take_frame(struct link *k, const struct frame *f)
 {
     if (f->id == 0) {
         if (f->kind == FRAME_HELLO)
             return take_hello(k, f);
-        return f->kind == FRAME_STATS && take_stats(k, f);
+        return f->kind == FRAME_STATS ? take_stats(k, f) : f->kind == FRAME_TRUST && take_trust(k, f);
     }
     uint64_t slot = f->id & ((1u << SLOT_BITS) - 1);
     struct link_call *c = slot < (uint64_t)k->slots ? k->calls[slot] : NULL;
@@ -278,6 +294,16 @@ json_t *link_added(struct link *k)
     return k->added;
 }
 
+/* The last descriptors of the hello. */
+static enum err_code add_ranks(struct link *k, int fds[FRAME_FDS_MAX], int *count, struct err *e)
+{
+    int more[RANKS_FDS];
+    enum err_code c = ranks_start(k->spec.options, k->spec.model_path, &k->ranks_pid, more, e);
+    for (int i = 0; !c && k->ranks_pid > 0 && i < RANKS_FDS; i++)
+        fds[(*count)++] = more[i];
+    return c;
+}
+
 static enum err_code greet(struct link *k, int socket, bool measure, struct err *e)
 {
     int fds[FRAME_FDS_MAX], fd_count, spill = -1;
@@ -293,9 +319,14 @@ static enum err_code greet(struct link *k, int socket, bool measure, struct err 
         c = spill_file_open(k->spec.spill, k->spec.model_id, hello, &spill, e);
     if (spill >= 0)
         fds[fd_count++] = spill;
+    if (!c && !measure)
+        c = add_ranks(k, fds, &fd_count, e);
     jsonx_dump(hello, &b);
     json_decref(hello);
     struct frame f = { .kind = FRAME_HELLO, .payload = buf_str(&b), .length = b.len };
+    if (!c && b.len > FRAME_PAYLOAD_MAX)
+        c = err_set(e, ERR_LIMIT, "policy and enrolled keys are too long together: an engine's hello has %d bytes",
+                    FRAME_PAYLOAD_MAX);
     if (!c)
         c = frame_send(socket, &f, fds, fd_count, e);
     if (b.data)
@@ -325,19 +356,33 @@ static void spawn(struct link *k, enum link_state as)
     k->changed(k->arg, k);
 }
 
+/* The further ranks hold memory: the next engine waits for their end. */
+static bool ranks_gone(struct link *k, bool now)
+{
+    return k->ranks_pid <= 0 || spawn_ended(&k->ranks_pid, now);
+}
+
 /* The one timer: DOWN waits for its next start, LEAVING for its process. */
 static void due(void *arg)
 {
     struct link *k = arg;
+    bool late = clock_mono_ns() - k->leaving_ns > LEAVE_GRACE_MS * 1000000LL;
     if (k->state == LINK_DOWN) {
+        if (!ranks_gone(k, late)) {
+            loop_timer_set(k->again, LEAVE_POLL_MS);
+            return;
+        }
         k->restarts++;
         spawn(k, LINK_LOADING);
         return;
     }
     if (k->state != LINK_LEAVING)
         return;
-    bool late = clock_mono_ns() - k->leaving_ns > LEAVE_GRACE_MS * 1000000LL;
     if (k->pid > 0 && !spawn_ended(&k->pid, late)) {
+        loop_timer_set(k->again, LEAVE_POLL_MS);
+        return;
+    }
+    if (!ranks_gone(k, late)) {
         loop_timer_set(k->again, LEAVE_POLL_MS);
         return;
     }
@@ -349,12 +394,42 @@ struct link *link_new(struct loop *l, const struct link_spec *spec, link_changed
 {
     struct link *k = MEM_NEW(struct link);
     *k = (struct link){ .loop = l, .spec = *spec, .changed = changed, .arg = arg, .pid = -1,
-                        .state = LINK_OFF };
+                        .ranks_pid = -1, .state = LINK_OFF };
     k->spec.model_id = mem_strdup(spec->model_id);
     k->spec.model_path = mem_strdup(spec->model_path);
     k->added = json_object();
     k->again = loop_timer_new(l, due, k);
     return k;
+}
+
+struct link *link_far_new(struct fleet_gateway *g, const char *model_id, link_changed_fn changed, void *arg)
+{
+    struct link *k = MEM_NEW(struct link);
+    *k = (struct link){ .far = g, .changed = changed, .arg = arg, .pid = -1, .ranks_pid = -1, .state = LINK_DOWN };
+    k->spec.model_id = mem_strdup(model_id);
+    k->spec.model_path = mem_strdup("");
+    k->added = json_object();
+    snprintf(k->fault, sizeof k->fault, "no worker of the fleet has it now");
+    return k;
+}
+
+void link_far_set(struct link *k, bool ready, const json_t *facts)
+{
+    enum link_state state = ready ? LINK_READY : LINK_DOWN;
+    if (facts && k->facts != facts) {
+        json_decref(k->facts);
+        k->facts = json_incref((json_t *)(uintptr_t)facts);
+    }
+    if (k->state == state)
+        return;
+    k->state = state;
+    k->loading = ready;
+    k->changed(k->arg, k);
+}
+
+bool link_is_far(const struct link *k)
+{
+    return k->far != NULL;
 }
 
 void link_free(struct link *k)
@@ -367,7 +442,10 @@ void link_free(struct link *k)
     stream_free(k->stream); /* the engine sees the end of its input and exits */
     if (k->pid > 0)
         spawn_end(&k->pid, GRACE_MS, NULL, 0);
-    loop_timer_free(k->again);
+    if (k->ranks_pid > 0)
+        spawn_end(&k->ranks_pid, GRACE_MS, NULL, 0); /* the engine's end is theirs */
+    if (k->again)
+        loop_timer_free(k->again);
     json_decref(k->facts);
     json_decref(k->stats);
     json_decref(k->needs);
@@ -397,6 +475,7 @@ void link_measure(struct link *k)
 
 void link_stop(struct link *k)
 {
+    ASSERT(!k->far);
     if (k->state == LINK_OFF || k->state == LINK_LEAVING)
         return;
     if (!k->fault[0])
@@ -411,6 +490,7 @@ void link_stop(struct link *k)
 
 bool link_call_open(struct link *k, struct link_call *c)
 {
+    ASSERT(!k->far);
     if (k->state != LINK_READY || stream_pending(k->stream) > LINK_PENDING_MAX)
         return false;
     int slot = -1;
@@ -435,9 +515,57 @@ bool link_call_open(struct link *k, struct link_call *c)
     return true;
 }
 
+static void far_frame(struct fleet_call *far, const struct frame *f)
+{
+    struct link_call *c = far->arg;
+    if (f->kind == FRAME_END || f->kind == FRAME_ERROR) {
+        c->far_of->open--;
+        c->far_of = NULL;
+    }
+    c->frame(c, f);
+}
+
+enum err_code link_far_open(struct link *k, struct link_call *c, const struct fleet_ask *ask, struct err *e)
+{
+    ASSERT(k->far && !c->far_of);
+    c->far = (struct fleet_call){ .frame = far_frame, .arg = c };
+    enum err_code code = fleet_call_open(k->far, ask, &c->far, e);
+    if (code)
+        return code;
+    c->id = ++k->serial << SLOT_BITS;
+    c->far_of = k;
+    k->open++;
+    return ERR_OK;
+}
+
+void link_call_request(struct link *k, struct link_call *c, const json_t *head, const char *body, size_t n)
+{
+    struct buf b = { 0 };
+    jsonx_dump(head, &b);
+    buf_putc(&b, '\n');
+    if (k->far) {
+        buf_append(&b, body, n);
+        link_call_send(k, c, FRAME_REQUEST, 0, b.data, b.len);
+        buf_release(&b);
+        return;
+    }
+    size_t at = FRAME_PAYLOAD_MAX - b.len < n ? FRAME_PAYLOAD_MAX - b.len : n;
+    buf_append(&b, body, at);
+    link_call_send(k, c, FRAME_REQUEST, at < n ? FRAME_MORE : 0, b.data, b.len);
+    buf_release(&b);
+    for (size_t part; at < n; at += part) {
+        part = n - at < FRAME_PAYLOAD_MAX ? n - at : FRAME_PAYLOAD_MAX;
+        link_call_send(k, c, FRAME_REQUEST, at + part < n ? FRAME_MORE : 0, body + at, part);
+    }
+}
+
 void link_call_send(struct link *k, struct link_call *c, enum frame_kind kind, uint16_t flags, const void *payload,
                     size_t n)
 {
+    if (k->far) {
+        fleet_call_send(&c->far, kind, flags, payload, n);
+        return;
+    }
     struct buf b = { 0 };
     struct frame f = { .kind = kind, .flags = flags, .id = c->id, .seq = c->seq_out++, .payload = payload,
                        .length = n };
@@ -449,6 +577,7 @@ void link_call_send(struct link *k, struct link_call *c, enum frame_kind kind, u
 bool link_call_send_fd(struct link *k, struct link_call *c, enum frame_kind kind, const void *payload, size_t n,
                        int fd)
 {
+    ASSERT(!k->far);
     struct buf b = { 0 };
     struct frame f = { .kind = kind, .id = c->id, .seq = c->seq_out++, .payload = payload, .length = n };
     frame_write(&b, &f);
@@ -457,8 +586,29 @@ bool link_call_send_fd(struct link *k, struct link_call *c, enum frame_kind kind
     return ok;
 }
 
+void link_say(struct link *k, enum frame_kind kind, const json_t *payload)
+{
+    struct buf b = { 0 }, text = { 0 };
+    jsonx_dump(payload, &text);
+    struct frame f = { .kind = kind, .payload = buf_str(&text), .length = text.len };
+    if (k->state == LINK_READY && !k->far && text.len <= FRAME_PAYLOAD_MAX) {
+        frame_write(&b, &f);
+        stream_write(k->stream, b.data, b.len);
+    }
+    buf_release(&b);
+    buf_release(&text);
+}
+
 void link_call_close(struct link *k, struct link_call *c)
 {
+    if (k->far) {
+        if (!c->far_of)
+            return;
+        c->far_of = NULL;
+        k->open--;
+        fleet_call_close(&c->far);
+        return;
+    }
     int slot = (int)(c->id & ((1u << SLOT_BITS) - 1));
     if (slot >= k->slots || k->calls[slot] != c)
         return;
@@ -476,6 +626,11 @@ enum link_state link_state(const struct link *k)
 const char *link_model_id(const struct link *k)
 {
     return k->spec.model_id;
+}
+
+const char *link_model_path(const struct link *k)
+{
+    return k->spec.model_path;
 }
 
 double link_loading(const struct link *k)

@@ -42,6 +42,8 @@ void answer_load(struct front *f, struct http_exchange *x, const struct route *r
         refuse(f, x, 400, "the body must be {\"model\": NAME}", NULL);
     else if (!k)
         refuse(f, x, 404, "no model of this name is served here", "model_not_found");
+    else if (link_is_far(k))
+        refuse(f, x, 409, "other machines have this model: it is loaded and unloaded where it runs", "model_elsewhere");
     else if (!load && !models_unload(f->models, k))
         refuse(f, x, 409, "this model is pinned in the configuration: it is never unloaded", "model_pinned");
     else {

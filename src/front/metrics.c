@@ -49,7 +49,8 @@ static void sample(struct buf *out, const char *name, const char *suffix, const 
 
 static void render_front(const struct front *f, struct buf *out)
 {
-    const struct http_server_counts *c = http_server_counts(f->server);
+    static const struct http_server_counts none;
+    const struct http_server_counts *c = f->server ? http_server_counts(f->server) : &none;
     head(out, "http_requests_total", "counter", "Requests answered, by route and status; 499: the client left.");
     for (int r = 0; r < METRIC_ROUTES_MAX && route_name(r); r++)
         for (int s = 0; s < METRIC_STATUS_END - METRIC_STATUS_FIRST; s++)
@@ -77,11 +78,15 @@ static void render_front(const struct front *f, struct buf *out)
     one(out, "http_draining", "gauge", "1 while shutting down.", f->draining);
     head(out, "engine_up", "gauge", "1 when the model's engine is ready.");
     for (int i = 0; i < models_count(f->models); i++) {
+        if (link_is_far(models_link(f->models, i)))
+            continue;
         sample(out, "engine_up", "", models_link(f->models, i), "");
         buf_printf(out, "%d\n", link_state(models_link(f->models, i)) == LINK_READY);
     }
     head(out, "engine_restarts_total", "counter", "Times the model's engine was started again.");
     for (int i = 0; i < models_count(f->models); i++) {
+        if (link_is_far(models_link(f->models, i)))
+            continue;
         sample(out, "engine_restarts_total", "", models_link(f->models, i), "");
         buf_printf(out, "%lld\n", (long long)link_restarts(models_link(f->models, i)));
     }

@@ -28,6 +28,33 @@ static enum err_code say_hello(void *arg, struct link *k, const char *path, json
     return m->o.hello ? m->o.hello(m->o.arg, k, path, hello, e) : ERR_OK;
 }
 
+void models_far_set(struct models *m, struct fleet_gateway *g, const char *id, bool ready, const json_t *facts)
+{
+    struct entry *e = by_id(m, id);
+    if (!e && m->count == FRONT_MODELS_MAX)
+        return;
+    if (!e) {
+        e = &m->entries[m->count++];
+        *e = (struct entry){ .id = mem_strdup(id), .path = mem_strdup(""), .pinned = true };
+        e->link = link_far_new(g, id, swap_changed, m);
+    }
+    if (link_is_far(e->link))
+        link_far_set(e->link, ready, facts);
+}
+
+bool models_offered(const struct models *m, int i)
+{
+    const struct link *k = m->entries[i].link;
+    return !link_is_far(k) || link_state(k) == LINK_READY;
+}
+
+static void pass_trust(void *arg, struct link *k, const json_t *said)
+{
+    struct models *m = arg;
+    if (m->o.trust)
+        m->o.trust(m->o.arg, k, said);
+}
+
 struct entry *models_add(struct models *m, const struct front_model *f)
 {
     if (m->count == FRONT_MODELS_MAX || by_id(m, f->id))
@@ -39,7 +66,7 @@ struct entry *models_add(struct models *m, const struct front_model *f)
     e->options = f->options ? json_deep_copy(f->options) : json_object();
     e->plan_kv = !json_object_get(e->options, "kv_memory");
     struct link_spec spec = { e->id, e->path, e->options, m->o.front->engine_argv, &m->o.front->spill,
-                              say_hello };
+                              say_hello, pass_trust };
     e->link = link_new(m->o.loop, &spec, swap_changed, m);
     return e;
 }
@@ -152,6 +179,16 @@ int models_index(const struct models *m, const struct link *k)
     return i;
 }
 
+static bool is_far_alias(const struct link *k, const char *name)
+{
+    const json_t *names = json_object_get(link_facts(k), "aliases"), *v;
+    size_t i;
+    json_array_foreach(names, i, v)
+        if (json_is_string(v) && !strcmp(json_string_value(v), name))
+            return true;
+    return false;
+}
+
 static struct entry *by_any_name(struct models *m, const char *name)
 {
     struct entry *e = by_id(m, name);
@@ -159,6 +196,9 @@ static struct entry *by_any_name(struct models *m, const char *name)
         for (int a = 0; a < m->entries[i].alias_count; a++)
             if (!strcmp(m->entries[i].aliases[a], name))
                 e = &m->entries[i];
+    for (int i = 0; !e && i < m->count; i++)
+        if (models_offered(m, i) && link_is_far(m->entries[i].link) && is_far_alias(m->entries[i].link, name))
+            e = &m->entries[i];
     return e;
 }
 
@@ -169,8 +209,9 @@ struct link *models_find(struct models *m, const char *name)
     if (!m->count)
         return NULL;
     struct entry *e = *name ? by_any_name(m, name) : NULL;
-    if (!e && (!*name || !strcmp(name, "default")))
-        e = &m->entries[0];
+    for (int i = 0; !e && i < m->count && (!*name || !strcmp(name, "default")); i++)
+        if (models_offered(m, i))
+            e = &m->entries[i];
     if (!e) {
         models_rescan(m);
         e = by_any_name(m, name);
@@ -180,12 +221,18 @@ struct link *models_find(struct models *m, const char *name)
 
 void models_names(const struct models *m, struct buf *out)
 {
-    int shown = m->count < NAMES_SHOWN ? m->count : NAMES_SHOWN;
-    for (int i = 0; i < shown; i++)
-        buf_printf(out, "%s%s", i ? ", " : "", m->entries[i].id);
-    if (shown < m->count)
-        buf_printf(out, " and %d more", m->count - shown);
-    if (!m->count)
+    int shown = 0, more = 0;
+    for (int i = 0; i < m->count; i++) {
+        if (!models_offered(m, i))
+            continue;
+        if (shown == NAMES_SHOWN)
+            more++;
+        else
+            buf_printf(out, "%s%s", shown++ ? ", " : "", m->entries[i].id);
+    }
+    if (more)
+        buf_printf(out, " and %d more", more);
+    if (!shown)
         buf_puts(out, "none");
 }
 

@@ -1,4 +1,5 @@
 /* models -- all the models this server offers: by which names they are found, and which of them have an engine now.
+ * Those of other machines' workers (link_is_far) are among them: they are ready or not, and never loaded or unloaded.
  *
  * models.c has the list (from the command line, a folder that is read again when a name is not known); swap.c decides
  * who is in memory. A request that names a model waits with a model_wait until its engine is ready:
@@ -28,6 +29,7 @@ struct models_options {
     const struct front_options *front;    /* borrowed; its models are the first ones */
     link_changed_fn changed;              /* after models has seen it */
     link_hello_fn hello;                  /* adds to the hello of an engine that is to serve */
+    link_trust_fn trust;                  /* what an engine says of its keys */
     void *arg;
     /* The server can never do what it was started for; not called once an engine has been ready. */
     void (*hopeless)(void *arg, const char *why);
@@ -41,6 +43,10 @@ struct link *models_link(const struct models *m, int i);
 /* "" and "default": the first. By id, then by alias; an unknown name has the folder read again. NULL: unknown. */
 struct link *models_find(struct models *m, const char *name);
 void models_rescan(struct models *m);
+/* A model that workers of the fleet have, and no engine of ours: it is in the list from now on, and offered while
+ * ready. facts: borrowed, NULL: as before. */
+void models_far_set(struct models *m, struct fleet_gateway *g, const char *id, bool ready, const json_t *facts);
+bool models_offered(const struct models *m, int i);                   /* false: a far one that nobody has now */
 void models_names(const struct models *m, struct buf *out);           /* "a, b, c and 7 more" */
 const char *models_path(const struct models *m, int i);               /* of its file */
 const char *models_alias(const struct models *m, int i, int n);       /* NULL past the last */

@@ -102,7 +102,8 @@ void answer_tags(struct front *f, struct http_exchange *x, const struct route *r
     json_t *list = json_array();
     models_rescan(f->models);
     for (int i = 0; i < models_count(f->models); i++)
-        json_array_append_new(list, model_object(f, i));
+        if (models_offered(f->models, i))
+            json_array_append_new(list, model_object(f, i));
     reply(f, x, json_pack("{s:o}", "models", list));
 }
 

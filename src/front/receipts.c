@@ -27,6 +27,7 @@ void draft_begin(struct draft *d, struct trustlog *t, const char *id, struct htt
     else
         make_id(d->r.id);
     d->r.started = clock_wall_s();
+    trustlog_describe(t, &d->r);
     rng_system(d->salt, sizeof d->salt);
     commit_begin(&d->request, COMMIT_REQUEST, d->salt);
     commit_add(&d->request, body.p, body.n);
@@ -56,6 +57,7 @@ bool draft_decide(struct draft *d, const struct trustlog_model *m, const struct 
     if (!d->log)
         return true;
     asked_class(h, data_class);
+    trustlog_describe(d->log, &d->r);
     snprintf(d->tenant, sizeof d->tenant, "%s", tenant ? tenant : "");
     d->r.has_model = m->is_signed;
     memcpy(d->r.model, m->note, sizeof d->r.model);
@@ -99,12 +101,14 @@ static bool take_hash(const json_t *v, const char *key, uint8_t out[HASH_BYTES])
 
 bool draft_from_engine(struct draft *d, const json_t *v)
 {
-    const char *rule = "", *data_class = "", *tenant = "";
+    const char *rule = "", *data_class = "", *tenant = "", *policy = "";
     struct err e = { 0 };
     if (!json_is_object(v) || jsonx_get_string(v, "rule", &rule, &e) || jsonx_get_string(v, "class", &data_class, &e) ||
-        jsonx_get_string(v, "tenant", &tenant, &e) || !take_hash(v, "request", d->r.request))
+        jsonx_get_string(v, "tenant", &tenant, &e) || jsonx_get_string(v, "policy", &policy, &e) ||
+        !take_hash(v, "request", d->r.request))
         return false;
     d->decided = true;
+    d->r.has_policy = code_unhash_text(d->r.policy, span_of(policy)); /* the one it was decided by */
     d->r.allow = json_is_true(json_object_get(v, "allow"));
     d->r.has_reqsig = take_hash(v, "reqsig", d->r.reqsig);
     d->r.has_response = d->by_engine = take_hash(v, "response", d->r.response);
@@ -278,7 +282,8 @@ void receipts_refuse(struct front *f, struct http_exchange *x, const struct draf
                      const char *headers)
 {
     struct waiting *w = hold(f, x, d, e->status);
-    if (!w->draft.decided || e->status == 429)
+    bool by_limits = w->draft.r.allow && (e->status == 429 || e->status == 403); /* after the policy had allowed it */
+    if (!w->draft.decided || by_limits)
         draft_deny(&w->draft, rule_of(e));
     buf_puts(&w->headers, headers ? headers : "");
     buf_puts(&w->type, "application/json");

@@ -27,7 +27,7 @@ void repeats_free(struct repeats *r);
 enum repeat_verdict { REPEAT_GO, REPEAT_MALFORMED, REPEAT_UNDER_WAY, REPEAT_DIFFERENT, REPEAT_WORN };
 
 struct repeat_ask {
-    int64_t owner;                /* the ledger key's number; 0: nobody's */
+    int64_t owner;                /* of the ledger's key; 0: nobody's */
     struct http_slice key, path, body;
     int64_t now_ms;
 };

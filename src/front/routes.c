@@ -24,6 +24,8 @@ static const struct route routes[] = {
     { "/tokenworks/requests", M_GET, answer_requests, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/tco", M_POST, answer_tco, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/admin/*", M_GET | M_POST, answer_admin, NULL, DIALECT_OPENAI, false },
+    { "/tokenworks/fleet", M_GET, answer_fleet, NULL, DIALECT_OPENAI, false },
+    { "/tokenworks/fleet/drain", M_POST, answer_fleet, NULL, DIALECT_OPENAI, false },
     { "/tokenworks/models/*", M_POST | M_DELETE, answer_load, NULL, DIALECT_OPENAI, false },
     { "/v1/models", M_GET, answer_models, NULL, DIALECT_OPENAI, false },
     { "/v1/models/*", M_GET, answer_model, NULL, DIALECT_OPENAI, false },
@@ -287,6 +289,13 @@ static bool key_ok(const struct front *f, const struct http_head *h)
     return keys_check(f->keys, h) || accounts_key(f->accounts, keys_shown(h));
 }
 
+static bool is_figures(const struct route *r)
+{
+    return r->answer == answer_health || r->answer == answer_console || r->answer == answer_metrics ||
+           r->answer == answer_stats || r->answer == answer_requests || r->answer == answer_fleet ||
+           r->answer == answer_log || r->answer == answer_evidence;
+}
+
 void routes_head(struct http_exchange *x, void *front)
 {
     struct front *f = front;
@@ -305,6 +314,8 @@ void routes_head(struct http_exchange *x, void *front)
         answer_unknown(f, x, r);
     else if (!(method & r->methods))
         refuse(f, x, 405, "this route does not take that method", NULL, allow_line(r->methods));
+    else if (f->options.figures_only && !is_figures(r))
+        refuse(f, x, 404, "this is a worker: it is asked through a gateway of its fleet", "worker", NULL);
     else if (f->draining && (r->answer == answer_relay || r->answer == answer_sealed))
         refuse(f, x, 503, "the server is shutting down; try another or again later", "shutting_down",
                "Retry-After: 5\r\n");

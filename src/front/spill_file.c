@@ -49,6 +49,18 @@ static enum err_code read_key(const char *path, char hex[2 * SEALBOX_KEY + 1], s
     return c;
 }
 
+/* The model's own, of whoever holds it. */
+static enum err_code ask_key(const struct spill_files *s, const char *model_id, char hex[2 * SEALBOX_KEY + 1],
+                             struct err *e)
+{
+    uint8_t key[SEALBOX_KEY];
+    enum err_code c = s->key(s->arg, model_id, key, e);
+    if (!c)
+        code_hex(hex, key, sizeof key);
+    mem_wipe(key, sizeof key);
+    return c;
+}
+
 static int open_file(const char *folder, const char *model_id, struct err *e)
 {
     uint8_t digest[SHA256_BYTES];
@@ -76,7 +88,7 @@ enum err_code spill_file_open(const struct spill_files *s, const char *model_id,
     buf_printf(&key_file, "%s/spill.key", s->state);
     enum err_code c = file_make_dirs(buf_str(&folder), e);
     if (!c)
-        c = read_key(buf_str(&key_file), key, e);
+        c = s->key ? ask_key(s, model_id, key, e) : read_key(buf_str(&key_file), key, e);
     if (!c)
         c = numerics_build(program, e);
     if (!c && (*fd = open_file(buf_str(&folder), model_id, e)) < 0)

@@ -138,6 +138,9 @@ static bool hopeless_wait(const struct models *m, const struct model_wait *w, in
     *out = (struct error){ .status = 503, .code = "engine_unavailable", .message = text };
     if (w->since_ns < 0) {
         snprintf(text, size, "too many requests wait for models to be loaded; try again in a moment");
+    } else if (link_is_far(e->link)) {
+        out->code = "no_worker";
+        snprintf(text, size, "no worker of the fleet can take the model '%s' now; try again in a moment", e->id);
     } else if (now < e->failed_until_ns) {
         out->code = "model_failed";
         snprintf(text, size, "the model '%s' cannot be loaded: %s", e->id, e->fault);
@@ -302,7 +305,7 @@ static void note_wishes(struct models *m, int64_t now)
 
 static bool gave_up(const struct models *m, const struct entry *e)
 {
-    if (link_state(e->link) != LINK_DOWN)
+    if (link_state(e->link) != LINK_DOWN || link_is_far(e->link))
         return false;
     if (e->expected && !m->ever_ready)
         return m->limit && !e->need_bytes; /* the link tries again by itself, and swap_changed gives the server up */
@@ -344,7 +347,7 @@ void swap_changed(void *arg, struct link *k)
     struct entry *e = &m->entries[models_index(m, k)];
     enum link_state state = link_state(k);
     if (state == LINK_READY) {
-        m->ever_ready = true;
+        m->ever_ready = m->ever_ready || !link_is_far(k);
         e->ready_ns = e->used_ns = clock_mono_ns();
         e->wanted_ns = 0;
     }

@@ -7,6 +7,8 @@
 #include "base/mem.h"
 #include "front/spawn.h"
 #include "front/trustlog_impl.h"
+#include "trust/archive.h"
+#include "trust/httpsig.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +18,7 @@
 
 static enum err_code start_keeper(struct trustlog *t, struct err *e)
 {
-    const char *how = t->air_gapped ? "--air-gapped" : t->best_effort ? "--best-effort" : NULL;
+    const char *how = t->o.air_gapped ? "--air-gapped" : t->o.best_effort ? "--best-effort" : NULL;
     const char *argv[] = { "/proc/self/exe", "keeper", "--site", t->site.dir, "--boot", t->boot, how, NULL };
     int socket = -1;
     enum err_code c = spawn_engine(argv, &t->keeper_pid, &socket, e);
@@ -65,31 +67,13 @@ static enum err_code write_boot(const struct trustlog *t, struct err *e)
     return c;
 }
 
-/* Where this node stands: the policy says, or the operator. */
-static enum err_code find_place(struct trustlog *t, const struct trustlog_options *o, struct err *e)
-{
-    struct policy_decision d = { 0 };
-    snprintf(t->place, sizeof t->place, "%s", o->place ? o->place : t->chain->site);
-    snprintf(t->jurisdiction, sizeof t->jurisdiction, "%.2s", o->jurisdiction ? o->jurisdiction : "ZZ");
-    if (!t->policy.policy)
-        return ERR_OK;
-    policy_decide(t->policy.policy, &(struct policy_request){ .site = t->place }, &d);
-    if (!d.jurisdiction[0])
-        return err_set(e, ERR_INVALID, "the signed policy knows no site '%s': name one of its sites with --site",
-                       t->place);
-    if (o->jurisdiction && strcmp(o->jurisdiction, d.jurisdiction))
-        return err_set(e, ERR_INVALID, "the signed policy puts the site '%s' in %s, not in %s", t->place,
-                       d.jurisdiction, o->jurisdiction);
-    memcpy(t->jurisdiction, d.jurisdiction, sizeof t->jurisdiction);
-    return ERR_OK;
-}
-
 static enum err_code start(struct trustlog *t, const struct trustlog_options *o, struct err *e)
 {
     int64_t now = clock_wall_s();
     uint8_t last[HASH_BYTES];
     site_open(&t->site, o->dir);
     t->chain = MEM_NEW(struct chain);
+    snprintf(t->where, sizeof t->where, "%.2s", o->jurisdiction ? o->jurisdiction : "");
     boot_id(t->boot);
     read_previous(t);
     enum err_code c = trust_init(e);
@@ -103,20 +87,16 @@ static enum err_code start(struct trustlog *t, const struct trustlog_options *o,
         c = open_log(t, e);
     if (!c)
         c = evidence_recover(t->site.pub, t->previous, t->log, &t->previous_receipts, last, e);
+    snprintf(t->place, sizeof t->place, "%s", o->place ? o->place : t->chain->site);
     if (!c)
-        c = served_policy(&t->site, t->log, t->chain, now, &t->policy, e);
-    if (!c)
-        c = served_release(&t->site, t->log, t->chain, now, t->release, e);
-    if (!c)
-        c = enrolled_read(&t->site, t->chain, &t->clients, e);
-    if (!c)
-        c = find_place(t, o, e);
+        c = trustlog_stand(t, now, &t->standing, e);
+    t->held = t->standing;
     if (!c)
         c = evidence_open(t->site.pub, t->boot, t->log, &t->evidence, e);
     if (!c)
         c = write_boot(t, e);
     if (!c) /* whoever gets a receipt before an engine is ready finds its key in this one */
-        c = trustlog_log_node(t, &(struct trustlog_engine){ .epoch = 0 }, t->first_node, e);
+        c = trustlog_log_node(t, &t->bare, e);
     return c;
 }
 
@@ -124,10 +104,7 @@ enum err_code trustlog_open(const struct trustlog_options *o, struct trustlog **
 {
     struct trustlog *t = MEM_NEW(struct trustlog);
     t->loop = o->loop;
-    t->failed = o->failed;
-    t->arg = o->arg;
-    t->best_effort = o->best_effort;
-    t->air_gapped = o->air_gapped;
+    t->o = *o;
     t->keeper_pid = -1;
     t->keeper.fd = -1;
     pthread_mutex_init(&t->lock, NULL);
@@ -140,9 +117,22 @@ enum err_code trustlog_open(const struct trustlog_options *o, struct trustlog **
         return c;
     }
     log_line(LOG_INFO, "front", "evidence of site %s, boot %.8s: policy %.15s, %s, %s keys in %s", t->place, t->boot,
-             t->policy.hash, t->jurisdiction, t->chain->development ? "development" : "production", t->keeper.memory);
+             t->standing->policy.hash, t->standing->jurisdiction, t->chain->development ? "development" : "production",
+             t->keeper.memory);
+    trustlog_tend_later(t);
     *out = t;
     return ERR_OK;
+}
+
+/* So that they are found quickly when they are those of an earlier boot. */
+static void index_receipts(const struct trustlog *t)
+{
+    struct buf index = { 0 };
+    struct err e = { 0 };
+    buf_printf(&index, "%s/index", t->site.dir);
+    if (archive_index(t->site.pub, buf_str(&index), t->boot, &e))
+        log_line(LOG_WARN, "front", "no index of this boot's receipts: %s", e.text);
+    buf_release(&index);
 }
 
 void trustlog_close(struct trustlog *t)
@@ -150,15 +140,19 @@ void trustlog_close(struct trustlog *t)
     enum { GRACE_MS = 3000 };
     if (!t)
         return;
+    t->ending = true;
+    loop_timer_free(t->timer);
+    t->timer = NULL;
     trustlog_thread_stop(t);
+    if (t->evidence)
+        index_receipts(t);
     evidence_close(t->evidence);
     tlog_close(t->log);
     if (t->keeper.fd >= 0)
         keeper_client_close(&t->keeper);
     if (t->keeper_pid > 0)
         spawn_end(&t->keeper_pid, GRACE_MS, NULL, 0);
-    served_policy_release(&t->policy);
-    enrolled_release(&t->clients);
+    standing_free(t->standing);
     if (t->chain)
         chain_release(t->chain);
     mem_free(t->chain);
@@ -187,14 +181,15 @@ const char *trustlog_public(const struct trustlog *t)
 
 const char *trustlog_policy_note(const struct trustlog *t)
 {
-    return t->policy.hash;
+    return t->standing->policy.hash;
 }
 
 json_t *trustlog_clients(const struct trustlog *t)
 {
     json_t *list = json_array();
-    for (int i = 0; i < t->clients.count; i++)
-        json_array_append_new(list, json_pack("[s, s]", t->clients.of[i].tenant, t->clients.of[i].vkey));
+    const struct enrolled *all = &t->standing->clients;
+    for (int i = 0; i < all->count; i++)
+        json_array_append_new(list, json_pack("[s, s]", all->of[i].tenant, all->of[i].vkey));
     return list;
 }
 
@@ -205,7 +200,61 @@ const uint8_t *trustlog_build(const struct trustlog *t)
 
 struct span trustlog_policy_text(const struct trustlog *t)
 {
-    return (struct span){ buf_str(&t->policy.text), t->policy.text.len };
+    const struct buf *text = &t->standing->policy.text;
+    return (struct span){ buf_str(text), text->len };
+}
+
+enum err_code trustlog_client(const struct trustlog *t, struct span keyid, struct key_public *key,
+                              char tenant[ENROLLED_TENANT_MAX + 1], struct err *e)
+{
+    const struct enrolled *all = &t->standing->clients;
+    for (int i = 0; i < all->count; i++) {
+        const struct enrolled_key *k = &all->of[i];
+        struct key_public found;
+        char id[HTTPSIG_KEYID_MAX];
+        if (strncmp(k->vkey, keyid.data, keyid.len) || key_public_parse(span_of(k->vkey), &found, NULL))
+            continue; /* a vkey begins with its keyid */
+        httpsig_keyid(&found, id);
+        if (!span_is(keyid, id))
+            continue;
+        *key = found;
+        memcpy(tenant, k->tenant, ENROLLED_TENANT_MAX + 1);
+        return ERR_OK;
+    }
+    return err_set(e, ERR_NOT_FOUND, "no key is enrolled under this keyid");
+}
+
+enum err_code trustlog_storage(struct trustlog *t, const char *purpose, uint8_t out[SEALBOX_KEY], struct err *e)
+{
+    pthread_mutex_lock(&t->owner);
+    enum err_code c = keeper_client_storage(&t->keeper, purpose, out, e);
+    pthread_mutex_unlock(&t->owner);
+    return c;
+}
+
+const char *trustlog_stopped(const struct trustlog *t)
+{
+    return t->standing->stopped[0] ? t->standing->stopped : NULL;
+}
+
+void trustlog_describe(const struct trustlog *t, struct receipt *r)
+{
+    const struct standing *s = t->standing;
+    r->has_release = code_unhash_text(r->release, span_of(s->release));
+    r->has_policy = code_unhash_text(r->policy, span_of(s->policy.hash));
+    snprintf(r->site, sizeof r->site, "%s", t->place);
+    memcpy(r->jurisdiction, s->jurisdiction, sizeof r->jurisdiction);
+}
+
+const struct trustlog_model *trustlog_slot_model(const struct trustlog *t, int slot, const char **stopped)
+{
+    const struct standing *s = t->standing;
+    *stopped = s->stopped[0] ? s->stopped : NULL;
+    if (slot < 0 || slot >= s->slot_count || !s->slots[slot].known)
+        return NULL;
+    if (!*stopped && s->slots[slot].stopped[0])
+        *stopped = s->slots[slot].stopped;
+    return &s->slots[slot].model;
 }
 
 void trustlog_decide(const struct trustlog *t, const struct policy_request *q, struct policy_decision *out)
@@ -213,9 +262,9 @@ void trustlog_decide(const struct trustlog *t, const struct policy_request *q, s
     struct policy_request here = *q;
     here.site = t->place;
     *out = (struct policy_decision){ .allow = true, .rule = "builtin/no-policy" };
-    if (t->policy.policy)
-        policy_decide(t->policy.policy, &here, out);
-    memcpy(out->jurisdiction, t->jurisdiction, sizeof out->jurisdiction);
+    if (t->standing->policy.policy)
+        policy_decide(t->standing->policy.policy, &here, out);
+    memcpy(out->jurisdiction, t->standing->jurisdiction, sizeof out->jurisdiction);
 }
 
 enum err_code trustlog_model(struct trustlog *t, const char *file, struct trustlog_model *out, struct err *e)
@@ -275,10 +324,17 @@ void trustlog_offer(struct trustlog *t, int slot, uint64_t since, trustlog_done 
 void trustlog_engine(struct trustlog *t, int slot, const struct trustlog_engine *g)
 {
     struct task *k = new_task(TASK_NODE, NULL, NULL);
+    struct slot *s = k->engine = MEM_NEW(struct slot);
     k->slot = slot;
-    k->epoch = g->epoch;
-    k->model = *g->model;
-    snprintf(k->name, sizeof k->name, "%s", g->sandbox ? g->sandbox : "");
-    buf_append(&k->out, g->ohttp_config.data, g->ohttp_config.len);
+    *s = (struct slot){ .used = true, .renewed = g->renewed, .epoch = g->epoch, .model = *g->model,
+                        .has_weights = g->weights != NULL, .has_numerics = g->numerics != NULL };
+    snprintf(s->file, sizeof s->file, "%s", g->file);
+    snprintf(s->sandbox, sizeof s->sandbox, "%s", g->sandbox ? g->sandbox : "");
+    if (g->weights)
+        memcpy(s->weights, g->weights, HASH_BYTES);
+    if (g->numerics)
+        memcpy(s->numerics, g->numerics, HASH_BYTES);
+    s->config_len = g->ohttp_config.len <= sizeof s->config ? g->ohttp_config.len : 0;
+    memcpy(s->config, g->ohttp_config.data, s->config_len);
     trustlog_push(t, k);
 }

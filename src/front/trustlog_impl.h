@@ -8,13 +8,57 @@
 #include "trust/boot.h"
 #include "trust/enrolled.h"
 #include "trust/evidence.h"
+#include "trust/inbox.h"
 #include "trust/numerics.h"
 #include "trust/offer.h"
 #include "trust/served.h"
 
 #include <pthread.h>
+#include <time.h>
 
-enum task_kind { TASK_RECEIPT, TASK_GET, TASK_PROOF, TASK_OFFER, TASK_NODE, TASK_COSIGNED, TASK_FAULT };
+enum task_kind { TASK_RECEIPT, TASK_GET, TASK_PROOF, TASK_OFFER, TASK_NODE, TASK_COSIGNED, TASK_FAULT, TASK_TEND };
+
+/* What holds: read by the loop, made by the thread, never changed. The one before is freed when the loop takes it. */
+struct standing {
+    struct served_policy policy;
+    struct enrolled clients;
+    char release[HASH_TEXT_MAX], jurisdiction[3];
+    char stopped[ERR_TEXT_MAX];          /* why no request is taken; "" */
+    int slot_count;
+    struct standing_model {
+        bool known;
+        struct trustlog_model model;
+        char stopped[ERR_TEXT_MAX];
+    } slots[TRUSTLOG_MODELS_MAX];
+};
+
+struct offered { /* the four notes of an offer */
+    char hash[OFFER_PARTS][HASH_TEXT_MAX];
+    uint64_t epoch;
+};
+
+struct slot { /* an engine as its node note describes it; the thread's */
+    bool used, renewed, has_weights, has_numerics;
+    uint64_t epoch;
+    char file[256], sandbox[SANDBOX_TEXT_MAX];
+    struct trustlog_model model;
+    uint8_t weights[HASH_BYTES], numerics[HASH_BYTES];
+    uint8_t config[TRUSTLOG_CONFIG_MAX];
+    size_t config_len;
+    int64_t noted_s;          /* when its node note was made */
+    struct offered now, next; /* what clients are shown; what they will be once the log's published head has it */
+    bool waits;               /* next is not shown yet */
+    uint64_t leaf;            /* of its node note */
+};
+
+/* What a look at the site's folder brought, for the loop. */
+struct tidings {
+    struct standing *standing; /* NULL: as before */
+    struct { int slot; uint64_t epoch; } offered[TRUSTLOG_MODELS_MAX];
+    int offered_count;
+    char (*taken)[INBOX_NAME_MAX + 1];
+    int taken_count;
+};
 
 struct task {
     struct task *next;        /* in the list of those done */
@@ -24,9 +68,10 @@ struct task {
     struct receipt receipt;
     char name[SANDBOX_TEXT_MAX]; /* tenant, id, or sandbox text */
     int slot;
-    uint64_t since, epoch;
-    struct trustlog_model model;
-    struct buf out;           /* the answer; of TASK_NODE the key configuration, of TASK_COSIGNED the note */
+    uint64_t since;
+    struct slot *engine;      /* of TASK_NODE; owned */
+    struct tidings *tidings;  /* of TASK_TEND; owned */
+    struct buf out;           /* the answer; of TASK_COSIGNED the note */
     enum err_code code, malformed;
     struct err error;
 };
@@ -39,26 +84,27 @@ enum { TAGS_MAX = 256 };
 
 struct trustlog {
     struct loop *loop;
-    void (*failed)(void *arg, const char *why);
-    void *arg;
-    bool best_effort, air_gapped;
+    struct trustlog_options o;         /* its texts are not kept */
     struct site site;
     struct chain *chain;
-    struct served_policy policy;       /* fixed once open: read by both threads */
-    struct enrolled clients;
-    char release[HASH_TEXT_MAX];
+    struct standing *standing;         /* the loop's: what it decides by */
     uint8_t build[HASH_BYTES];
     char boot[33], previous[RECEIPT_NAME_MAX + 1];
     uint64_t previous_receipts;
-    char place[RECEIPT_NAME_MAX + 1], jurisdiction[3];
+    char place[RECEIPT_NAME_MAX + 1], where[3]; /* where: as the operator says; "" */
     uint64_t epoch;                    /* the loop's */
+    struct loop_timer *timer;          /* the loop's: the next look at the folder */
+    bool ending;                       /* the loop's: nobody is told any more */
     int keeper_pid;
     /* The thread's, from its start to its end: */
     struct keeper_client keeper;
     struct tlog *log;
     struct evidence *evidence;
-    char first_node[HASH_TEXT_MAX];
-    char nodes[TRUSTLOG_MODELS_MAX][HASH_TEXT_MAX], models[TRUSTLOG_MODELS_MAX][HASH_TEXT_MAX];
+    const struct standing *held;       /* the newest, the loop's or on its way there */
+    struct slot bare;                  /* the boot itself: epoch 0, no engine */
+    struct slot slots[TRUSTLOG_MODELS_MAX];
+    int64_t looked_s;                  /* at what may have expired */
+    struct timespec clients_changed;   /* of the file */
     struct tag tags[TAGS_MAX];
     int tag_count;
     bool broken;                       /* I2 */
@@ -76,7 +122,15 @@ void trustlog_rolled_back(struct trustlog *t, const struct err *why); /* any thr
 enum err_code trustlog_thread_start(struct trustlog *t, struct err *e);
 void trustlog_thread_stop(struct trustlog *t); /* works off what waits, files the close note, tells who waits */
 void trustlog_push(struct trustlog *t, struct task *k);
-enum err_code trustlog_log_node(struct trustlog *t, const struct trustlog_engine *g, char hash[HASH_TEXT_MAX],
-                                struct err *e);
+/* Signs, files and logs a node note about s; it waits to be shown. */
+enum err_code trustlog_log_node(struct trustlog *t, struct slot *s, struct err *e);
+
+/* trustlog_tend.c. The first standing of a start; what is wrong ends the start. */
+enum err_code trustlog_stand(struct trustlog *t, int64_t now_s, struct standing **out, struct err *e);
+void standing_free(struct standing *s);
+void trustlog_tend(struct trustlog *t, struct task *k);  /* on the thread */
+void trustlog_tended(struct trustlog *t, struct task *k); /* on the loop */
+void trustlog_tend_later(struct trustlog *t);             /* on the loop */
+bool trustlog_shown(struct trustlog *t, struct slot *s);  /* s->next is in the published checkpoint: it is s->now */
 enum err_code trustlog_find_model(struct trustlog *t, const char *file, struct served_model *out, struct err *e);
 #endif

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "front/cosign.h"
 #include "front/trustlog_impl.h"
+#include "trust/archive.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -53,10 +54,6 @@ static enum err_code make_receipt(struct trustlog *t, struct task *k, struct err
         return c;
     if (tag)
         memcpy(r->tenant, tag, sizeof r->tenant);
-    r->has_release = code_unhash_text(r->release, span_of(t->release));
-    r->has_policy = code_unhash_text(r->policy, span_of(t->policy.hash));
-    snprintf(r->site, sizeof r->site, "%s", t->place);
-    memcpy(r->jurisdiction, t->jurisdiction, sizeof r->jurisdiction);
     struct buf text = { 0 };
     snprintf(r->boot, sizeof r->boot, "%s", t->boot);
     k->malformed = c = receipt_text(r, &text, e); /* one that cannot be written is no failure of the site */
@@ -66,31 +63,49 @@ static enum err_code make_receipt(struct trustlog *t, struct task *k, struct err
     return c ? c : evidence_add(t->evidence, r->id, as_span(&k->out), e);
 }
 
-enum err_code trustlog_log_node(struct trustlog *t, const struct trustlog_engine *g, char hash[HASH_TEXT_MAX],
-                                struct err *e)
+/* The four notes a client is shown about s, once node is among them. */
+static void next_offer(const struct trustlog *t, struct slot *s, const uint8_t node[HASH_BYTES])
+{
+    struct offered *o = &s->next;
+    *o = (struct offered){ .epoch = s->epoch };
+    code_hash_text(o->hash[OFFER_NODE], node);
+    memcpy(o->hash[OFFER_RELEASE], t->held->release, HASH_TEXT_MAX);
+    memcpy(o->hash[OFFER_POLICY], t->held->policy.hash, HASH_TEXT_MAX);
+    snprintf(o->hash[OFFER_MODEL], HASH_TEXT_MAX, "-");
+    if (s->model.is_signed)
+        code_hash_text(o->hash[OFFER_MODEL], s->model.note);
+    s->waits = true;
+    for (int i = OFFER_RELEASE; i < OFFER_PARTS; i++) /* only the key is new: until it is logged the old one will do */
+        if (strcmp(s->now.hash[i], o->hash[i]))
+            s->now = (struct offered){ .epoch = 0 };
+}
+
+enum err_code trustlog_log_node(struct trustlog *t, struct slot *s, struct err *e)
 {
     struct buf text = { 0 }, note = { 0 };
     char vkey[KEY_TEXT_MAX], model[HASH_TEXT_MAX] = "-";
     uint8_t raw[HASH_BYTES];
-    uint64_t index;
     int64_t now = clock_wall_s();
     key_public_text(&t->keeper.receipt, vkey);
-    if (g->model && g->model->is_signed)
-        code_hash_text(model, g->model->note);
+    if (s->model.is_signed)
+        code_hash_text(model, s->model.note);
     const struct boot_node n = { .name = t->chain->site, .boot = t->boot, .previous_boot = t->previous,
-                                 .site = t->place, .jurisdiction = t->jurisdiction, .release = t->release,
-                                 .policy = t->policy.hash, .models = model, .epoch = g->epoch,
-                                 .previous_receipts = t->previous_receipts, .ohttp_config = g->ohttp_config,
-                                 .receipt_key = vkey, .sandbox = g->sandbox ? g->sandbox : t->keeper.sandbox,
+                                 .site = t->place, .jurisdiction = t->held->jurisdiction,
+                                 .release = t->held->release, .policy = t->held->policy.hash, .models = model,
+                                 .epoch = s->epoch, .numerics = s->has_numerics ? s->numerics : NULL,
+                                 .previous_receipts = t->previous_receipts,
+                                 .ohttp_config = { (const char *)s->config, s->config_len }, .receipt_key = vkey,
+                                 .sandbox = s->used ? s->sandbox : t->keeper.sandbox,
                                  .not_before = now, .not_after = now + NODE_LIFE_MAX_S };
     enum err_code c = boot_node_text(&n, &text, e);
     if (!c)
         c = keeper_client_node(&t->keeper, as_span(&text), &note, e);
     if (!c)
-        c = site_file_note(&t->site, t->log, STATEMENT_NODE, as_span(&note), &index, e);
+        c = site_file_note(&t->site, t->log, STATEMENT_NODE, as_span(&note), &s->leaf, e);
     if (!c) {
         code_sha256(raw, note.data, note.len);
-        code_hash_text(hash, raw);
+        next_offer(t, s, raw);
+        s->noted_s = now;
     }
     buf_release(&text);
     buf_release(&note);
@@ -99,24 +114,37 @@ enum err_code trustlog_log_node(struct trustlog *t, const struct trustlog_engine
 
 static enum err_code note_engine(struct trustlog *t, struct task *k, struct err *e)
 {
-    const struct trustlog_engine g = { .epoch = k->epoch, .model = &k->model, .ohttp_config = as_span(&k->out),
-                                       .sandbox = k->name };
+    struct slot *s = &t->slots[k->slot];
     enum err_code c = evidence_commit(t->evidence, e); /* leaves keep the order of what they say */
-    if (!c)
-        c = trustlog_log_node(t, &g, t->nodes[k->slot], e);
-    snprintf(t->models[k->slot], HASH_TEXT_MAX, "-");
-    if (!c && k->model.is_signed)
-        code_hash_text(t->models[k->slot], k->model.note);
-    buf_clear(&k->out);
-    return c;
+    if (k->engine->renewed)
+        k->engine->now = s->now; /* its last key is good until the new one is shown */
+    *s = *k->engine;
+    t->looked_s = 0; /* which note holds for it */
+    return c ? c : trustlog_log_node(t, s, e);
+}
+
+bool trustlog_shown(struct trustlog *t, struct slot *s)
+{
+    struct buf proof = { 0 };
+    if (!tlog_prove(t->log, s->leaf, &proof, NULL)) {
+        s->now = s->next;
+        s->waits = false;
+    }
+    buf_release(&proof);
+    return !s->waits;
 }
 
 static enum err_code make_offer(struct trustlog *t, struct task *k, struct err *e)
 {
+    struct slot *s = k->slot < 0 ? &t->bare : &t->slots[k->slot];
     struct offer o = { 0 };
-    if (k->slot < 0 || !t->nodes[k->slot][0])
+    if (!s->used)
         return err_set(e, ERR_BUSY, "the model is still loading");
-    const char *const hashes[OFFER_PARTS] = { t->nodes[k->slot], t->release, t->policy.hash, t->models[k->slot] };
+    if (t->held->stopped[0])
+        return err_set(e, ERR_DENIED, "%s", t->held->stopped);
+    if (!s->now.hash[OFFER_NODE][0] && !trustlog_shown(t, s))
+        return err_set(e, ERR_BUSY, "the node's statement is not in the published log yet");
+    const char *const hashes[OFFER_PARTS] = { s->now.hash[0], s->now.hash[1], s->now.hash[2], s->now.hash[3] };
     enum err_code c = offer_build(&t->site, t->log, hashes, k->since, &o, e);
     if (!c)
         offer_write(&o, &k->out);
@@ -126,14 +154,19 @@ static enum err_code make_offer(struct trustlog *t, struct task *k, struct err *
 
 static enum err_code get_receipt(struct trustlog *t, struct task *k, struct err *e)
 {
-    struct buf note = { 0 };
+    struct buf note = { 0 }, index = { 0 };
     uint64_t leaf = 0;
     enum err_code c = evidence_get(t->evidence, k->name, &note, &leaf, e);
+    buf_printf(&index, "%s/index", t->site.dir);
+    if (c == ERR_NOT_FOUND)
+        c = archive_find(t->site.pub, buf_str(&index), t->boot, k->name, t->log, &note,
+                         k->kind == TASK_PROOF ? &leaf : NULL, e);
     if (!c && k->kind == TASK_PROOF)
         c = tlog_prove(t->log, leaf, &k->out, e);
     else if (!c)
         buf_append(&k->out, note.data, note.len);
     buf_release(&note);
+    buf_release(&index);
     return c;
 }
 
@@ -161,18 +194,22 @@ static void work(struct trustlog *t, struct task *k)
     case TASK_OFFER: k->code = make_offer(t, k, e); break;
     case TASK_COSIGNED: k->code = tlog_cosigned(t->log, as_span(&k->out), e); break;
     case TASK_FAULT: break_down(t, e); break;
+    case TASK_TEND: trustlog_tend(t, k); break;
     }
-    if (k->code && !k->malformed && (k->kind == TASK_RECEIPT || k->kind == TASK_NODE))
+    if (k->code && !k->malformed && (k->kind == TASK_RECEIPT || k->kind == TASK_NODE || k->kind == TASK_TEND))
         break_down(t, e);
 }
 
 /* ---- done */
 
-static void tell(struct task *k)
+static void tell(struct trustlog *t, struct task *k)
 {
+    if (k->kind == TASK_TEND)
+        trustlog_tended(t, k);
     if (k->done)
         k->done(k->arg, &(struct trustlog_answer){ k->code, k->error.text, as_span(&k->out) });
     buf_release(&k->out);
+    mem_free(k->engine);
     mem_free(k);
 }
 
@@ -187,14 +224,14 @@ static void tell_done(void *arg)
         pthread_mutex_unlock(&t->lock);
         if (!k)
             return;
-        tell(k);
+        tell(t, k);
     }
 }
 
 static void tell_broken(void *arg)
 {
     struct trustlog *t = arg;
-    t->failed(t->arg, t->fault.text);
+    t->o.failed(t->o.arg, t->fault.text);
 }
 
 static void finish_batch(struct trustlog *t, struct task **batch, int count)
@@ -300,7 +337,7 @@ void trustlog_push(struct trustlog *t, struct task *k)
     if (queue_try_push(t->in, k))
         return;
     k->code = err_set(&k->error, ERR_BUSY, "too many receipts wait for the disk"); /* told at once: nobody waits */
-    tell(k);
+    tell(t, k);
 }
 
 void trustlog_rolled_back(struct trustlog *t, const struct err *why)

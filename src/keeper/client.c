@@ -1,6 +1,7 @@
 /* client -- see client.h. */
 #include "keeper/client.h"
 
+#include "base/mem.h"
 #include "keeper/message.h"
 
 #include <stdio.h>
@@ -21,6 +22,8 @@ static enum err_code ask(struct keeper_client *c, enum keeper_request kind, stru
         code = err_set(e, (enum err_code)m.status, "keeper: %s", buf_str(&m.payload));
     if (!code && !buf_append(out, buf_str(&m.payload), m.payload.len))
         code = err_set(e, ERR_LIMIT, "the keeper's answer is too long");
+    if (m.payload.data)
+        mem_wipe(m.payload.data, m.payload.len); /* it may be a key */
     buf_release(&m.payload);
     return code;
 }
@@ -102,6 +105,21 @@ enum err_code keeper_client_tag(struct keeper_client *c, const char *month, cons
         memcpy(out, tag.data, TENANT_TAG_BYTES);
     buf_release(&in);
     buf_release(&tag);
+    return code;
+}
+
+enum err_code keeper_client_storage(struct keeper_client *c, const char *purpose, uint8_t out[SEALBOX_KEY],
+                                    struct err *e)
+{
+    struct buf key = { 0 };
+    enum err_code code = ask(c, KEEPER_STORAGE, span_of(purpose), &key, e);
+    if (!code && key.len != SEALBOX_KEY)
+        code = err_set(e, ERR_CORRUPT, "the keeper's storage key has %zu bytes", key.len);
+    if (!code)
+        memcpy(out, key.data, SEALBOX_KEY);
+    if (key.data)
+        mem_wipe(key.data, key.len);
+    buf_release(&key);
     return code;
 }
 

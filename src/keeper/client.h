@@ -2,6 +2,7 @@
 #ifndef KEEPER_CLIENT_H
 #define KEEPER_CLIENT_H
 #include "trust/receipt.h"
+#include "trust/sealbox.h"
 #include "trust/tree.h"
 
 struct keeper_client {
@@ -22,6 +23,9 @@ enum err_code keeper_client_node(struct keeper_client *c, struct span text, stru
 enum err_code keeper_client_end(struct keeper_client *c, struct buf *note, struct err *e); /* the close note */
 enum err_code keeper_client_tag(struct keeper_client *c, const char *month, const char *tenant,
                                 uint8_t out[TENANT_TAG_BYTES], struct err *e);
+/* The key for content at rest, by what it is for: the same at every start. */
+enum err_code keeper_client_storage(struct keeper_client *c, const char *purpose, uint8_t out[SEALBOX_KEY],
+                                    struct err *e);
 /* A tlog_sign; ctx is the struct keeper_client. */
 enum err_code keeper_client_sign(void *ctx, struct span text, const struct tree_proof *grown, struct buf *note,
                                  struct err *e);

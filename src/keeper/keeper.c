@@ -9,6 +9,7 @@
 #include "keeper/message.h"
 #include "keeper/secret.h"
 #include "trust/boot.h"
+#include "trust/sealbox.h"
 #include "trust/site.h"
 
 #include <inttypes.h>
@@ -20,6 +21,7 @@ enum { MONTHS = 3 }; /* the last, this and the next: a boot may run over the end
 struct keys { /* lives in secret memory */
     struct boot_signer receipts;
     struct key_secret log, node;
+    uint8_t storage[SEALBOX_KEY];
     char month[MONTHS][8];
     uint8_t pseudonym[MONTHS][PSEUDONYM_KEY_BYTES];
 };
@@ -132,10 +134,23 @@ static enum err_code do_tag(struct keeper *k, struct span in, struct buf *out, s
     return err_set(e, ERR_NOT_FOUND, "the keeper holds no pseudonym key for %.*s", (int)month.len, month.data);
 }
 
+/* A key for content at rest, by what it is for. The one it comes from never leaves. */
+static enum err_code do_storage(struct keeper *k, struct span in, struct buf *out, struct err *e)
+{
+    uint8_t key[SEALBOX_KEY];
+    if (!in.len || in.len > KEEPER_PURPOSE_MAX)
+        return err_set(e, ERR_INVALID, "a storage key is for a purpose of 1 to %d bytes", KEEPER_PURPOSE_MAX);
+    sealbox_derive(k->k->storage, in.data, in.len, key);
+    buf_append(out, key, sizeof key);
+    mem_wipe(key, sizeof key);
+    return ERR_OK;
+}
+
 /* The whole of what can be asked. */
 static enum err_code (*const table[])(struct keeper *k, struct span in, struct buf *out, struct err *e) = {
     [KEEPER_HELLO] = do_hello,           [KEEPER_RECEIPT] = do_receipt, [KEEPER_CHECKPOINT] = do_checkpoint,
     [KEEPER_NODE] = do_node,             [KEEPER_CLOSE] = do_close,     [KEEPER_TAG] = do_tag,
+    [KEEPER_STORAGE] = do_storage,
 };
 
 static void answer(struct keeper *k, struct keeper_message *m, struct keeper_message *reply)
@@ -215,6 +230,8 @@ static enum err_code start(struct keeper *k, const struct keeper_options *o, str
         c = site_key(&s, "node", &k->k->node, e);
     if (!c)
         c = boot_signer_init(&k->k->receipts, chain->site, o->boot, e);
+    if (!c)
+        c = site_storage(&s, k->k->storage, e);
     if (!c)
         c = load_months(k, &s, e);
     if (!c)

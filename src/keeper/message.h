@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { KEEPER_PAYLOAD_MAX = 64 * 1024, KEEPER_HEADER_BYTES = 8 };
+enum { KEEPER_PAYLOAD_MAX = 64 * 1024, KEEPER_HEADER_BYTES = 8, KEEPER_PURPOSE_MAX = 256 };
 
 /* Adding one means a row in the table of keeper.c, a function in client.h and a line in the page. */
 enum keeper_request {
@@ -17,6 +17,7 @@ enum keeper_request {
     KEEPER_NODE,       /* a node statement's text about this boot -> the signed note */
     KEEPER_CLOSE,      /* -> the signed close note; no receipt after it */
     KEEPER_TAG,        /* "2026-11 tenant" -> 16 bytes */
+    KEEPER_STORAGE,    /* a purpose -> 32 bytes: the key for content at rest */
 };
 
 struct keeper_message {

@@ -561,6 +561,14 @@ int book_in_flight(const struct book *b)
     return b->in_flight;
 }
 
+bool book_limits(const struct book *b, enum ledger_scope scope, int64_t id, struct ledger_limits *out)
+{
+    const struct subject *s = find_subject(b, scope, id);
+    if (s)
+        *out = s->limits;
+    return s != NULL;
+}
+
 bool book_used(struct book *b, enum ledger_scope scope, int64_t id, int64_t now_ms, int64_t used[2][METER_KINDS],
                int64_t held[METER_KINDS])
 {

@@ -51,6 +51,7 @@ void book_take_back(struct book *b, const struct book_settled *s, int64_t now_ms
 void book_total_add(const struct book_settled *s); /* its row is durable */
 int book_totals(const struct book *b, struct ledger_total *out, int max);
 int book_in_flight(const struct book *b);
+bool book_limits(const struct book *b, enum ledger_scope scope, int64_t id, struct ledger_limits *out);
 /* Tests and consoles: the counters of a subject; false when it does not exist. */
 bool book_used(struct book *b, enum ledger_scope scope, int64_t id, int64_t now_ms,
                int64_t used[2][METER_KINDS], int64_t held[METER_KINDS]);

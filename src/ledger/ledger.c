@@ -321,6 +321,13 @@ bool ledger_principal(const struct ledger *l, const char *tenant, const char *te
     return book_principal(l->book, tenant, team, out);
 }
 
+struct ledger_limits ledger_tenant_limits(const struct ledger *l, const struct ledger_key *k)
+{
+    struct ledger_limits limits = { .v = { 0 } };
+    book_limits(l->book, LEDGER_TENANT, k ? k->tenant_id : 1, &limits);
+    return limits;
+}
+
 void ledger_admit(struct ledger *l, const struct ledger_ask *ask, int64_t now_ms, struct ledger_answer *out)
 {
     if (ask->key && !ledger_key_may_be_served(ask->key, l->jurisdiction)) {

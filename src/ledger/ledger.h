@@ -90,6 +90,9 @@ bool ledger_key_may_use(const struct ledger_key *k, const char *model);
 /* Whether its requests may be served where this machine stands: "DE" in its list fits "DE" and "DE-BY". */
 bool ledger_key_may_be_served(const struct ledger_key *k, const char *jurisdiction);
 
+/* The limits of a key's tenant; NULL: of nobody's, "local". */
+struct ledger_limits ledger_tenant_limits(const struct ledger *l, const struct ledger_key *k);
+
 struct ledger_ask {
     const struct ledger_key *key; /* NULL: nobody, while no key exists; booked on the tenant "local" */
     const char *model;

@@ -108,6 +108,7 @@ static enum err_code load_model(struct runtime *r, const struct gguf_file *f, co
         .kern = &r->kern,
         .kv_type = o->kv_type,
         .ctx = o->ctx,
+        .part = o->part,
         .progress = o->progress,
         .progress_arg = o->progress_arg,
     };
@@ -173,6 +174,19 @@ static size_t draft_kv_bytes(const struct runtime *r, size_t kv_bytes)
     return pages * page < kv_bytes / 4 ? pages * page : kv_bytes / 4;
 }
 
+/* A part keeps the keys and values of its layers; the other parts as many positions in their memory. */
+static size_t kv_bytes_here(const struct runtime *r, const struct runtime_options *o)
+{
+    struct model_part part = model_part(r->model);
+    size_t page = model_kv_page_bytes(r->model), all = (size_t)model_facts(r->model)->layers;
+    size_t own = (size_t)(part.end - part.first), counted = o->kv_layers ? (size_t)o->kv_layers : all;
+    if (own == all)
+        return o->kv_bytes ? o->kv_bytes : default_kv_bytes(page, model_ctx(r->model), o->memory_free);
+    if (o->kv_bytes)
+        return o->kv_bytes / (page / own * all) * page;
+    return default_kv_bytes(page / own * counted, model_ctx(r->model), o->memory_free) / counted * own;
+}
+
 static enum err_code start_sched(struct runtime *r, const struct runtime_options *o, struct err *e)
 {
     collect_end_tokens(r);
@@ -189,8 +203,8 @@ static enum err_code start_sched(struct runtime *r, const struct runtime_options
         .draft_model = r->draft,
         .itl_ms = o->itl_ms,
         .ttft_ms = o->ttft_ms,
-        .kv_bytes = o->kv_bytes ? o->kv_bytes : default_kv_bytes(model_kv_page_bytes(r->model), model_ctx(r->model),
-                                                                 o->memory_free),
+        .kv_bytes = kv_bytes_here(r, o),
+        .rest = o->rest,
         .end_tokens = r->end_tokens,
         .end_count = r->end_count,
     };
@@ -349,7 +363,7 @@ enum err_code runtime_measure(int fd, const char *name, const struct runtime_opt
     enum err_code c = gguf_open_fd(fd, name, &f, e);
     if (c)
         return c;
-    struct model_load_options mo = { .kv_type = o->kv_type, .ctx = o->ctx };
+    struct model_load_options mo = { .kv_type = o->kv_type, .ctx = o->ctx, .part = o->part };
     struct gguf_str arch = { "", 0 };
     char key[GGUF_NAME_MAX];
     int64_t positions = o->ctx;
@@ -399,6 +413,11 @@ void runtime_facts_json(struct runtime *r, struct buf *out)
     json_object_set_new(j, "adapters", api_adapters_names(&r->adapters));
     json_object_set_new(j, "embeds", json_boolean(true));
     json_object_set_new(j, "generates", json_boolean(f->causal));
+    const struct sched_options *o = sched_options(r->sched);
+    json_object_set_new(j, "scheduler", json_pack("{s:f, s:f, s:i, s:i, s:i, s:i, s:i}",
+                        "target_itl_ms", o->itl_ms, "target_ttft_ms", o->ttft_ms, "running_max", o->running_max,
+                        "batch_rows", o->batch_rows, "prefill_rows", o->prefill_rows, "draft_rows", o->draft_rows,
+                        "page_tokens", KERN_PAGE_TOKENS));
     jsonx_dump(j, out);
     json_decref(j);
 }

@@ -17,6 +17,9 @@ struct runtime_options {
     int threads;             /* 0: the processors this process may use */
     int ctx;                 /* 0: what the model was trained for, or what the KV memory holds */
     size_t kv_bytes;         /* 0: a quarter of memory_free, at most 64 contexts */
+    struct model_part part;  /* the layers to load; kv_bytes are the whole model's all the same */
+    int kv_layers;           /* whose keys and values the default counts; 0: all of the model's */
+    const struct model_rest *rest; /* runs the others; borrowed; NULL: there are none */
     size_t memory_free;      /* what the system could give when runtime_defaults was called */
     enum kern_type kv_type;  /* KERN_F16 unless told */
     bool encoders;           /* models that only pool are welcome */

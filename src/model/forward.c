@@ -1,7 +1,9 @@
 /* forward -- one step of the model: tokens in, logits of the wanted rows out.
  *
  * The calling thread lays out the batch (which row is whose, at which position), then every thread of the pool runs
- * the whole step together: embed, layers, output. */
+ * the whole step together: embed, layers, output. Of a model in parts the first one embeds and runs its layers, waits
+ * for the rest of them, then makes the output. A part ends where a layer ends, with x += y: what the next norm would
+ * have done first, so no bit changes. */
 #include "model/lora.h"
 #include "model/step.h"
 
@@ -88,11 +90,18 @@ void step_norm(struct step *s, const float *weight)
     team_barrier(s->team);
 }
 
+static void rotations(const struct step *s, int r)
+{
+    const struct model_work *w = s->w;
+    size_t n_rot = (size_t)s->d->rope.n_rot, rows_max = (size_t)w->rows_max;
+    for (int i = 0; i < s->m->rope_count; i++)
+        rope_fill(&s->m->ropes[i], w->row_pos[r], w->cos_sin + ((size_t)i * rows_max + (size_t)r) * n_rot);
+}
+
 /* Embeddings and rotations of this thread's rows. */
 static void embed(struct step *s)
 {
     struct model_work *w = s->w;
-    size_t n_rot = (size_t)s->d->rope.n_rot, rows_max = (size_t)w->rows_max;
     int first, end;
     team_slice(s->team, s->b->rows, &first, &end);
     for (int r = first; r < end; r++) {
@@ -102,8 +111,7 @@ static void embed(struct step *s)
             s->kern->scale(x, s->d->embed_scale, s->d->dim);
         if (s->m->arch->encoder)
             encoder_embed_row(s, r, x);
-        for (int i = 0; i < s->m->rope_count; i++)
-            rope_fill(&s->m->ropes[i], w->row_pos[r], w->cos_sin + ((size_t)i * rows_max + (size_t)r) * n_rot);
+        rotations(s, r);
     }
 }
 
@@ -125,12 +133,12 @@ static void logits_chunk(const struct step *s, const struct operand *h, int firs
     }
 }
 
-/* Wanted row j: settled, normed, and laid at place j of h; a wanted state stays at its row of y. */
-static void wanted_row(const struct step *s, const void *arg, int j)
+/* Wanted row j: settled unless it is, normed, and laid at place j of h; a wanted state stays at its row of y. */
+static void wanted_row(const struct step *s, const void *settled_already, int j)
 {
-    (void)arg;
     int logits = s->b->logit_count, r = j < logits ? s->b->logit_rows[j] : s->b->state_rows[j - logits];
-    settle_row(s, r);
+    if (!settled_already)
+        settle_row(s, r);
     if (j >= logits) {
         size_t at = (size_t)r * s->w->d_stride;
         norm_row(s, s->w->y + at, s->w->x + at, s->m->output_norm);
@@ -140,18 +148,11 @@ static void wanted_row(const struct step *s, const void *arg, int j)
     quantize_h(s, j);
 }
 
-/* The last norm, and the output matrix for the rows whose logits are wanted. */
-static void output(struct step *s)
+/* The output matrix for the rows whose logits are wanted. */
+static void multiply_output(struct step *s)
 {
     struct model_work *w = s->w;
-    int logits = s->b->logit_count, n = logits + s->b->state_count, panels = s->m->output.panels;
-    bool last = s->deferred(s);
-    if (s->b->rows != n) { /* the product counted its chunks for other rows than these */
-        step_finish(s, last, s->b->rows, NULL, NULL);
-        last = s->team->rank == 0;
-    }
-    step_finish(s, last, n, wanted_row, NULL);
-    settled(s);
+    int logits = s->b->logit_count, panels = s->m->output.panels;
     if (!logits)
         return;
     struct operand h = step_operand(s, w->h, w->d_stride, s->d->dim);
@@ -163,21 +164,97 @@ static void output(struct step *s)
     }
 }
 
+/* The last norm and the output matrix. */
+static void output(struct step *s)
+{
+    int n = s->b->logit_count + s->b->state_count;
+    bool last = s->deferred(s);
+    if (s->b->rows != n) { /* the product counted its chunks for other rows than these */
+        step_finish(s, last, s->b->rows, NULL, NULL);
+        last = s->team->rank == 0;
+    }
+    step_finish(s, last, n, wanted_row, NULL);
+    settled(s);
+    multiply_output(s);
+}
+
+/* The same for rows that are settled. */
+static void output_settled(struct step *s)
+{
+    static const char yes;
+    int n = s->b->logit_count + s->b->state_count, first, end;
+    team_slice(s->team, n, &first, &end);
+    for (int j = first; j < end; j++)
+        wanted_row(s, &yes, j);
+    team_barrier(s->team);
+    multiply_output(s);
+}
+
 struct forward {
     const struct model *m;
     struct model_work *w;
     const struct model_batch *b;
+    float *x;              /* model_forward_part's */
 };
+
+static struct step begin(struct team *t, const struct forward *f)
+{
+    return (struct step){ .team = t, .m = f->m, .kern = f->m->kern, .d = &f->m->d, .w = f->w, .b = f->b };
+}
+
+static void layers(struct step *s)
+{
+    for (int i = s->m->part.first; i < s->m->part.end; i++)
+        s->m->arch->layer(s, &s->m->layers[i]);
+}
+
+static void settle_any_row(const struct step *s, const void *arg, int row)
+{
+    (void)arg;
+    settle_row(s, row);
+}
+
+/* x of every row is what the next layer begins with. */
+static void settle(struct step *s)
+{
+    step_finish(s, s->deferred(s), s->b->rows, settle_any_row, NULL);
+    settled(s);
+}
 
 static void run_step(struct team *t, void *arg)
 {
-    const struct forward *f = arg;
-    struct step s = { .team = t, .m = f->m, .kern = f->m->kern, .d = &f->m->d, .w = f->w, .b = f->b };
+    struct step s = begin(t, arg);
     embed(&s);
-    for (int i = 0; i < f->m->d.layers; i++)
-        f->m->arch->layer(&s, &f->m->layers[i]);
-    if (f->b->logit_count || f->b->state_count)
+    layers(&s);
+    if (s.w->rest.run)
+        settle(&s);
+    else if (s.b->logit_count || s.b->state_count)
         output(&s); /* else nobody wants what the last block put off */
+}
+
+static void run_output(struct team *t, void *arg)
+{
+    struct step s = begin(t, arg);
+    output_settled(&s);
+}
+
+static void run_part(struct team *t, void *arg)
+{
+    const struct forward *f = arg;
+    struct step s = begin(t, f);
+    size_t dim = (size_t)s.d->dim;
+    int first, end;
+    team_slice(t, s.b->rows, &first, &end);
+    for (int r = first; r < end; r++) {
+        memcpy(s.w->x + (size_t)r * s.w->d_stride, f->x + (size_t)r * dim, dim * sizeof *f->x);
+        rotations(&s, r);
+    }
+    layers(&s);
+    if (s.m->part.end == s.d->layers && !s.b->logit_count && !s.b->state_count)
+        return;
+    settle(&s);
+    for (int r = first; r < end; r++)
+        memcpy(f->x + (size_t)r * dim, s.w->x + (size_t)r * s.w->d_stride, dim * sizeof *f->x);
 }
 
 /* Rows to runs, runs to attention items. */
@@ -196,7 +273,7 @@ static void lay_out(const struct model *m, struct model_work *w, const struct mo
         for (int k = 0; k < run->rows; k++, row++) {
             w->row_run[row] = i;
             w->row_pos[row] = run->pos_first + k;
-            ASSERT(b->tokens[row] >= 0 && b->tokens[row] < m->d.vocab);
+            ASSERT(m->part.first || (b->tokens[row] >= 0 && b->tokens[row] < m->d.vocab));
         }
     }
     ASSERT(row == b->rows);
@@ -211,10 +288,29 @@ const float *model_forward(const struct model *m, struct model_work *w, const st
         ASSERT(b->logit_rows[j] >= (j ? b->logit_rows[j - 1] + 1 : 0) && b->logit_rows[j] < b->rows);
     for (int j = 0; j < b->state_count; j++)
         ASSERT(b->state_rows[j] >= (j ? b->state_rows[j - 1] + 1 : 0) && b->state_rows[j] < b->rows);
+    ASSERT(!m->part.first && (m->part.end == m->d.layers) == !w->rest.run);
     lay_out(m, w, b);
-    struct forward f = { m, w, b };
+    struct forward f = { m, w, b, NULL };
     pool_run(w->pool, run_step, &f);
+    if (w->rest.run) {
+        w->rest.run(w->rest.arg, b, w->x, w->d_stride);
+        if (b->logit_count || b->state_count)
+            pool_run(w->pool, run_output, &f);
+    }
     return w->logits;
+}
+
+void model_forward_part(const struct model *m, struct model_work *w, const struct model_batch *b, float *x)
+{
+    ASSERT(m->part.first && b->rows >= 1 && b->rows <= w->rows_max);
+    lay_out(m, w, b);
+    struct forward f = { m, w, b, x };
+    pool_run(w->pool, run_part, &f);
+}
+
+void model_work_set_rest(struct model_work *w, const struct model_rest *rest)
+{
+    w->rest = *rest;
 }
 
 const float *model_state(const struct model *m, const struct model_work *w, int row)

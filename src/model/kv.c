@@ -1,4 +1,5 @@
-/* kv -- where every layer's keys and values lie in a page of KERN_PAGE_TOKENS positions: layer after layer. */
+/* kv -- where the keys and values of every layer that is here lie in a page of KERN_PAGE_TOKENS positions: layer after
+ * layer. */
 #include "model/parts.h"
 
 #include "base/mem.h"
@@ -36,6 +37,8 @@ enum err_code kv_layout(struct model *m, enum kern_type type, struct err *e)
     for (int i = 0; i < d->layers; i++) {
         struct kern_kv *kv = &m->kv[i];
         *kv = (struct kern_kv){ .type = type, .kv_heads = d->kv_heads, .k_dim = d->k_dim, .v_dim = d->v_dim };
+        if (i < m->part.first || i >= m->part.end)
+            continue;
         kv->k_offset = m->kv_page_bytes;
         kv->v_offset = kv->k_offset + kern_kv_k_bytes(kv);
         if (m->arch->encoder) { /* nothing is kept: each layer overwrites the one before */

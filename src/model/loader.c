@@ -27,6 +27,9 @@ struct item {
     int first_chunk;            /* chunks of all items before */
 };
 
+/* What is packed of what is checked. */
+enum take { TAKE_ALL, TAKE_VECTORS, TAKE_NOTHING };
+
 struct plan {
     const struct gguf_file *f;
     struct model *m;
@@ -35,6 +38,7 @@ struct plan {
     size_t bytes;
     int chunks;
     bool *used;                 /* [tensors of the file] */
+    enum take take;             /* of the tensors being placed */
 };
 
 static struct item *add_item(struct plan *p)
@@ -56,6 +60,8 @@ static void add_bytes(struct plan *p, size_t n)
 static void add_matrix(struct plan *p, struct kern_matrix *m, enum kern_type type, size_t rows, size_t cols,
                        const void *src)
 {
+    if (p->take != TAKE_ALL)
+        return;
     kern_matrix_init(m, type, (int)rows, (int)cols);
     struct item *it = add_item(p);
     it->matrix = m;
@@ -68,6 +74,8 @@ static void add_matrix(struct plan *p, struct kern_matrix *m, enum kern_type typ
 
 static void add_vector(struct plan *p, const float **v, const struct gguf_tensor *t, size_t values)
 {
+    if (p->take == TAKE_NOTHING)
+        return;
     struct item *it = add_item(p);
     it->vector = v;
     it->type = t->type;
@@ -122,6 +130,8 @@ static enum err_code place_experts(struct plan *p, const struct tensor_row *row,
     size_t rows = dim_value(d, row->rows), cols = dim_value(d, row->cols), experts = (size_t)d->experts;
     if (t->ne[0] != cols || t->ne[1] != rows || t->ne[2] != experts || t->ne[3] != 1)
         return wrong_shape(p, t, cols, rows, experts, e);
+    if (p->take != TAKE_ALL)
+        return ERR_OK;
     struct kern_matrix *m = mem_new(experts, sizeof *m);
     *(struct kern_matrix **)((char *)base + row->field) = m;
     for (size_t i = 0; i < experts; i++)
@@ -247,6 +257,32 @@ static void shape_layers(struct model *m)
     }
 }
 
+static enum err_code set_part(struct model *m, struct model_part part, const char *file, struct err *e)
+{
+    bool all = !part.first && !part.end;
+    m->part = all ? (struct model_part){ 0, m->d.layers } : part;
+    if (!all && m->arch->encoder)
+        return err_set(e, ERR_UNSUPPORTED, "%s: an encoder is not cut into parts", file);
+    if (m->part.first < 0 || m->part.first >= m->part.end || m->part.end > m->d.layers)
+        return err_set(e, ERR_INVALID, "%s: it has %d layers, and %d to %d are asked for", file, m->d.layers,
+                       part.first, part.end);
+    return ERR_OK;
+}
+
+/* The layers' tensors. All are checked; a part packs its own layers, and of the model's own tensors only the first
+ * part the matrices. */
+static enum err_code place_all(struct plan *p, struct err *e)
+{
+    struct model *m = p->m;
+    p->take = m->part.first ? TAKE_VECTORS : TAKE_ALL;
+    enum err_code c = place_groups(p, m->arch->model_tensors, -1, m, e);
+    for (int i = 0; i < m->d.layers && !c; i++) {
+        p->take = i >= m->part.first && i < m->part.end ? TAKE_ALL : TAKE_NOTHING;
+        c = place_groups(p, m->arch->layer_tensors, i, &m->layers[i], e);
+    }
+    return c;
+}
+
 static enum err_code plan(struct plan *p, const struct model_load_options *o, struct err *e)
 {
     struct model *m = p->m;
@@ -262,11 +298,11 @@ static enum err_code plan(struct plan *p, const struct model_load_options *o, st
     if (m->arch->no_rope && m->ctx > m->d.ctx_train)
         return err_set(e, ERR_INVALID, "%s: it has learned %d positions; a context of %d is more (--ctx)",
                        gguf_name(p->f), m->d.ctx_train, m->ctx);
+    if ((c = set_part(m, o->part, gguf_name(p->f), e)))
+        return c;
     p->used = mem_new((size_t)gguf_tensor_count(p->f), sizeof *p->used);
     shape_layers(m);
-    c = place_groups(p, m->arch->model_tensors, -1, m, e);
-    for (int i = 0; i < m->d.layers && !c; i++)
-        c = place_groups(p, m->arch->layer_tensors, i, &m->layers[i], e);
+    c = place_all(p, e);
     if (c || (c = refuse_strangers(p, e)) || (c = kv_layout(m, o->kv_type, e)))
         return c;
     m->weight_bytes = p->bytes;
@@ -427,6 +463,11 @@ const struct model_facts *model_facts(const struct model *m)
 int model_ctx(const struct model *m)
 {
     return m->ctx;
+}
+
+struct model_part model_part(const struct model *m)
+{
+    return m->part;
 }
 
 size_t model_kv_page_bytes(const struct model *m)

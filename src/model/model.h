@@ -39,6 +39,11 @@ struct model_facts {
     bool has_segments;       /* an encoder that tells a second text from the first */
 };
 
+/* A model over several processes: each has a run of layers, the first one embedding, last norm and output as well. */
+struct model_part {
+    int first, end;                 /* layers [first, end); both 0: all of them */
+};
+
 /* The ways keys and values can be stored: "f16", "bf16", "f32", "q8_0", in any case of letters. */
 bool model_kv_type_by_name(const char *name, enum kern_type *out);
 
@@ -46,6 +51,7 @@ struct model_load_options {
     const struct kern_table *kern;  /* borrowed; must outlive the model */
     enum kern_type kv_type;         /* KERN_F16 by default (zero means F32!) */
     int ctx;                        /* positions a sequence may reach; 0: what the model was trained for */
+    struct model_part part;         /* what is loaded; never of an encoder */
     void (*progress)(void *arg, double fraction); /* or NULL */
     void *progress_arg;
 };
@@ -56,7 +62,8 @@ enum err_code model_load(const struct gguf_file *f, const struct model_load_opti
 void model_free(struct model *m);
 const struct model_facts *model_facts(const struct model *m);
 int model_ctx(const struct model *m);               /* as loaded */
-size_t model_kv_page_bytes(const struct model *m);  /* one page of KERN_PAGE_TOKENS positions, all layers */
+struct model_part model_part(const struct model *m); /* as loaded, spelled out */
+size_t model_kv_page_bytes(const struct model *m);  /* one page of KERN_PAGE_TOKENS positions, all layers it has */
 
 /* What loading would take, from the file alone (inspect and the memory plan). */
 struct model_needs {
@@ -64,6 +71,10 @@ struct model_needs {
 };
 enum err_code model_measure(const struct gguf_file *f, const struct model_load_options *o, int rows_max,
                             int logit_rows_max, struct model_needs *out, struct err *e);
+
+/* Where to cut the layers for `parts` processes, so that the largest part is as small as can be: part i has
+ * [cut[i], cut[i + 1]). cut: [parts + 1]. ERR_INVALID: more parts than layers, or an encoder. */
+enum err_code model_cut(const struct gguf_file *f, int parts, int *cut, struct err *e);
 
 /* rows_max: tokens in a step; logit_rows_max: rows whose logits are wanted in a step. */
 struct model_work *model_work_new(const struct model *m, struct pool *pool, int rows_max, int logit_rows_max);
@@ -91,6 +102,18 @@ struct model_batch {
     int state_count;
     const uint8_t *segments;      /* encoders: [rows] 0 or 1, which of two texts; NULL: all 0 */
 };
+/* The layers after a part, in other processes. Called once in each step by the thread that called model_forward, after
+ * this part's layers: x [rows] at x_stride floats is the residual of every row; on return that of the wanted rows
+ * (logit_rows, state_rows) is the one after the model's last layer. Borrowed until the work is freed. */
+struct model_rest {
+    void (*run)(void *arg, const struct model_batch *b, float *x, size_t x_stride);
+    void *arg;
+};
+void model_work_set_rest(struct model_work *w, const struct model_rest *rest);
+/* A part after the first: x [rows][dim], the residual after the layers before, becomes the one after its own. Tokens
+ * are not looked at; which rows are wanted counts in the last part only, where the others' x means nothing then. */
+void model_forward_part(const struct model *m, struct model_work *w, const struct model_batch *b, float *x);
+
 /* The last hidden state of a row that was in state_rows, after the last norm: [dim], valid until the next call. */
 const float *model_state(const struct model *m, const struct model_work *w, int row);
 /* The classification head on such a row's state: out [labels]. Overwrites what is not a state; the calling thread

@@ -62,6 +62,7 @@ struct model {
     char *name;                    /* of facts */
     struct model_dims d;
     int ctx;
+    struct model_part part;        /* the layers that are here; the others have shapes and no weights */
     struct kern_matrix token_embd, output; /* [W][D]; output.data is token_embd's when the file ties them */
     const float *output_norm, *output_bias;
     /* Encoders: positions and kinds of text added to a token's embedding, the norm of the sum; the head. */
@@ -73,7 +74,7 @@ struct model {
     struct rope ropes[MODEL_ROPES_MAX];
     int rope_count;
     struct layer *layers;          /* [L] */
-    struct kern_kv *kv;            /* [L] */
+    struct kern_kv *kv;            /* [L]; offsets of the part's layers only */
     size_t kv_page_bytes;
     bool int_weights;              /* some matrix multiplies int8 activations */
     unsigned char *weights;        /* every matrix and vector, one block */

@@ -9,6 +9,7 @@
 
 struct lora_work;
 struct model_work {
+    struct model_rest rest;     /* run NULL: every layer is here */
     struct pool *pool;          /* borrowed */
     int threads, rows_max, logit_rows_max;
     unsigned char *block;

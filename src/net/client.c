@@ -63,6 +63,22 @@ static size_t take_data(char *data, size_t size, size_t count, void *arg)
     return t->too_large ? 0 : n;
 }
 
+/* A line with its CRLF. Those of an answer that was redirected, or of 1xx, do not stay. */
+static size_t take_field(char *line, size_t size, size_t count, void *arg)
+{
+    struct buf *fields = arg;
+    size_t n = size * count, end = n;
+    while (end && (line[end - 1] == '\r' || line[end - 1] == '\n'))
+        end--;
+    if (end >= 5 && !memcmp(line, "HTTP/", 5)) {
+        buf_clear(fields);
+    } else if (end && fields->len + end < HTTP_CLIENT_FIELDS_BYTES_MAX) {
+        buf_append(fields, line, end);
+        buf_putc(fields, '\n');
+    }
+    return n;
+}
+
 static struct curl_slist *make_headers(const struct http_client_request *r)
 {
     struct curl_slist *list = NULL;
@@ -110,6 +126,10 @@ static void set_options(CURL *h, struct transfer *t, const struct http_client_re
         curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
     else if (r->method)
         curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, r->method);
+    if (r->fields) {
+        curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, take_field);
+        curl_easy_setopt(h, CURLOPT_HEADERDATA, r->fields);
+    }
     curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, take_data);
     curl_easy_setopt(h, CURLOPT_WRITEDATA, t);
 }

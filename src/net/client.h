@@ -10,7 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HTTP_CLIENT_ERROR_BODY_MAX = 64 * 1024, HTTP_CLIENT_HEADERS_MAX = 16 };
+enum { HTTP_CLIENT_ERROR_BODY_MAX = 64 * 1024, HTTP_CLIENT_HEADERS_MAX = 16,
+       HTTP_CLIENT_FIELDS_BYTES_MAX = 64 * 1024 };
 
 struct http_client;
 struct http_client *http_client_new(void);
@@ -32,6 +33,7 @@ struct http_client_request {
     /* 2xx bodies go here as they come instead of into reply->body; false ends the transfer (ERR_BUSY). */
     bool (*on_data)(void *arg, const char *data, size_t n);
     void *arg;
+    struct buf *fields;          /* gets the reply's header lines, "Name: value" LF, before its body; may be NULL */
 };
 
 struct http_client_reply {

@@ -222,6 +222,27 @@ void multi_abort(struct multi *c)
         finish(c->calls, CURLE_ABORTED_BY_CALLBACK);
 }
 
+bool multi_forget(struct multi *c, const void *arg)
+{
+    for (struct multi_call *k = c->calls; k; k = k->next)
+        if (k->request.arg == arg) {
+            call_free(k);
+            return true;
+        }
+    return false;
+}
+
+int multi_fd(const struct multi *c)
+{
+    return c->epoll;
+}
+
+int64_t multi_due_ms(const struct multi *c)
+{
+    int64_t left = c->timer_at_ns < 0 ? -1 : (c->timer_at_ns - clock_mono_ns() + 999999) / 1000000;
+    return c->timer_at_ns >= 0 && left < 0 ? 0 : left;
+}
+
 /* How long epoll may sleep: what the caller allows, and no longer than libcurl wants. */
 static int sleep_ms(const struct multi *c, int64_t wait_ms)
 {

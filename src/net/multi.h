@@ -48,8 +48,14 @@ void multi_free(struct multi *c); /* open calls end without their done */
 enum err_code multi_start(struct multi *c, const struct multi_request *r, struct err *e);
 /* Ends every open call now: done follows with an error. */
 void multi_abort(struct multi *c);
+/* Ends the open call with this arg now, without its done; false: there is none. Not from within a callback. */
+bool multi_forget(struct multi *c, const void *arg);
 int multi_active(const struct multi *c);
 int multi_status(const struct multi_call *c); /* within data: the response's status */
 /* Moves everything that can move; waits at most wait_ms for something to. */
 void multi_poll(struct multi *c, int64_t wait_ms);
+/* For a loop that waits itself: multi_poll(c, 0) is due when this descriptor is readable, or after so many ms
+ * (-1: no hurry). */
+int multi_fd(const struct multi *c);
+int64_t multi_due_ms(const struct multi *c);
 #endif

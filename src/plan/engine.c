@@ -330,6 +330,10 @@ static void end_prefills(struct sim *s, struct engine *e)
 void engine_step_done(struct sim *s, int engine)
 {
     struct engine *e = &s->engines[engine];
+    if (config_of(s, e)->pace.on) {
+        paced_step_done(s, e);
+        return;
+    }
     count_tokens(s, e);
     e->kv_used += blocks_over(e, e->run_steps);
     e->steps += e->run_steps;
@@ -366,17 +370,23 @@ static void cut_run(struct sim *s, struct engine *e)
 void engine_kick(struct sim *s, int engine)
 {
     struct engine *e = &s->engines[engine];
-    if (e->down)
+    bool paced = config_of(s, e)->pace.on;
+    if (e->down || (paced && e->busy))
         return;
     if (!e->busy)
-        begin(s, e);
+        paced ? paced_begin(s, e) : begin(s, e);
     else if (e->run_steps > 1 && e->running.count + e->prefill.count < group_of(s, e)->batch_max)
         cut_run(s, e);
 }
 
 void engine_give(struct sim *s, int engine, int request)
 {
-    list_append(s, &s->engines[engine].waiting, request);
+    struct engine *e = &s->engines[engine];
+    if (config_of(s, e)->pace.on) {
+        paced_give(s, e, request);
+        return;
+    }
+    list_append(s, &e->waiting, request);
     engine_kick(s, engine);
 }
 
@@ -384,6 +394,10 @@ void engine_give(struct sim *s, int engine, int request)
 void engine_clear(struct sim *s, int engine, struct list *out)
 {
     struct engine *e = &s->engines[engine];
+    if (config_of(s, e)->pace.on) {
+        paced_clear(s, e, out);
+        return;
+    }
     *out = (struct list){ -1, -1, 0 };
     if (e->busy && e->run_at_ns < s->now) {
         group_of(s, e)->busy_ns += (double)(s->now - e->run_at_ns);

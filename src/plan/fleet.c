@@ -50,6 +50,15 @@ static double tightest(const struct decision *d, int h, int l, int model, int t,
     return itl;
 }
 
+/* An engine that is `tokenworks serve` batches what comes; nothing is derived from the limits it should keep. */
+static void fill_pace(const struct plan_serving *v, struct sim_group *g)
+{
+    g->batch_max = (int)v->running_max;
+    g->kv_tokens = (int64_t)v->kv_tokens;
+    g->pace = (struct sim_pace){ true, v->target_itl_ms, v->target_ttft_ms, (int)v->batch_rows, (int)v->prefill_rows,
+                                 (int)v->page, (int)v->shared_prefix };
+}
+
 static void fill_group(const struct decision *d, int h, int l, int model, int t, const struct fleet_options *o,
                        struct sim_group *g)
 {
@@ -73,6 +82,8 @@ static void fill_group(const struct decision *d, int h, int l, int model, int t,
     double kv_gb = hw->devices * hw->memory_gb * MEMORY_USABLE / p->replicas - m->weights_gb;
     g->kv_tokens = (int64_t)fmax(SIM_BLOCK_TOKENS, kv_gb * 1e9 / m->kv_bytes);
     g->site = l;
+    if (p->has_serving)
+        fill_pace(&p->serving, g);
     if (o->failures) {
         g->device_mtbf_h = hw->device_mtbf_h * p->replicas / hw->devices;
         g->unit_mtbf_h = hw->unit_mtbf_h;
@@ -114,8 +125,11 @@ static void fill_stream(const struct decision *d, int k, int t, const struct fle
 static int choose_sample(const struct sim_config *c, double requests)
 {
     int least = 1 << 20;
-    for (int g = 0; g < c->group_count; g++)
+    for (int g = 0; g < c->group_count; g++) {
+        if (c->groups[g].pace.on)
+            return 1;
         least = c->groups[g].batch_max < least ? c->groups[g].batch_max : least;
+    }
     int k = least / SAMPLED_BATCH, needed = (int)ceil(requests / REQUESTS_MAX);
     k = k < needed ? k : needed;
     return k < 1 ? 1 : k;

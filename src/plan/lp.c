@@ -4,11 +4,10 @@
  *   lp_solve: fork ------------> Cbc_loadProblem, Cbc_solve
  *   read_log  <---- log pipe --- stdout: "Integer solution of ...", "... best possible ..."
  *   read_answer <-- answer pipe- struct answer, then the columns' values
- *   stop set: SIGINT ----------> the child's clock leaps: CBC ends the search with its best; GRACE_NS later SIGKILL
+ *   stop set: SIGINT ----------> CBC ends the search with its best; GRACE_NS later SIGKILL
  *
- * CBC's C interface has no way to stop a search but its time limit, and asks gettimeofday for the time. So
- * this file is the process's gettimeofday: the same clock for everyone, but in a child told to stop it is years
- * later. */
+ * CBC's C interface has no way to stop a search, but its solvers catch SIGINT while they search, as their own program
+ * does. In between nobody does, so the child ignores it there and the parent says it again. */
 #include "plan/lp.h"
 
 #include "base/assert.h"
@@ -27,13 +26,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define GRACE_NS ((int64_t)20 * 1000000000)
-enum { LOG_LINE_MAX = 512, POLL_MS = 200, LEAP_S = 100000000 };
+enum { LOG_LINE_MAX = 512, POLL_MS = 200, FOREVER_S = 50000000, AGAIN_NS = 1000000000 };
 
 struct triplet {
     int row, col;
@@ -153,21 +150,6 @@ double lp_gap(double objective, double bound)
 
 /* ---- the child */
 
-static volatile sig_atomic_t leap; /* a global: only a signal handler can set it, only gettimeofday reads it */
-
-static void on_stop(int sig)
-{
-    leap = 1;
-}
-
-int gettimeofday(struct timeval *restrict tv, void *restrict zone)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    *tv = (struct timeval){ now.tv_sec + (leap ? LEAP_S : 0), now.tv_nsec / 1000 };
-    return 0;
-}
-
 /* Triplets to columns, rows of a column in order of entry, repeated ones summed. */
 static void load_matrix(const struct lp *p, Cbc_Model *m)
 {
@@ -238,7 +220,7 @@ static void solve_in_child(const struct lp *p, const struct lp_options *o, int f
     if (mip && o->start)
         give_start(m, p, o->start);
     Cbc_setParameter(m, "timeMode", "elapsed");
-    set_number(m, "seconds", o->seconds > 0 ? o->seconds : LEAP_S / 2.0);
+    set_number(m, "seconds", o->seconds > 0 ? o->seconds : FOREVER_S);
     if (mip && o->gap > 0)
         set_number(m, "ratioGap", o->gap);
     if (mip && o->threads > 1)
@@ -307,12 +289,13 @@ static void take_log(struct talk *t, const char *data, size_t n)
 static bool listen_to(struct talk *t, pid_t child, int log_fd, int answer_fd, struct buf *answer)
 {
     struct pollfd fds[2] = { { log_fd, POLLIN, 0 }, { answer_fd, POLLIN, 0 } };
-    int64_t asked_ns = 0, limit = t->o->seconds > 0 ? (int64_t)(t->o->seconds * 1e9) : 0;
+    int64_t asked_ns = 0, said_ns = 0, limit = t->o->seconds > 0 ? (int64_t)(t->o->seconds * 1e9) : 0;
     while (fds[0].fd >= 0 || fds[1].fd >= 0) {
         int64_t now = clock_mono_ns();
         bool late = limit && now - t->began_ns > 2 * limit + GRACE_NS;
-        if (((t->o->stop && *t->o->stop) || late) && !asked_ns) {
-            asked_ns = now;
+        if (((t->o->stop && *t->o->stop) || late) && now - said_ns > AGAIN_NS) {
+            asked_ns = asked_ns ? asked_ns : now;
+            said_ns = now;
             kill(child, SIGINT);
         }
         if (asked_ns && now - asked_ns > GRACE_NS) {
@@ -352,7 +335,7 @@ static pid_t start_child(const struct lp *p, const struct lp_options *o, int log
     if (null_fd >= 0)
         dup2(null_fd, STDERR_FILENO);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    signal(SIGINT, on_stop);
+    signal(SIGINT, SIG_IGN); /* until CBC takes it */
     solve_in_child(p, o, answer_fd);
     _exit(0);
 }

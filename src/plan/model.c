@@ -16,6 +16,7 @@ struct model {
     struct lp *lp;
     struct decision shape;                     /* for its index arithmetic only */
     double flow_unit, money;
+    double share_kept;                         /* of the share caps: 1, or less to leave room for rounding */
     int *buy, *assign, *standby, *flow, *api, *unmet;
     int installed[HW_MAX][SITES_MAX][QUARTERS_MAX], open[SITES_MAX][QUARTERS_MAX];
     int used[HW_MAX], company[HW_MAX][SUPPLIERS_MAX]; /* binaries: h bought at all; h bought from a company */
@@ -244,6 +245,22 @@ static void demand_rows(struct model *m, int t)
     }
 }
 
+/* Follows from rows 4 and 6, but not for parts of a site: what a demand sends to a site needs it as open as that. The
+ * relaxation is the tighter for it. */
+static void open_rows(struct model *m, int d, int t)
+{
+    const struct scenario *s = m->s;
+    double rate = s->demands[d].rate[t] / m->flow_unit, lower, upper;
+    for (int l = 0; l < s->site_count; l++) {
+        lp_get_bounds(m->lp, m->open[l][t], &lower, &upper);
+        if (*col_flow(m, d, l, t) < 0 || lower > 0)
+            continue;
+        int row = lp_row(m->lp, 'L', 0);
+        coef(m, row, *col_flow(m, d, l, t), 1 / rate);
+        coef(m, row, m->open[l][t], -1);
+    }
+}
+
 /* Row 2: a quarter's orders at a plant: at most its capacity; in lots of at least min_lot. */
 static void plant_rows(struct model *m, int h, int sup, int t)
 {
@@ -298,6 +315,12 @@ static void critical_rows(struct model *m, int h)
                         coef(m, real, *col_buy(m, h, p, l, t), -1);
         }
         all += total_capacity(s, h, sup);
+        for (int t = 0; t < s->quarters; t++)
+            if (m->lot[h][sup][t] >= 0) {
+                int row = lp_row(m->lp, 'L', 0); /* follows from `any`, but not for parts of a lot */
+                coef(m, row, m->lot[h][sup][t], 1);
+                coef(m, row, m->used[h], -1);
+            }
         for (int l = 0; l < s->site_count; l++)
             for (int t = 0; t < s->quarters; t++)
                 coef(m, any, *col_buy(m, h, sup, l, t), 1);
@@ -325,9 +348,9 @@ static void share_rows(struct model *m)
     bool country[PLACES_MAX] = { 0 };
     for (int sup = 0; sup < s->supplier_count; sup++) {
         if (s->rules.supplier_share_max < 1 && cost_company(s, sup) == sup)
-            share_row(m, s->rules.supplier_share_max, true, sup);
+            share_row(m, m->share_kept * s->rules.supplier_share_max, true, sup);
         if (s->rules.country_share_max < 1 && !country[s->suppliers[sup].country])
-            share_row(m, s->rules.country_share_max, false, s->suppliers[sup].country);
+            share_row(m, m->share_kept * s->rules.country_share_max, false, s->suppliers[sup].country);
         country[s->suppliers[sup].country] = true;
     }
 }
@@ -424,6 +447,8 @@ static void all_rows(struct model *m)
     }
     for (int t = 0; t < s->quarters; t++) {
         demand_rows(m, t);
+        for (int d = 0; d < s->demand_count; d++)
+            open_rows(m, d, t);
         for (int l = 0; l < s->site_count; l++) {
             site_rows(m, l, t);
             for (int c = 0; c < s->class_count; c++)
@@ -460,11 +485,12 @@ static void choose_units(struct model *m)
     m->money = penalty / 1e6;
 }
 
-struct model *plan_model_new(const struct scenario *s)
+struct model *plan_model_new(const struct scenario *s, double share_kept)
 {
     struct model *m = MEM_NEW(struct model);
     size_t hw = (size_t)s->hw_count, l = (size_t)s->site_count, t = (size_t)s->quarters, d = (size_t)s->demand_count;
     m->s = s;
+    m->share_kept = share_kept;
     m->lp = lp_new();
     decision_init(&m->shape, s);
     choose_units(m);
@@ -563,6 +589,32 @@ void plan_model_read(const struct model *m, const double *x, struct decision *ou
             *decision_unmet(out, d, t) = rest > 1e-9 * s->demands[d].rate[t] ? rest : 0;
         }
     }
+}
+
+/* Whether the search may buy any h for site l. */
+static bool planned(const struct model *m, int h, int l, const double *upper)
+{
+    for (int sup = 0; sup < m->s->supplier_count; sup++)
+        for (int t = 0; t < m->s->quarters; t++)
+            if (*col_buy(m, h, sup, l, t) >= 0 && upper[*col_buy(m, h, sup, l, t)] >= 1)
+                return true;
+    return false;
+}
+
+void plan_model_widen(const struct model *m, bool all, double *upper)
+{
+    const struct scenario *s = m->s;
+    for (int h = 0; h < s->hw_count; h++)
+        for (int l = 0; l < s->site_count; l++) {
+            if ((!all && !s->hw[h].critical) || !planned(m, h, l, upper))
+                continue;
+            for (int sup = 0; sup < s->supplier_count; sup++)
+                for (int t = 0; t < s->quarters; t++) {
+                    int col = *col_buy(m, h, sup, l, t);
+                    if (col >= 0)
+                        upper[col] = fmax(upper[col], fmax(1, s->suppliers[sup].offers[h].min_lot));
+                }
+        }
 }
 
 static void pin(struct model *m, int col, double v)

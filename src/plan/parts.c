@@ -113,10 +113,33 @@ static void load_step(struct loader *l, const json_t *obj, const char *path, str
     load_fields(l, obj, path, m, fields, MEM_COUNT(fields));
 }
 
+/* Defaults are those of `tokenworks serve`. */
+static void load_serving(struct loader *l, const json_t *obj, const char *path, struct plan_serving *s)
+{
+    static const char *const known[] = { "target_itl", "target_ttft", "running_max", "batch_rows", "prefill_rows",
+                                         "page", "kv", "shared_prefix", "note", NULL };
+    static const struct field fields[] = {
+        { "target_itl", DIM_MS, FIELD(plan_serving, target_itl_ms), 0, 1e6, 150 },
+        { "target_ttft", DIM_MS, FIELD(plan_serving, target_ttft_ms), 0, 1e7, 0 },
+        { "running_max", DIM_COUNT, FIELD(plan_serving, running_max), 1, 65536, 64 },
+        { "batch_rows", DIM_TOKENS, FIELD(plan_serving, batch_rows), 1, 1e6, 512 },
+        { "prefill_rows", DIM_TOKENS, FIELD(plan_serving, prefill_rows), 1, 1e6, 128 },
+        { "page", DIM_TOKENS, FIELD(plan_serving, page), 1, 512, 32 },
+        { "kv", DIM_TOKENS, FIELD(plan_serving, kv_tokens), 1, 1e12, REQUIRED },
+        { "shared_prefix", DIM_TOKENS, FIELD(plan_serving, shared_prefix), 0, 1e6, 0 },
+    };
+    load_known(l, obj, known);
+    load_fields(l, obj, path, s, fields, MEM_COUNT(fields));
+    if (s->batch_rows < s->running_max)
+        load_mistake(l, obj, "batch_rows", "batch_rows must hold a row for each of running_max sequences");
+    if (512 % (int)s->page)
+        load_mistake(l, obj, "page", "page must divide 512 tokens, a block of the recorded traces");
+}
+
 static void load_perf(struct loader *l, json_t *obj, struct plan_hardware *h)
 {
     static const char *const known[] = { "model", "rate", "itl", "input", "output", "replicas", "batch_max", "step",
-                                         "note", NULL };
+                                         "serving", "note", NULL };
     static const struct field fields[] = {
         { "rate", DIM_RATE, FIELD(plan_perf, rate), 1e-6, 1e9, 0 },
         { "itl", DIM_MS, FIELD(plan_perf, itl_ms), 0.01, 1e6, 0 },
@@ -138,6 +161,12 @@ static void load_perf(struct loader *l, json_t *obj, struct plan_hardware *h)
     snprintf(path, sizeof path, "hardware.%s.%s", h->id, model);
     load_fields(l, obj, path, p, fields, MEM_COUNT(fields));
     p->given = true;
+    p->has_serving = json_is_object(json_object_get(obj, "serving"));
+    if (p->has_serving) {
+        snprintf(inner, sizeof inner, "%.100s.serving", path);
+        load_serving(l, json_object_get(obj, "serving"), inner, &p->serving);
+        p->batch_max = fmin(p->batch_max, p->serving.running_max);
+    }
     p->has_step = json_is_object(json_object_get(obj, "step"));
     if (p->has_step) {
         snprintf(inner, sizeof inner, "%.100s.step", path);

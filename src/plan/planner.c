@@ -32,9 +32,13 @@ static enum err_code solve_once(struct scenario *s, const struct planner_options
     if (c)
         return c;
     cost_of(&p->result.decision, &p->cost);
-    say(o, "solved: NPV %.4g USD, bound %.4g, gap %.2f %%, %.1f s; %d columns (%d whole), %d rows; the checker agrees",
-        p->result.npv, p->result.bound, 100 * p->result.gap, p->result.seconds, p->result.columns, p->result.integers,
-        p->result.rows);
+    if (isinf(p->result.gap))
+        say(o, "stopped before anything was proven: NPV %.4g USD", p->result.npv);
+    else
+        say(o, "solved: NPV %.4g USD, bound %.4g, gap %.2f %%, %.1f s; %d columns (%d whole), %d rows; the checker "
+            "agrees",
+            p->result.npv, p->result.bound, 100 * p->result.gap, p->result.seconds, p->result.columns,
+            p->result.integers, p->result.rows);
     return ERR_OK;
 }
 

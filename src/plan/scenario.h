@@ -21,6 +21,11 @@ enum {
 };
 #define QUARTER_HOURS 2190.0 /* 8760 / 4 */
 
+/* How an engine schedules, when it is `tokenworks serve`; see sim.h's struct sim_pace. */
+struct plan_serving {
+    double target_itl_ms, target_ttft_ms, running_max, batch_rows, prefill_rows, page, kv_tokens, shared_prefix;
+};
+
 /* What one hardware unit does for one model. */
 struct plan_perf {
     bool given;
@@ -31,6 +36,8 @@ struct plan_perf {
     double batch_max;  /* sequences per engine */
     bool has_step;
     struct step_model step; /* of one engine; derived from rate and itl_ms unless has_step */
+    bool has_serving;       /* else an engine as any other */
+    struct plan_serving serving;
 };
 
 struct plan_hardware {

@@ -527,6 +527,7 @@ static void tear_down(struct sim *s)
     for (int i = 0; i < s->engine_count; i++) {
         mem_free(s->engines[i].heap);
         prefix_free(s->engines[i].prefix);
+        pages_free(s->engines[i].pages);
     }
     for (int g = 0; g < s->c->group_count; g++) {
         mem_free(s->groups[g].ups);
@@ -556,6 +557,11 @@ static enum err_code check_config(const struct sim_config *c, struct err *e)
             q->kv_tokens < SIM_BLOCK_TOKENS || step_ms(&q->step, 1, 0, 0, 0) * 1e6 < 1)
             return err_set(e, ERR_INVALID, "group %d of engines has no size, memory, batch or step time", g);
         engines += q->engines;
+        const struct sim_pace *p = &q->pace;
+        if (p->on && (q->central || c->sample > 1 || p->page_tokens < 1 || TRACE_BLOCK_TOKENS % p->page_tokens ||
+                      p->batch_rows < q->batch_max || p->prefill_rows < 1))
+            return err_set(e, ERR_INVALID, "group %d: a scheduler needs rows for its whole batch, pages that divide "
+                           "%d tokens, a queue for each engine and no sampling", g, TRACE_BLOCK_TOKENS);
     }
     if (engines > SIM_ENGINES_MAX)
         return err_set(e, ERR_LIMIT, "%d engines; at most %d can be simulated", engines, SIM_ENGINES_MAX);

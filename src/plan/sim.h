@@ -25,6 +25,15 @@ struct sim_length {
     double mean, sigma; /* sigma: of the logarithm */
 };
 
+/* An engine that schedules as `tokenworks serve` does (paced.c), in place of chunk_max and prefix_blocks. */
+struct sim_pace {
+    bool on;
+    double itl_ms, ttft_ms;       /* its targets; 0: none */
+    int batch_rows, prefill_rows; /* rows of a step; of prompts beside decoding ones without a target */
+    int page_tokens;              /* divides TRACE_BLOCK_TOKENS */
+    int shared_tokens;            /* with which every prompt begins */
+};
+
 /* Engines of one kind at one site that serve the same requests. */
 struct sim_group {
     int engines, engines_per_unit;
@@ -36,6 +45,7 @@ struct sim_group {
     int site;
     bool central;         /* one queue for the group, not one per engine */
     int prefix_blocks;    /* of TRACE_BLOCK_TOKENS, held per engine for traces with hashes; 0: none */
+    struct sim_pace pace;
     double device_mtbf_h, unit_mtbf_h, device_repair_h, unit_repair_h; /* 0: never fails; device: of one engine's */
 };
 
@@ -55,6 +65,13 @@ struct sim_stream {
 };
 struct sim_site { double mtbf_h, repair_h; }; /* 0: never down */
 
+/* What becomes of each request of a trace on paced engines, as it happens; at: which of the trace. */
+struct sim_watch {
+    void (*start)(void *arg, int at, int cached_tokens);
+    void (*token)(void *arg, int at, int64_t ns); /* at the client */
+    void *arg;
+};
+
 struct sim_config {
     struct sim_group groups[SIM_GROUPS_MAX];
     struct sim_stream streams[SIM_STREAMS_MAX];
@@ -67,6 +84,7 @@ struct sim_config {
     uint64_t seed;
     void (*progress)(void *arg, double simulated_s);
     void *arg;
+    const struct sim_watch *watch; /* borrowed; NULL: nobody looks */
 };
 
 struct sim_estimate { double value, half_width; }; /* 95 % confidence from SIM_BATCHES batch means */

@@ -3,12 +3,14 @@
  * One thread. Requests and engines are named by index; -1 is none.
  * I1  a request is in exactly one list: held or queued in its group, or an engine's waiting, prefill or running.
  * I2  engine.kv_used = blocks of its prefilling and running requests; never above the group's kv_blocks.
- * I3  context = sum over running requests of prompt + answer so far. */
+ * I3  context = sum over running requests of prompt + answer so far.
+ * Of a paced group (paced.c) a request is waiting or running; I2 and I3 are not kept, pages are counted by pages.h. */
 #ifndef PLAN_SIM_STATE_H
 #define PLAN_SIM_STATE_H
 #include "base/rng.h"
 #include "plan/events.h"
 #include "plan/hist.h"
+#include "plan/pages.h"
 #include "plan/prefix.h"
 #include "plan/sim.h"
 
@@ -22,9 +24,13 @@ struct request {
     int32_t held;                /* prompt tokens computed or found: what attention looks back on */
     int32_t in_step;             /* of fresh: computed in the step under way */
     int32_t trace_at;            /* in the stream's trace, -1: none */
-    int32_t blocks, residue;     /* KV blocks; step residue at which the next one is needed */
+    int32_t residue;             /* of the step at which the next KV block is needed */
     int32_t heap_at, prev, next;
     bool first_done;             /* its first token was given (before a preemption) */
+    /* paced.c */
+    bool started, prompt;        /* it was admitted once; its rows in the step are of its prompt */
+    int32_t found, pages, named; /* prompt tokens the cache is said to hold; pages it holds, of these with a name */
+    int64_t serial, token_ns, seen_ns; /* order of arrival, 1...; its last token; when the scheduler first saw it */
 };
 
 struct list { int32_t first, last, count; };
@@ -43,6 +49,7 @@ struct engine {
     int32_t need[SIM_BLOCK_TOKENS]; /* running requests that take a block at a step of this residue */
     int32_t pool_at;             /* position in its group's idle (central) list, -1 */
     struct prefix *prefix;
+    struct pages *pages;         /* paced.c */
 };
 
 struct group {
@@ -78,7 +85,7 @@ struct sim {
     struct stream streams[SIM_STREAMS_MAX];
     bool site_down[SIM_SITES_MAX];
     struct rng route_draws, failure_draws;
-    int64_t in_system, changed_ns;
+    int64_t in_system, changed_ns, serials;
     double sample;
 };
 
@@ -87,6 +94,12 @@ void engine_give(struct sim *s, int engine, int request); /* into its waiting li
 void engine_kick(struct sim *s, int engine);              /* there may be something to do */
 void engine_step_done(struct sim *s, int engine);
 void engine_clear(struct sim *s, int engine, struct list *out); /* everything it held, into out */
+
+/* paced.c: the same for groups with pace.on */
+void paced_begin(struct sim *s, struct engine *e);
+void paced_give(struct sim *s, struct engine *e, int32_t request);
+void paced_step_done(struct sim *s, struct engine *e);
+void paced_clear(struct sim *s, struct engine *e, struct list *out);
 
 /* sim.c */
 void sim_finish(struct sim *s, int request);              /* answered: counted and freed */

@@ -32,7 +32,31 @@ void draft_release(struct draft *d)
 {
     mem_free(d->places[0]);
     mem_free(d->places[1]);
+    mem_free(d->known);
     *d = (struct draft){ 0 };
+}
+
+/* ---- what is known */
+
+void draft_know(struct draft *d, const int32_t *ids, int count)
+{
+    d->known = count > 0 ? mem_dup(ids, (size_t)count * sizeof *ids) : NULL;
+    d->known_count = d->known ? count : 0;
+    d->known_at = 0;
+}
+
+const int32_t *draft_known(const struct draft *d, int *count)
+{
+    *count = d->known_count - d->known_at;
+    return *count ? d->known + d->known_at : NULL;
+}
+
+void draft_follow_known(struct draft *d, int32_t drawn)
+{
+    if (d->known_at < d->known_count && d->known[d->known_at] == drawn)
+        d->known_at++;
+    else
+        d->known_at = d->known_count;
 }
 
 /* ---- looking up */

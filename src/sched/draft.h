@@ -7,12 +7,18 @@
  *   long     the last four tokens stood in this text before: what followed then
  *   short    the same with the last two
  *   model    a small model of the same vocabulary draws (draft_model.h)
+ * And where another engine had begun the answer (sched_spec.known): what it drew. That is right unless something is
+ * wrong, so it goes before all the others, many rows at a time whether guesses pay or not, and is dropped altogether at
+ * the first token that differs.
+ *
  * Guesses that get no row are still compared with what is drawn, so a record is kept while drafting does not pay.
  *
  * Owner: the step thread. */
 #ifndef SCHED_DRAFT_H
 #define SCHED_DRAFT_H
 #include "infer/seq.h"
+
+#include <stdbool.h>
 
 enum { DRAFT_MAX = 15 }; /* rows of a sequence in a step: 1 + 15, a tile of AMX */
 
@@ -24,6 +30,9 @@ struct draft_guess {
 };
 
 struct draft {
+    int32_t *known;       /* [known_count], owned; NULL: nothing, or it was wrong */
+    int known_count, known_at; /* known_at: drawn here again already */
+    bool from_known;      /* the rows in the step are of these */
     struct draft_guess guesses[DRAFT_SOURCES];
     struct { float right, all; } record[DRAFT_SOURCES];
     int32_t *places[2];   /* [slots] where the tokens that followed a run of 4, or of 2, stand; 0: nowhere */
@@ -37,6 +46,12 @@ struct draft {
 
 void draft_init(struct draft *d, int token_max);
 void draft_release(struct draft *d);
+
+/* After draft_init, where there is one: what was drawn elsewhere; copied. */
+void draft_know(struct draft *d, const int32_t *ids, int count);
+/* What of it is still to come; NULL and 0: nothing. */
+const int32_t *draft_known(const struct draft *d, int *count);
+void draft_follow_known(struct draft *d, int32_t drawn);
 
 /* Guesses from the tree and the text. What `forced` and `model` guess is put in by who makes them. */
 void draft_look_up(struct draft *d, const struct seq *s);

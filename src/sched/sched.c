@@ -42,6 +42,8 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
     s->state_rows = mem_new((size_t)o->batch_rows, sizeof *s->state_rows);
     s->segments = texts ? mem_new((size_t)o->batch_rows, sizeof *s->segments) : NULL;
     s->work = model_work_new(m, pool, o->batch_rows, s->logit_rows_max);
+    if (o->rest)
+        model_work_set_rest(s->work, o->rest);
     s->tokens = mem_new((size_t)o->batch_rows, sizeof *s->tokens);
     s->runs = mem_new((size_t)o->running_max, sizeof *s->runs);
     s->members = mem_new((size_t)o->running_max, sizeof *s->members);
@@ -124,6 +126,11 @@ static uint64_t space_of(const struct sched_spec *spec)
     return (spec->space ^ model_adapter_facts(spec->adapter)->id * 0x9E3779B97F4A7C15u) | KV_SPACE_PRIVATE;
 }
 
+const struct sched_options *sched_options(const struct sched *s)
+{
+    return &s->o;
+}
+
 int sched_ctx(const struct sched *s)
 {
     return s->ctx;
@@ -132,6 +139,7 @@ int sched_ctx(const struct sched *s)
 /* Guesses take the rows that idle places leave; with every place taken they rarely pay. */
 int sched_logit_rows(int running_max, int draft_rows)
 {
+    draft_rows = draft_rows < DRAFT_MAX ? DRAFT_MAX : draft_rows; /* those of an answer that goes on here */
     return running_max > draft_rows + 1 ? running_max : draft_rows + 1;
 }
 
@@ -181,6 +189,8 @@ enum err_code sched_add(struct sched *s, const struct sched_spec *spec, struct s
         q->form = form_new(&s->spelling, spec->params->grammar, spec->params->thought);
     if (s->o.draft_rows)
         draft_init(&q->draft, q->seq.token_max);
+    if (!spec->pooling)
+        draft_know(&q->draft, spec->known, spec->known_count);
     if (spec->pooling)
         q->pooled = sched_pooled_new(s, spec->pooling, spec->prompt_count);
     sched_list_insert(&s->waiting, q, order_first);
@@ -249,9 +259,14 @@ static void look_ahead(const struct sched *s, const struct drawing *d)
     struct sched_seq *q = d->q;
     struct draft_guess *forced = &q->draft.guesses[DRAFT_FORCED];
     int32_t ids[1 + DRAFT_MAX];
+    int known, count = d->count < 1 + DRAFT_MAX ? d->count : 1 + DRAFT_MAX;
     for (int i = 0; i < d->count; i++)
+        draft_follow_known(&q->draft, s->drawn[d->first + i].id);
+    if (!s->o.draft_rows || draft_known(&q->draft, &known))
+        return;
+    for (int i = 0; i < count; i++)
         ids[i] = s->drawn[d->first + i].id;
-    draft_learn(&q->draft, ids, d->count);
+    draft_learn(&q->draft, ids, count);
     if (q->form && !d->failed && !form_must_end(q->form))
         forced->count = form_forced(q->form, forced->ids, DRAFT_MAX);
 }
@@ -261,8 +276,7 @@ static void draw_all(struct team *t, void *arg)
     struct sched *s = arg;
     for (int i; (i = team_next(t, s->drawing_count)) >= 0;) {
         draw(s, &s->drawings[i], s->scratch[t->rank]);
-        if (s->o.draft_rows)
-            look_ahead(s, &s->drawings[i]);
+        look_ahead(s, &s->drawings[i]);
     }
 }
 
@@ -290,15 +304,16 @@ static bool deliver_token(struct sched *s, struct sched_seq *q, const struct inf
 static void deliver(struct sched *s, const struct drawing *d)
 {
     struct sched_seq *q = d->q;
-    q->draft.rejected += d->rows - 1;
-    s->stats.drafted += d->rows - 1;
+    bool counted = !q->draft.from_known; /* else it is no merit of guessing */
+    q->draft.rejected += counted ? d->rows - 1 : 0;
+    s->stats.drafted += counted ? d->rows - 1 : 0;
     for (int i = 0; i < d->count; i++) {
         bool last = i == d->count - 1;
         if (i) /* this one's row is of the true text: it counts as computed */
             seq_computed(&q->seq, q->seq.computed + 1);
-        q->draft.accepted += !last;
-        q->draft.rejected -= !last;
-        s->stats.accepted += !last;
+        q->draft.accepted += counted && !last;
+        q->draft.rejected -= counted && !last;
+        s->stats.accepted += counted && !last;
         if (!deliver_token(s, q, &s->drawn[d->first + i], last, d->failed))
             return;
     }
@@ -387,6 +402,10 @@ void sched_stats(const struct sched *s, struct sched_stats *out)
     out->kv_pages = kv_pages(s->kv);
     out->kv_pages_idle = kv_pages_idle(s->kv);
     out->kv_pages_used = out->kv_pages - kv_pages_free(s->kv) - out->kv_pages_idle;
+    for (int l = 0; l < 2; l++)
+        for (const struct sched_seq *q = l ? s->waiting.head : s->running.head; q; q = q->next)
+            if (q->seq.computed < q->seq.prompt)
+                out->prefill_backlog += q->seq.prompt - q->seq.computed;
 }
 
 void sched_forget_prefixes(struct sched *s)

@@ -42,6 +42,7 @@ struct sched_options {
     bool draft_always;                /* whether it pays or not */
     const struct model *draft_model;  /* guesses as well; borrowed; NULL: none */
     size_t draft_kv_bytes;            /* memory for its pages */
+    const struct model_rest *rest;    /* runs the layers that the model does not have; borrowed; NULL: it has all */
     const struct steptime_model *step_time; /* instead of what is learned; borrowed; NULL: learn */
 };
 
@@ -75,6 +76,8 @@ struct sched_spec {
     struct sched_seq *after; /* start when this one's prompt is computed (choices of one prompt), or NULL */
     const struct model_adapter *adapter; /* of the model this scheduler runs; borrowed until finish; NULL: none */
     const struct sched_pooling *pooling; /* borrowed for the call; NULL: it is a prompt. Its length may be ctx */
+    const int32_t *known;    /* [known_count] what another engine drew of the answer already; copied; only guesses */
+    int known_count;
     const struct sched_events *events;
     void *user;
 };
@@ -85,6 +88,7 @@ enum err_code sched_new(const struct model *m, struct pool *pool, const struct s
                         struct sched **out, struct err *e);
 void sched_free(struct sched *s); /* running sequences end with INFER_CANCELLED */
 int sched_ctx(const struct sched *s);
+const struct sched_options *sched_options(const struct sched *s); /* what it was made with */
 /* Before the first sequence with an adapter, once: room for ranks up to this. */
 void sched_allow_adapters(struct sched *s, int rank_max);
 /* Rows of a step whose logits are wanted, at most: what the memory plan must know. */
@@ -109,6 +113,7 @@ int sched_step(struct sched *s);
 
 struct sched_stats {
     int running, waiting, kv_pages, kv_pages_used, kv_pages_idle;
+    int64_t prefill_backlog;          /* prompt tokens that are still to be computed, of those that wait too */
     int64_t steps, rows, prompt_tokens, cached_tokens, completion_tokens, parked, step_ns;
     int64_t drafted, accepted;        /* guesses checked, and those that were drawn */
     struct steptime_model step_time;

@@ -129,9 +129,9 @@ static void plan_decodes(struct sched *s)
                 continue;
             int room = s->o.batch_rows - s->rows, logits = s->logit_rows_max - s->logit_count;
             room = (room < logits ? room : logits) - others - 1;
-            int guesses = s->o.draft_rows ? sched_guess_plan(s, q, allowed_rows(s, q, room)) : 0;
+            int guesses = sched_guess_plan(s, q, allowed_rows(s, q, room));
             take_rows(s, q, 1 + guesses, guesses);
-            s->load.batch += 1 + guesses;
+            s->load.batch += q->draft.from_known ? 1 : 1 + guesses;
             s->load.context += q->seq.count;
         }
 }

@@ -27,6 +27,7 @@ struct work { /* one file's receipts */
     struct audit *a;
     struct audit_note *node;
     int node_at;  /* where it stands among the notes */
+    int fitted;   /* which note fitted the receipt before */
     int count;
     struct span *notes;
     enum verdict *verdict;
@@ -148,17 +149,43 @@ static void decide_again(struct audit *a, const struct receipt *r)
 
 /* ---- the chain of one boot */
 
-static void check_names(struct audit *a, const struct work *w, const struct receipt *r)
+static bool names(const struct statement *node, const char *key, bool has, const uint8_t hash[HASH_BYTES])
 {
-    struct span site = statement_get(&w->node->s, "site"), where = statement_get(&w->node->s, "jurisdiction");
-    char text[HASH_TEXT_MAX];
-    if (!span_is(site, r->site) || !span_is(where, r->jurisdiction))
-        audit_fail(a, "receipt %s/%" PRIu64 " names another site or jurisdiction than its node", r->boot, r->seq);
-    if (r->has_release) {
-        code_hash_text(text, r->release);
-        if (!span_is(statement_get(&w->node->s, "release"), text))
-            audit_fail(a, "receipt %s/%" PRIu64 " names another release than its node", r->boot, r->seq);
-    }
+    char text[HASH_TEXT_MAX] = "-";
+    if (has)
+        code_hash_text(text, hash);
+    return span_is(statement_get(node, key), text);
+}
+
+/* A boot has a node note for each engine, each key, and whenever release or policy changed. The one that fitted the
+ * receipt before is tried first. */
+static bool fits_node(const struct statement *node, struct span boot, const struct receipt *r)
+{
+    return node->type == STATEMENT_NODE && span_same(statement_get(node, "boot"), boot) &&
+           span_is(statement_get(node, "site"), r->site) &&
+           span_is(statement_get(node, "jurisdiction"), r->jurisdiction) &&
+           names(node, "release", r->has_release, r->release) && names(node, "policy", r->has_policy, r->policy) &&
+           (!r->has_numerics || !r->allow || names(node, "numerics", true, r->numerics));
+}
+
+static bool check_node(const struct audit *a, struct work *w, const struct receipt *r)
+{
+    struct span boot = statement_get(&w->node->s, "boot");
+    if (fits_node(&a->notes[w->fitted]->s, boot, r))
+        return true;
+    for (int i = 0; i < a->note_count; i++)
+        if (fits_node(&a->notes[i]->s, boot, r)) {
+            w->fitted = i;
+            return true;
+        }
+    return false;
+}
+
+static void check_names(struct audit *a, struct work *w, const struct receipt *r)
+{
+    if (!check_node(a, w, r))
+        audit_fail(a, "receipt %s/%" PRIu64 " names a site, release, policy or arithmetic that no node note of its "
+                   "boot names", r->boot, r->seq);
     if (r->has_model && !audit_find(a, STATEMENT_MODEL, r->model))
         audit_fail(a, "receipt %s/%" PRIu64 " names a model that was never signed", r->boot, r->seq);
     if (w->node->revoked && r->started > w->node->revoked_at)

@@ -66,7 +66,8 @@ static struct span or_dash(const char *s)
 
 enum err_code boot_node_text(const struct boot_node *n, struct buf *out, struct err *e)
 {
-    char epoch[24], last[24] = "-", sandbox[HASH_TEXT_MAX] = "-", from[TIME_TEXT_MAX], to[TIME_TEXT_MAX];
+    char epoch[24], last[24] = "-", sandbox[HASH_TEXT_MAX] = "-", numerics[HASH_TEXT_MAX] = "-";
+    char from[TIME_TEXT_MAX], to[TIME_TEXT_MAX];
     struct buf config = { 0 };
     uint8_t hash[HASH_BYTES];
     snprintf(epoch, sizeof epoch, "%" PRIu64, n->epoch);
@@ -76,13 +77,15 @@ enum err_code boot_node_text(const struct boot_node *n, struct buf *out, struct 
         code_sha256(hash, n->sandbox, strlen(n->sandbox));
         code_hash_text(sandbox, hash);
     }
+    if (n->numerics)
+        code_hash_text(numerics, n->numerics);
     code_time_text(from, n->not_before);
     code_time_text(to, n->not_after);
     if (n->ohttp_config.len)
         code_base64(&config, n->ohttp_config.data, n->ohttp_config.len);
     const struct span v[] = { or_dash(n->name), or_dash(n->boot), span_of(epoch), or_dash(n->previous_boot),
                               span_of(last), or_dash(n->site), or_dash(n->jurisdiction), or_dash(n->release),
-                              or_dash(n->policy), or_dash(n->models), or_dash(buf_str(&config)),
+                              or_dash(n->policy), or_dash(n->models), span_of(numerics), or_dash(buf_str(&config)),
                               or_dash(n->receipt_key), span_of(sandbox), SPAN("none"), span_of(from), span_of(to) };
     enum err_code c = statement_write(STATEMENT_NODE, v, sizeof v / sizeof *v, out, e);
     buf_release(&config);

@@ -22,6 +22,7 @@ void boot_signer_wipe(struct boot_signer *s);
 struct boot_node { /* what the node statement says; texts as they stand in it, NULL or "" for "-" */
     const char *name, *boot, *previous_boot, *site, *jurisdiction, *release, *policy, *models;
     uint64_t epoch, previous_receipts; /* how many the boot before made */
+    const uint8_t *numerics;           /* HASH_BYTES; NULL: no engine */
     struct span ohttp_config;          /* empty: no sealed requests */
     const char *receipt_key, *sandbox; /* vkey; sandbox_report's text, hashed here */
     int64_t not_before, not_after;

@@ -65,6 +65,18 @@ static enum err_code need_key(const char *file, uint8_t key[KEY_BYTES], struct e
     return c;
 }
 
+enum err_code chest_open_with(const char *dir, const uint8_t *key, struct chest **out, struct err *e)
+{
+    enum err_code c = sodium_init() < 0 ? err_set(e, ERR_IO, "libsodium does not start") : file_make_dirs(dir, e);
+    if (c)
+        return c;
+    struct chest *v = MEM_NEW(struct chest);
+    v->dir = mem_strdup(dir);
+    memcpy(v->key, key, sizeof v->key);
+    *out = v;
+    return ERR_OK;
+}
+
 enum err_code chest_open(const char *dir, const char *key_file, struct chest **out, struct err *e)
 {
     enum err_code c = sodium_init() < 0 ? err_set(e, ERR_IO, "libsodium does not start") : file_make_dirs(dir, e);

@@ -284,19 +284,46 @@ enum err_code client_seal(const struct client_session *s, const struct client_re
     return c;
 }
 
-static bool commits(const struct ohttp *x, enum commit_role role, struct span content, const uint8_t want[HASH_BYTES])
+enum err_code client_sign(const struct client_session *s, const struct client_request *r, struct buf *lines,
+                          struct err *e)
 {
-    uint8_t salt[COMMIT_SALT_BYTES], have[HASH_BYTES];
+    struct outgoing *o = MEM_NEW(struct outgoing);
+    enum err_code c = fill(s, r, o, e);
+    for (int i = 0; !c && i < o->m.field_count; i++) {
+        const struct bhttp_field *f = &o->m.fields[i];
+        buf_append(lines, f->name.data, f->name.len);
+        buf_puts(lines, f->value.len ? ": " : ";");
+        buf_append(lines, f->value.data, f->value.len);
+        buf_putc(lines, '\n');
+    }
+    buf_release(&o->digest);
+    buf_release(&o->input);
+    buf_release(&o->signature);
+    mem_free(o);
+    return c;
+}
+
+void client_salts_sealed(const struct ohttp *x, struct client_salts *out)
+{
+    out->sealed = true;
+    ohttp_salt(x, "request", out->request);
+    ohttp_salt(x, "response", out->response);
+}
+
+static bool commits(const struct client_salts *s, enum commit_role role, struct span content,
+                    const uint8_t want[HASH_BYTES])
+{
+    uint8_t have[HASH_BYTES];
     struct commit c;
-    ohttp_salt(x, role == COMMIT_REQUEST ? "request" : "response", salt);
-    commit_begin(&c, role, salt);
+    commit_begin(&c, role, role == COMMIT_REQUEST ? s->request : s->response);
     commit_add(&c, content.data, content.len);
     commit_end(&c, have);
     return code_same(have, want, HASH_BYTES);
 }
 
-enum err_code client_check_receipt(const struct client_session *s, const struct ohttp *x, struct span receipt_note,
-                                   struct span request, struct span response, struct receipt *out, struct err *e)
+enum err_code client_check_receipt(const struct client_session *s, const struct client_salts *x,
+                                   struct span receipt_note, struct span request, struct span response,
+                                   struct receipt *out, struct err *e)
 {
     struct note *n = MEM_NEW(struct note);
     struct statement st;
@@ -312,7 +339,7 @@ enum err_code client_check_receipt(const struct client_session *s, const struct 
             code_hash_text(model, r.model);
         if (strcmp(policy, s->policy) || (r.allow && strcmp(model, s->model)))
             c = err_set(e, ERR_DENIED, "the receipt is about another policy or model than was agreed on");
-        else if (!r.sealed || !commits(x, COMMIT_REQUEST, request, r.request) ||
+        else if (r.sealed != x->sealed || !commits(x, COMMIT_REQUEST, request, r.request) ||
                  (r.has_response && !commits(x, COMMIT_RESPONSE, response, r.response)))
             c = err_set(e, ERR_DENIED, "the receipt commits to other bytes than were exchanged");
         else if (r.allow && !r.has_response)

@@ -58,7 +58,18 @@ struct client_request {
 enum err_code client_seal(const struct client_session *s, const struct client_request *r, struct ohttp *x,
                           struct buf *out, struct err *e);
 
+/* The same, signed and not sealed: its header lines, "Name: value" LF; with an empty value "Name;" LF, as libcurl has
+ * it. */
+enum err_code client_sign(const struct client_session *s, const struct client_request *r, struct buf *lines,
+                          struct err *e);
+
 /* The receipt that came with a response: the node's, about this policy and model, committing to exactly these bytes. */
-enum err_code client_check_receipt(const struct client_session *s, const struct ohttp *x, struct span receipt_note,
-                                   struct span request, struct span response, struct receipt *out, struct err *e);
+struct client_salts { /* what the commitments are made with */
+    bool sealed;
+    uint8_t request[COMMIT_SALT_BYTES], response[COMMIT_SALT_BYTES];
+};
+void client_salts_sealed(const struct ohttp *x, struct client_salts *out);
+enum err_code client_check_receipt(const struct client_session *s, const struct client_salts *salts,
+                                   struct span receipt_note, struct span request, struct span response,
+                                   struct receipt *out, struct err *e);
 #endif

@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "trust/code.h"
 
-enum { POLICY_NAME_MAX = 128, POLICY_FILE_MAX = 4 << 20, POLICY_ITEMS_MAX = 4096, POLICY_WHY_MAX = 200 };
+enum { POLICY_NAME_MAX = 128, POLICY_FILE_MAX = 256 << 10, POLICY_ITEMS_MAX = 4096, POLICY_WHY_MAX = 200 };
 
 struct policy;
 

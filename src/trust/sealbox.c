@@ -25,3 +25,14 @@ bool sealbox_open(const uint8_t key[SEALBOX_KEY], const void *name, size_t name_
     memset(out, 0, n);
     return false;
 }
+
+void sealbox_derive(const uint8_t master[SEALBOX_KEY], const void *purpose, size_t n, uint8_t out[SEALBOX_KEY])
+{
+    static const char label[] = "tokenworks/storage/v1"; /* its NUL ends it */
+    crypto_auth_hmacsha256_state state;
+    crypto_auth_hmacsha256_init(&state, master, SEALBOX_KEY);
+    crypto_auth_hmacsha256_update(&state, (const unsigned char *)label, sizeof label);
+    crypto_auth_hmacsha256_update(&state, purpose, n);
+    crypto_auth_hmacsha256_final(&state, out);
+    sodium_memzero(&state, sizeof state);
+}

@@ -132,21 +132,10 @@ void served_policy_release(struct served_policy *p)
     *p = (struct served_policy){ 0 };
 }
 
-enum err_code served_release(const struct site *s, struct tlog *log, struct chain *c, int64_t now_s,
-                             char hash[HASH_TEXT_MAX], struct err *e)
-{
-    struct note *n = MEM_NEW(struct note);
-    struct statement st;
-    struct buf bytes = { 0 };
-    enum err_code code = newest(s, log, c, STATEMENT_RELEASE, now_s, hash, &bytes, n, &st, e);
-    mem_free(n);
-    buf_release(&bytes);
-    return code;
-}
-
 struct search {
     const char *file;
-    uint64_t seq; /* of the best so far */
+    const uint8_t *program;
+    uint64_t seq, newest; /* of the best so far; of all */
     struct buf bytes;
 };
 
@@ -195,6 +184,61 @@ enum err_code served_model(const struct site *s, struct tlog *log, struct chain 
         listed(&st, file, out->sha256);
         code_sha256(hash, bytes.data, bytes.len);
         code_hash_text(out->hash, hash);
+    }
+    mem_free(n);
+    buf_release(&q.bytes);
+    return code;
+}
+
+/* The release lists a file of that hash, whatever its name. */
+static bool ships(const struct statement *st, const uint8_t program[HASH_BYTES])
+{
+    struct span list = statement_get(st, "artifacts"), pair, name, hash;
+    uint8_t have[HASH_BYTES];
+    while (statement_next(&list, &pair))
+        if (span_cut(pair, '=', &name, &hash) && code_unhash_text(have, hash) && !memcmp(have, program, HASH_BYTES))
+            return true;
+    return false;
+}
+
+static bool take_release(void *arg, const char *name, struct span bytes)
+{
+    struct search *q = arg;
+    struct note *n = MEM_NEW(struct note);
+    struct statement st;
+    if (!note_parse(bytes, n, NULL) && !statement_parse(n->text, &st, NULL) && st.type == STATEMENT_RELEASE) {
+        uint64_t seq = statement_uint(&st, "seq");
+        q->newest = seq > q->newest ? seq : q->newest;
+        if (seq > q->seq && ships(&st, q->program)) {
+            q->seq = seq;
+            buf_clear(&q->bytes);
+            buf_append(&q->bytes, bytes.data, bytes.len);
+        }
+    }
+    mem_free(n);
+    return true;
+}
+
+enum err_code served_release(const struct site *s, struct tlog *log, struct chain *c, int64_t now_s,
+                             const uint8_t program[HASH_BYTES], char hash[HASH_TEXT_MAX], bool *newer, struct err *e)
+{
+    struct search q = { .program = program };
+    struct note *n = MEM_NEW(struct note);
+    struct statement st;
+    uint8_t raw[HASH_BYTES];
+    enum err_code code = ERR_OK;
+    snprintf(hash, HASH_TEXT_MAX, "-");
+    scan(s, STATEMENT_RELEASE, take_release, &q);
+    struct span bytes = { buf_str(&q.bytes), q.bytes.len };
+    *newer = q.newest > q.seq;
+    if (q.newest && !q.seq)
+        code = err_set(e, ERR_DENIED, "no release note lists this program: install the release, or sign this one with "
+                       "`tokenworks trust release`");
+    if (!code && q.seq)
+        code = check(log, c, STATEMENT_RELEASE, bytes, now_s, n, &st, e);
+    if (!code && q.seq) {
+        code_sha256(raw, bytes.data, bytes.len);
+        code_hash_text(hash, raw);
     }
     mem_free(n);
     buf_release(&q.bytes);

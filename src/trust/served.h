@@ -27,7 +27,8 @@ void served_policy_release(struct served_policy *p);
 /* The newest model note that lists a file of that name. */
 enum err_code served_model(const struct site *s, struct tlog *log, struct chain *c, const char *file, int64_t now_s,
                            struct served_model *out, struct err *e);
-/* "-" when there is none. */
+/* The newest release note that lists a program of that hash; "-" when no release was ever signed. ERR_DENIED: none
+ * lists it. *newer: there is a newer release, which does not: this program is an old one. */
 enum err_code served_release(const struct site *s, struct tlog *log, struct chain *c, int64_t now_s,
-                             char hash[HASH_TEXT_MAX], struct err *e);
+                             const uint8_t program[HASH_BYTES], char hash[HASH_TEXT_MAX], bool *newer, struct err *e);
 #endif

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "trust/inbox.h"
 #include "trust/modelsig.h"
 #include "trust/oplog.h"
 
@@ -15,7 +16,7 @@
 #include <unistd.h>
 
 enum { NOTE_FILE_MAX = 1 << 20, ROOTS = 3, ROOT_THRESHOLD = 2, NOTES_SCAN_MAX = 65536 };
-enum { ROOT_LIFE_S = 365 * 86400 };
+enum { ROOT_LIFE_S = 365 * 86400, INBOX_WAIT_MS = 20000 };
 
 static const char *const root_names[ROOTS] = { "root-a", "root-b", "root-c" };
 static const char *const role_names[] = { "release", "model", "policy", "revoke", "log", "node" };
@@ -88,24 +89,40 @@ enum err_code site_key(const struct site *s, const char *role, struct key_secret
     return c;
 }
 
-enum err_code site_pseudonym(const struct site *s, const char *month, uint8_t key[32], struct err *e)
+/* keys/<name>, 32 bytes of chance in base64, made when it is not there. */
+static enum err_code need_secret(const struct site *s, const char *name, uint8_t key[32], struct err *e)
 {
-    struct buf b = { 0 };
-    char name[64];
-    snprintf(name, sizeof name, "keys/pseudonym-%s.key", month);
-    struct err missing;
-    enum err_code c = read_in(s->dir, name, &b, &missing);
-    if (c) {
+    struct buf b = { 0 }, path = { 0 };
+    char file[96];
+    snprintf(file, sizeof file, "keys/%s", name);
+    buf_printf(&path, "%s/%s", s->dir, file);
+    bool there = !access(buf_str(&path), F_OK);
+    enum err_code c = there ? read_in(s->dir, file, &b, e) : ERR_OK;
+    if (!there) {
         rng_system(key, 32);
         code_base64(&b, key, 32);
         buf_putc(&b, '\n');
-        c = write_in(s->dir, name, b.data, b.len, e);
-    } else if (!b.len || !code_unbase64_exact(key, 32, (struct span){ b.data, b.len - 1 })) {
-        c = err_set(e, ERR_CORRUPT, "%s is not a pseudonym key", name);
+        c = write_in(s->dir, file, b.data, b.len, e);
+    } else if (!c && (!b.len || !code_unbase64_exact(key, 32, (struct span){ b.data, b.len - 1 }))) {
+        c = err_set(e, ERR_CORRUPT, "%s is not a key of 32 bytes", file);
     }
-    mem_wipe(b.data, b.len);
+    if (b.data)
+        mem_wipe(b.data, b.len);
     buf_release(&b);
+    buf_release(&path);
     return c;
+}
+
+enum err_code site_pseudonym(const struct site *s, const char *month, uint8_t key[32], struct err *e)
+{
+    char name[64];
+    snprintf(name, sizeof name, "pseudonym-%s.key", month);
+    return need_secret(s, name, key, e);
+}
+
+enum err_code site_storage(const struct site *s, uint8_t key[32], struct err *e)
+{
+    return need_secret(s, "storage.key", key, e);
 }
 
 /* ---- init */
@@ -342,7 +359,9 @@ enum err_code site_publish(const struct site *s, struct tlog *log, enum statemen
     enum err_code c = site_key(s, type == STATEMENT_CLOSE ? "node" : statement_name(type), &k, e);
     if (!c)
         c = note_sign(text, &k, &note, e);
-    if (!c)
+    if (!c && !log)
+        c = inbox_leave(s, (struct span){ note.data, note.len }, INBOX_WAIT_MS, e);
+    else if (!c)
         c = site_file_note(s, log, type, (struct span){ note.data, note.len }, &index, e);
     if (!c) {
         code_sha256(hash, note.data, note.len);

@@ -37,11 +37,13 @@ enum err_code site_log(const struct site *s, struct key_secret *key, struct tlog
 /* Files a signed note under public/notes and logs its leaf. *index: the leaf. */
 enum err_code site_file_note(const struct site *s, struct tlog *log, enum statement_type type, struct span note,
                              uint64_t *index, struct err *e);
-/* Signs the text with the role's key, files and logs it. name: file name of the note, for the user. */
+/* Signs the text with the role's key, files and logs it. log NULL: a server writes the log, and takes it (inbox.h). */
 enum err_code site_publish(const struct site *s, struct tlog *log, enum statement_type type, struct span text,
                            char hash_text[HASH_TEXT_MAX], struct err *e);
 /* The month's pseudonym key, made when it is not there yet. */
 enum err_code site_pseudonym(const struct site *s, const char *month, uint8_t key[32], struct err *e);
+/* The key that keys for content at rest are derived from, made when it is not there yet. */
+enum err_code site_storage(const struct site *s, uint8_t key[32], struct err *e);
 /* The newest statement of a type (release, policy: highest seq): its hash text, or "-" when there is none. */
 enum err_code site_latest(const struct site *s, enum statement_type type, char hash_text[HASH_TEXT_MAX],
                           uint64_t *seq, struct err *e);

@@ -34,8 +34,9 @@ static const struct type types[STATEMENT_TYPES] = {
     [STATEMENT_NODE] = { "node", {
         { "name", NAME }, { "boot", NAME }, { "epoch", UINT }, { "previous-boot", NAME, true },
         { "previous-seq", UINT, true }, { "site", NAME }, { "jurisdiction", COUNTRY }, { "release", HASH, true },
-        { "policy", HASH, true }, { "models", HASHES, true }, { "ohttp-key", BASE64, true }, { "receipt-key", VKEY },
-        { "sandbox", HASH, true }, { "evidence", NAME }, { "not-before", TIME }, { "not-after", TIME } } },
+        { "policy", HASH, true }, { "models", HASHES, true }, { "numerics", HASH, true }, { "ohttp-key", BASE64, true },
+        { "receipt-key", VKEY }, { "sandbox", HASH, true }, { "evidence", NAME }, { "not-before", TIME },
+        { "not-after", TIME } } },
     [STATEMENT_REVOKE] = { "revoke", { { "seq", UINT }, { "target", TARGET }, { "reason", TEXT }, { "at", TIME } } },
     [STATEMENT_CLOSE] = { "close", {
         { "boot", NAME }, { "last-seq", UINT }, { "last-receipt", HASH, true }, { "at", TIME } } },

@@ -26,7 +26,7 @@ static void put_le(char *p, uint64_t v, int bytes)
 static void write_header(char out[FRAME_HEADER_BYTES], const struct frame *f)
 {
     ASSERT(f->length <= FRAME_PAYLOAD_MAX);
-    ASSERT(f->kind >= FRAME_HELLO && f->kind <= FRAME_ADAPTER);
+    ASSERT(f->kind >= FRAME_HELLO && f->kind <= FRAME_TRUST);
     put_le(out, f->length, 4);
     out[4] = FRAME_VERSION;
     out[5] = (char)f->kind;
@@ -51,7 +51,7 @@ static enum err_code read_header(const char *p, struct frame *out, struct err *e
     int version = (unsigned char)p[4], kind = (unsigned char)p[5];
     if (version != FRAME_VERSION)
         return err_set(e, ERR_CORRUPT, "frame version %d; this program speaks version %d", version, FRAME_VERSION);
-    if (kind < FRAME_HELLO || kind > FRAME_ADAPTER)
+    if (kind < FRAME_HELLO || kind > FRAME_TRUST)
         return err_set(e, ERR_CORRUPT, "frame kind %d does not exist", kind);
     if (length > FRAME_PAYLOAD_MAX)
         return err_set(e, ERR_CORRUPT, "frame of %u bytes; at most %d are allowed", length, FRAME_PAYLOAD_MAX);

@@ -7,7 +7,9 @@
  * kind     payload
  * hello    JSON {"role","version","model":{...},"limits":{...}}: first frame each way; the engine's says it is ready
  * request  JSON head {"method","path","tenant","created","response_id","deadline_ms","priority","weight","allowance"},
- *          then LF, then body bytes; FRAME_MORE set when body bytes follow in further request frames (no head)
+ *          then LF, then body bytes; FRAME_MORE set when body bytes follow in further request frames (no head). On a
+ *          bus the head has also {"model","seed","body_bytes","body_crc32","jurisdictions","prefix"} and, when another
+ *          worker had begun it, "resume":{"tokens":[ids],"cached_tokens":n}
  * head     JSON {"status", "headers": {..}}: start of the response
  * data     response body bytes; with FRAME_TOKENS: u16 count, count x u32 token ids, then the bytes they are
  * usage    JSON counters {"prompt_tokens","cached_tokens","completion_tokens",...}; before first data, and before end
@@ -18,6 +20,8 @@
  * receipt  engine: JSON draft of a sealed exchange's receipt, once its content is complete; front: the signed note,
  *          empty when there is none: the engine ends the exchange then
  * stats    JSON of the engine's counters, about four times a second, id 0
+ * trust    id 0. front: JSON {"renew": EPOCH} asks for a new key, {"retire": EPOCH} ends an old one, {"policy",
+ *          "policy_note", "model", "model_note"} and {"clients"} hold from now on; engine: {"epoch", "ohttp"}, its key
  * adapter  front: JSON {"name"} with a LoRA file's descriptor, or {"name","remove":true}; answered by end or error */
 #ifndef WIRE_FRAME_H
 #define WIRE_FRAME_H
@@ -37,7 +41,7 @@ enum {
 
 enum frame_kind {
     FRAME_HELLO = 1, FRAME_REQUEST, FRAME_HEAD, FRAME_DATA, FRAME_USAGE, FRAME_END, FRAME_ERROR,
-    FRAME_CANCEL, FRAME_CREDIT, FRAME_STATS, FRAME_RECEIPT, FRAME_ADAPTER,
+    FRAME_CANCEL, FRAME_CREDIT, FRAME_STATS, FRAME_RECEIPT, FRAME_ADAPTER, FRAME_TRUST,
 };
 enum { FRAME_MORE = 1, FRAME_TOKENS = 2 }; /* flags */
 

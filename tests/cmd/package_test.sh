@@ -24,7 +24,8 @@ out=$("$root/usr/bin/tokenworks" version 2>&1); grep -q 0.1.0 <<<"$out"; ok $? "
 bad=
 for f in usr/share/man/man1/tokenworks-serve.1.gz usr/share/bash-completion/completions/tokenworks \
          usr/share/zsh/vendor-completions/_tokenworks usr/share/fish/vendor_completions.d/tokenworks.fish \
-         lib/systemd/system/tokenworks.service usr/lib/sysusers.d/tokenworks.conf usr/share/doc/tokenworks/copyright; do
+         lib/systemd/system/tokenworks.service lib/systemd/system/tokenworks-worker.service \
+         lib/systemd/system/tokenworks-gateway.service usr/share/tokenworks/tokenworks-sites usr/lib/sysusers.d/tokenworks.conf usr/share/doc/tokenworks/copyright; do
     [ -s "$root/$f" ] || bad="$bad $f"
 done
 out=$bad; [ -z "$bad" ]; ok $? "manual, completions, unit and notices are in their places"
@@ -37,9 +38,11 @@ out=$(install_it --force-confold -i "$deb" && grep '# mine' "$root/etc/tokenwork
 out=$(install_it -r tokenworks; [ ! -e "$root/usr/bin/tokenworks" ] && [ -e "$root/etc/tokenworks/config.yaml" ]); ok $? "removal leaves the configuration"
 out=$(install_it -P tokenworks; [ ! -e "$root/etc/tokenworks/config.yaml" ]); ok $? "a purge does not"
 if command -v systemd-analyze >/dev/null; then
-    sed "s|/usr/bin/tokenworks|$PWD/$B/tokenworks|; /^Documentation/d" packaging/systemd/tokenworks.service > "$dir/tokenworks.service"
-    out=$(systemd-analyze verify --man=no "$dir/tokenworks.service" 2>&1); [ $? = 0 ] && [ -z "$out" ]; ok $? "systemd-analyze verifies the unit"
-    out=$(systemd-analyze security --offline=true --threshold=30 "$dir/tokenworks.service" 2>&1); ok $? "its exposure is 3.0 at most"
+    for unit in tokenworks tokenworks-worker tokenworks-gateway; do
+        sed "s|/usr/bin/tokenworks|$PWD/$B/tokenworks|; /^Documentation/d" packaging/systemd/$unit.service > "$dir/$unit.service"
+        out=$(systemd-analyze verify --man=no "$dir/$unit.service" 2>&1); [ $? = 0 ] && [ -z "$out" ]; ok $? "systemd-analyze verifies $unit"
+        out=$(systemd-analyze security --offline=true --threshold=30 "$dir/$unit.service" 2>&1); ok $? "its exposure is 3.0 at most"
+    done
 else
     skip "the unit" "no systemd-analyze"
 fi

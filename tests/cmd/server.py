@@ -68,6 +68,10 @@ class Server:
         out = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True).stdout.split()
         return int(out[0]) if out else None
 
+    def engine_pid_of(self, name):
+        """Of a child by its name: tw-engine, tw-keeper."""
+        return int(subprocess.run(["pgrep", "-P", str(self.process.pid), name], capture_output=True, text=True).stdout.split()[0])
+
     def stop(self, seconds=60):
         self.process.send_signal(signal.SIGTERM)
         try:

@@ -26,14 +26,14 @@ def _byte_alphabet():
     return out
 
 
-def write(path, seed, ctx=256, ffn=FFN):
+def write(path, seed, ctx=256, ffn=FFN, layers=LAYERS):
     rng = random.Random(seed)
     tokens = _byte_alphabet() + ["<|end|>", "th"]
     vocab = len(tokens)
     texts = lambda v: struct.pack("<IQ", 8, len(v)) + b"".join(_string(s) for s in v)
     u32 = lambda v: struct.pack("<I", v)
     keys = [_key("general.architecture", 8, _string("llama")), _key("general.name", 8, _string(f"tiny {seed}"))]
-    for name, v in (("context_length", ctx), ("embedding_length", DIM), ("block_count", LAYERS),
+    for name, v in (("context_length", ctx), ("embedding_length", DIM), ("block_count", layers),
                     ("feed_forward_length", ffn), ("attention.head_count", HEADS), ("attention.head_count_kv", 2),
                     ("vocab_size", vocab)):
         keys.append(_key("llama." + name, 4, u32(v)))
@@ -45,7 +45,7 @@ def write(path, seed, ctx=256, ffn=FFN):
              _key("tokenizer.ggml.eos_token_id", 4, u32(256)),
              _key("tokenizer.chat_template", 8, _string("{% for m in messages %}{{ m.content }}{% endfor %}"))]
     shapes = []
-    for l in range(LAYERS):
+    for l in range(layers):
         for name, rows, cols in (("attn_norm", 0, DIM), ("ffn_norm", 0, DIM), ("attn_q", HEADS * HEAD, DIM),
                                  ("attn_k", 2 * HEAD, DIM), ("attn_v", 2 * HEAD, DIM),
                                  ("attn_output", DIM, HEADS * HEAD), ("ffn_gate", ffn, DIM), ("ffn_up", ffn, DIM),

@@ -124,6 +124,32 @@ static void receipts_are_chained_by_the_keeper(void)
     scene_close(&s);
 }
 
+/* The keys of content at rest: HMAC-SHA-256 (checked against openssl's) under keys/storage.key, by purpose. */
+static void storage_keys_by_purpose(void)
+{
+    struct scene s;
+    uint8_t a[SEALBOX_KEY], b[SEALBOX_KEY], master[SEALBOX_KEY];
+    struct err e = { 0 };
+    /* printf 'tokenworks/storage/v1\0spill m' | openssl dgst -sha256 -mac hmac -macopt hexkey:0707...07 */
+    static const char known[] = "a2453eb30740aac07d628b09e877e28ec7dd43fedca4937a58312cad69239bd1";
+    char hex[2 * SEALBOX_KEY + 1];
+    memset(master, 7, sizeof master);
+    sealbox_derive(master, "spill m", 7, a);
+    code_hex(hex, a, sizeof a);
+    CHECK_STR(hex, known);
+    scene_open(&s);
+    CHECK_INT(keeper_client_storage(&s.c, "spill m", a, NULL), ERR_OK);
+    CHECK_INT(keeper_client_storage(&s.c, "spill m", b, NULL), ERR_OK);
+    CHECK(!memcmp(a, b, sizeof a));
+    CHECK_INT(keeper_client_storage(&s.c, "spill n", b, NULL), ERR_OK);
+    CHECK(memcmp(a, b, sizeof a) != 0);
+    CHECK_INT(site_storage(&s.site, master, NULL), ERR_OK);
+    sealbox_derive(master, "spill m", 7, b);
+    CHECK(!memcmp(a, b, sizeof a));
+    CHECK_INT(keeper_client_storage(&s.c, "", a, &e), ERR_INVALID);
+    scene_close(&s);
+}
+
 static void checkpoints_only_grow(void)
 {
     struct scene s;
@@ -198,7 +224,7 @@ static void nothing_else_is_signed(void)
     for (uint8_t kind = 0; kind < 12; kind++)
         for (size_t i = 0; i < MEM_COUNT(texts); i++) {
             struct keeper_message m = { .kind = kind };
-            if (kind == KEEPER_HELLO || kind == KEEPER_CLOSE)
+            if (kind == KEEPER_HELLO || kind == KEEPER_CLOSE || kind == KEEPER_STORAGE) /* 32 bytes are no signature */
                 continue;
             buf_puts(&m.payload, texts[i]);
             CHECK_INT(keeper_send(s.c.fd, &m, NULL), ERR_OK);
@@ -293,6 +319,7 @@ int main(void)
         return 1;
     RUN(hello);
     RUN(receipts_are_chained_by_the_keeper);
+    RUN(storage_keys_by_purpose);
     RUN(checkpoints_only_grow);
     RUN(node_notes_about_itself_only);
     RUN(nothing_else_is_signed);

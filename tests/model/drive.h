@@ -10,6 +10,9 @@ struct drive {
     const struct model *m;
     int threads, chunk, companions;
     int every; /* logits of each every-th position only, the others' are left as they are; 0: of all */
+    /* Once work and pages are there (the first of `pages` at block); NULL: nothing to prepare. */
+    void (*prepare)(void *arg, struct model_work *w, const unsigned char *block, int pages);
+    void *arg;
 };
 
 /* logits [n][vocab]. The sequence sits behind its companions, which begin at other positions than it does. */
@@ -25,6 +28,8 @@ static inline void drive(const struct drive *d, const int32_t *ids, int n, float
     struct pool *pool = pool_new(d->threads);
     int rows_max = d->chunk * seqs + d->companions * LEAD;
     struct model_work *w = model_work_new(d->m, pool, rows_max, d->chunk);
+    if (d->prepare)
+        d->prepare(d->arg, w, block, seqs * pages_each);
     int32_t *tokens = mem_new((size_t)rows_max, sizeof *tokens), *wanted = mem_new((size_t)d->chunk, sizeof *wanted);
     struct model_run *runs = mem_new((size_t)seqs, sizeof *runs);
     for (int pos = 0; pos < n; pos += d->chunk) {

@@ -177,7 +177,7 @@ static double brute_force(const struct scenario *s, long *tried)
 
 static double solve(const struct scenario *s, struct decision *out)
 {
-    struct model *m = plan_model_new(s);
+    struct model *m = plan_model_new(s, 1);
     struct lp_options o = { .gap = 1e-9, .seconds = 20 };
     struct lp_result r;
     struct err e = { 0 };

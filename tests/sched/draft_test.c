@@ -1,6 +1,7 @@
 /* draft_test -- guesses change how many steps an answer takes and never what it says: the same tokens and
  * log-probabilities, bit for bit, with guesses checked always, only where they pay, or never. */
 #include "drive.h"
+#include "sched/draft.h"
 
 enum { CASES = 16 };
 
@@ -33,6 +34,19 @@ static void run_alone(const struct request *q, struct answer *a)
     sched_free(s);
 }
 
+/* As if another engine had drawn some of the answer; a third of the time with a wrong token, or some too many. */
+static void begun_elsewhere(struct request *q, const struct answer *want, struct rng *r)
+{
+    int kind = (int)rng_below(r, 6);
+    q->known_count = want->count && kind ? 1 + (int)rng_below(r, (uint64_t)want->count) : 0;
+    for (int i = 0; i < q->known_count; i++)
+        q->known[i] = want->tokens[i].id;
+    if (kind == 1 && q->known_count)
+        q->known[rng_below(r, (uint64_t)q->known_count)] ^= 1;
+    for (int i = 0; kind == 2 && i < 5; i++)
+        q->known[q->known_count++] = 5;
+}
+
 /* Cases one after another into a scheduler that guesses, while others run; each against itself alone without. */
 static void crowd(const struct sched_options *o, uint64_t seed)
 {
@@ -48,6 +62,7 @@ static void crowd(const struct sched_options *o, uint64_t seed)
             make_request(&requests[added], &r);
             got[added].stop_at = want[added].stop_at = rng_below(&r, 4) ? 0 : 1 + (int)rng_below(&r, 40);
             run_alone(&requests[added], &want[added]);
+            begun_elsewhere(&requests[added], &want[added], &r);
             add(s, &requests[added], &got[added]);
             added++;
         }
@@ -307,6 +322,30 @@ static void what_a_grammar_forces_is_free(void)
     grammar_free(g);
 }
 
+/* Also where nothing is guessed otherwise. */
+static void what_another_engine_drew_takes_few_steps(void)
+{
+    static struct answer want, got;
+    struct request q;
+    repeat_prompt(&q, 1000);
+    q.params = (struct infer_params){ .max_tokens = 300, .temperature = 1, .top_p = 1, .repetition_penalty = 1,
+                                      .ignore_eos = true, .top_logprobs = 2 };
+    memset(&want, 0, sizeof want);
+    memset(&got, 0, sizeof got);
+    run_alone(&q, &want);
+    for (int i = 0; i < want.count; i++)
+        q.known[q.known_count++] = want.tokens[i].id;
+    struct sched_options o = options_of(40, 64, 64, 4);
+    struct sched *s = make(&o);
+    add(s, &q, &got);
+    int steps = run(s, &got);
+    sched_free(s);
+    CHECK_INT(want.count, 300);
+    CHECK(same(&want, &got));
+    CHECK(steps <= 4 + 300 / DRAFT_MAX);
+    CHECK_INT(got.drafts.accepted + got.drafts.rejected, 0); /* no merit of guessing */
+}
+
 int main(void)
 {
     if (!set_up())
@@ -320,6 +359,7 @@ int main(void)
     RUN(a_dear_row_wants_a_sure_guess);
     RUN(an_answer_given_before_is_remembered_in_its_name_space_only);
     RUN(what_a_grammar_forces_is_free);
+    RUN(what_another_engine_drew_takes_few_steps);
     tear_down();
     DONE();
 }

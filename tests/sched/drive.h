@@ -75,12 +75,15 @@ struct request {
     int count;
     struct infer_params params;
     uint64_t seed, space;
+    int32_t known[ANSWER_MAX]; /* drawn elsewhere already, or said to be */
+    int known_count;
 };
 
 static inline void add(struct sched *s, const struct request *q, struct answer *a)
 {
     struct sched_spec spec = { .prompt = q->prompt, .prompt_count = q->count, .params = &q->params, .seed = q->seed,
-                               .space = q->space, .events = &events, .user = a };
+                               .space = q->space, .events = &events, .user = a, .known = q->known,
+                               .known_count = q->known_count };
     CHECK_INT(sched_add(s, &spec, &a->seq, NULL), ERR_OK);
 }
 

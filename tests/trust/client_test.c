@@ -191,16 +191,21 @@ static void a_request_all_the_way(void)
     CHECK_INT(ohttp_read_end(&in, &plain, &e), ERR_OK);
     CHECK_INT(bhttp_read(&reader, help_buf(&plain), &content, &e), ERR_OK);
     CHECK(reader.state == BHTTP_DONE && reader.message.status == 200);
-    CHECK_INT(client_check_receipt(&s.session, &x, help_buf(&receipt), q.body, help_buf(&content), &r, &e), ERR_OK);
+    struct client_salts salts, others;
+    client_salts_sealed(&x, &salts);
+    CHECK_INT(client_check_receipt(&s.session, &salts, help_buf(&receipt), q.body, help_buf(&content), &r, &e), ERR_OK);
     CHECK_STR(e.text, "");
     CHECK_STR(r.data_class, "internal");
     content.data[3] ^= 1; /* the site claims it said something else */
-    CHECK_INT(client_check_receipt(&s.session, &x, help_buf(&receipt), q.body, help_buf(&content), &r, &e), ERR_DENIED);
+    CHECK_INT(client_check_receipt(&s.session, &salts, help_buf(&receipt), q.body, help_buf(&content), &r, &e), ERR_DENIED);
     content.data[3] ^= 1;
-    CHECK_INT(client_check_receipt(&s.session, &x, help_buf(&receipt), SPAN("{}"), help_buf(&content), &r, &e), ERR_DENIED);
+    CHECK_INT(client_check_receipt(&s.session, &salts, help_buf(&receipt), SPAN("{}"), help_buf(&content), &r, &e), ERR_DENIED);
     struct ohttp other = x; /* the receipt of somebody else's exchange */
     other.hpke.exporter[0] ^= 1;
-    CHECK_INT(client_check_receipt(&s.session, &other, help_buf(&receipt), q.body, help_buf(&content), &r, &e), ERR_DENIED);
+    client_salts_sealed(&other, &others);
+    CHECK_INT(client_check_receipt(&s.session, &others, help_buf(&receipt), q.body, help_buf(&content), &r, &e), ERR_DENIED);
+    salts.sealed = false; /* the receipt of a sealed exchange does not stand for an open one */
+    CHECK_INT(client_check_receipt(&s.session, &salts, help_buf(&receipt), q.body, help_buf(&content), &r, &e), ERR_DENIED);
     gate_release(&g);
     ohttp_stream_release(&in);
     bhttp_reader_release(&reader);

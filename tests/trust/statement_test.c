@@ -214,7 +214,7 @@ static void node_text(struct buf *out, const char *from, const char *to)
 {
     buf_clear(out);
     buf_puts(out, "tokenworks/node/v1\nname n1\nboot b1\nepoch 0\nprevious-boot -\nprevious-seq -\nsite berlin\n"
-                  "jurisdiction DE\nrelease -\npolicy -\nmodels -\nohttp-key -\nreceipt-key ");
+                  "jurisdiction DE\nrelease -\npolicy -\nmodels -\nnumerics -\nohttp-key -\nreceipt-key ");
     vkey(&receipt_key, out);
     buf_printf(out, "\nsandbox " HASH_A "\nevidence none\nnot-before %s\nnot-after %s\n", from, to);
 }

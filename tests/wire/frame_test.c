@@ -63,7 +63,7 @@ static void hostile_headers(void)
     CHECK_INT(parse_with(4, 2, &e), -1);
     CHECK(strstr(e.text, "version 2"));
     CHECK_INT(parse_with(5, 0, &e), -1);
-    CHECK_INT(parse_with(5, FRAME_ADAPTER + 1, &e), -1);
+    CHECK_INT(parse_with(5, FRAME_TRUST + 1, &e), -1);
     CHECK_INT(parse_with(5, 255, &e), -1);
     CHECK_INT(parse_with(3, 0xff, &e), -1); /* 4 GiB announced: refused at once, not waited for */
     CHECK_INT(parse_with(2, 0x10, &e), -1); /* FRAME_PAYLOAD_MAX + 3 */
@@ -80,7 +80,7 @@ static void random_streams_round_trip(void)
         struct buf b = { 0 };
         struct frame sent[8];
         for (int i = 0; i < 8; i++) {
-            sent[i] = (struct frame){ .kind = (enum frame_kind)(1 + rng_below(&r, FRAME_ADAPTER)),
+            sent[i] = (struct frame){ .kind = (enum frame_kind)(1 + rng_below(&r, FRAME_TRUST)),
                                       .flags = (uint16_t)rng_next(&r), .id = rng_next(&r),
                                       .attempt = (uint32_t)rng_next(&r), .seq = rng_next(&r), .payload = noise,
                                       .length = rng_below(&r, sizeof noise) };

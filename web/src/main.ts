@@ -2,6 +2,7 @@
 import { startChat } from "./chat";
 import { startCost } from "./cost";
 import { find } from "./dom";
+import { startFleet } from "./fleet";
 import { startPanel } from "./panel";
 import { startPlayground } from "./playground";
 import { startRequests } from "./requests";
@@ -34,4 +35,5 @@ startPlayground();
 startRequests();
 startUsage();
 startCost();
+startFleet();
 startViews();

@@ -1,8 +1,8 @@
 /* views -- one page, several views: the address says which is shown, links and Alt+number change it. */
 import { find } from "./dom";
 
-export type View = "chat" | "playground" | "requests" | "usage" | "cost";
-const VIEWS: View[] = ["chat", "playground", "requests", "usage", "cost"];
+export type View = "chat" | "playground" | "requests" | "usage" | "cost" | "fleet";
+const VIEWS: View[] = ["chat", "playground", "requests", "usage", "cost", "fleet"];
 const shown: Partial<Record<View, () => void>> = {};
 let at: View = "chat";
 

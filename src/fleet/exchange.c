@@ -1,0 +1,260 @@
+/* exchange -- see exchange.h: opened, sent to somebody, moved to somebody else, ended. */
+#include "fleet/exchange.h"
+
+#include "base/assert.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "fleet/crc32.h"
+#include "fleet/gateway_impl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- from open to the first attempt */
+
+static void copy_ask(struct fleet_exchange *x, const struct fleet_ask *ask)
+{
+    ASSERT(ask->jurisdiction_count >= 0 && ask->jurisdiction_count <= FLEET_JURISDICTIONS_MAX);
+    ASSERT(ask->prefix_count >= 0 && ask->prefix_count <= FLEET_PREFIX_MAX);
+    x->ask = *ask;
+    snprintf(x->names[FLEET_JURISDICTIONS_MAX], sizeof x->names[0], "%s", ask->model);
+    x->ask.model = x->names[FLEET_JURISDICTIONS_MAX];
+    for (int i = 0; i < ask->jurisdiction_count; i++) {
+        snprintf(x->names[i], sizeof x->names[i], "%s", ask->jurisdictions[i]);
+        x->ask.jurisdictions[i] = x->names[i];
+    }
+}
+
+static enum err_code pick(struct fleet_exchange *x, struct route_pick *p, struct err *e)
+{
+    struct fleet_gateway *g = x->g;
+    struct route_query q = { .ask = &x->ask, .home = g->me.jurisdiction, .numerics = x->status ? x->numerics : "",
+                             .policy = g->policy }; /* I4 */
+    int64_t now = gateway_now_ms();
+    for (int i = 0; i < x->excluded_count; i++)
+        if (now - x->excluded_ms[i] < EXCHANGE_EXCLUDE_MS)
+            q.excluded[q.excluded_count++] = x->excluded[i];
+    return route_pick(g->roster, g->known, &q, &g->dice, p, &x->call->retry_s, e);
+}
+
+enum err_code exchange_open(struct fleet_gateway *g, const struct fleet_ask *ask, struct fleet_call *c, uint64_t id,
+                            struct fleet_exchange **out, struct err *e)
+{
+    struct fleet_exchange *x = MEM_NEW(struct fleet_exchange);
+    struct route_pick p;
+    x->g = g;
+    x->call = c;
+    x->id = id;
+    x->opened_ms = gateway_now_ms();
+    delivered_init(&x->told);
+    copy_ask(x, ask);
+    enum err_code code = pick(x, &p, e);
+    if (code == ERR_NOT_FOUND && catalog_find(&g->catalog, ask->model))
+        code = ERR_OK; /* nobody is heard of now: the one try without a name */
+    if (code) {
+        exchange_free(x);
+        return code == ERR_NOT_FOUND ? ERR_BUSY : code;
+    }
+    *out = x;
+    return ERR_OK;
+}
+
+void exchange_free(struct fleet_exchange *x)
+{
+    json_decref(x->head);
+    json_decref(x->usage);
+    delivered_release(&x->told);
+    x->g->bodies_bytes -= (int64_t)x->body_n;
+    mem_free(x->body);
+    mem_free(x->refusal);
+    mem_free(x);
+}
+
+/* What every attempt's head has: FRAME_REQUEST in wire/frame.h. */
+static void complete_head(struct fleet_exchange *x)
+{
+    json_t *where = json_array(), *prefix = json_array();
+    char hex[17];
+    if (!x->ask.jurisdiction_count)
+        json_array_append_new(where, json_string(x->g->me.jurisdiction));
+    for (int i = 0; i < x->ask.jurisdiction_count; i++)
+        json_array_append_new(where, json_string(x->ask.jurisdictions[i]));
+    for (int i = 0; i < x->ask.prefix_count; i++) {
+        snprintf(hex, sizeof hex, "%016llx", (unsigned long long)x->ask.prefix[i]);
+        json_array_append_new(prefix, json_string(hex));
+    }
+    json_object_set_new(x->head, "model", json_string(x->ask.model));
+    if (!json_object_get(x->head, "seed")) {
+        uint64_t seed;
+        rng_system(&seed, sizeof seed);
+        json_object_set_new(x->head, "seed", json_integer((json_int_t)(seed >> 11)));
+    }
+    json_object_set_new(x->head, "body_bytes", json_integer((json_int_t)x->body_n));
+    json_object_set_new(x->head, "body_crc32", json_integer(fleet_crc32(0, x->body, x->body_n)));
+    json_object_set_new(x->head, "jurisdictions", where);
+    json_object_set_new(x->head, "prefix", prefix);
+}
+
+/* ---- attempts */
+
+static void begin_attempt(struct fleet_exchange *x, const struct route_pick *p)
+{
+    struct fleet_gateway *g = x->g;
+    if (x->begun++)
+        x->attempt++;
+    x->serial = p ? p->worker->serial : 0;
+    x->at = x->call->at = p ? p->worker->place : (struct fleet_place){ .name = "" };
+    x->call->attempts = x->begun;
+    x->seq_in = x->seq_out = 0;
+    x->given = x->received = 0;
+    x->headed = false;
+    x->usages = 0;
+    x->heard_ms = x->probed_ms = x->sent_ms = gateway_now_ms();
+    delivered_again(&x->told);
+    if (p && !x->status)
+        snprintf(x->numerics, sizeof x->numerics, "%s", p->model->beat.numerics);
+    if (p)
+        route_sent(g->known, &x->ask, p);
+    x->state = EXCHANGE_RUNNING;
+    if (x->moves)
+        roster_say(g->roster, "a request of %.80s goes on at %s/%s/%s: %.100s", x->ask.model, x->at.jurisdiction,
+                   x->at.site, x->at.name, x->why);
+    if (!exchange_send_request(x)) { /* the bus is away: not this worker's fault */
+        gateway_cancel_later(g, &x->at, x->id, x->attempt);
+        x->state = EXCHANGE_MOVING;
+        return;
+    }
+    if (x->moves)
+        g->resumed++;
+    exchange_top_up(x);
+}
+
+/* Nobody is heard of who has it: one try with whoever listens. The answer is small enough for one message, or none. */
+static bool may_ask_any(const struct fleet_exchange *x)
+{
+    return !x->begun && bus_is_up(x->g->bus) && x->body_n < FLEET_PART_MAX / 2;
+}
+
+/* Tries to place it; false: not now. May end it when there is no hope. */
+static void place(struct fleet_exchange *x)
+{
+    struct route_pick p;
+    struct err e = { 0 };
+    enum err_code code = pick(x, &p, &e);
+    if (!code && bus_is_up(x->g->bus)) {
+        begin_attempt(x, &p);
+        return;
+    }
+    if (code == ERR_NOT_FOUND && may_ask_any(x)) {
+        begin_attempt(x, NULL);
+        return;
+    }
+    x->state = EXCHANGE_MOVING;
+    if (gateway_now_ms() < x->wait_until_ms)
+        return;
+    exchange_fail(x, 503, "engine_unavailable", !bus_is_up(x->g->bus) ? "the connection to the fleet is away; try again"
+                  : x->why[0] ? x->why : e.text);
+}
+
+void exchange_request(struct fleet_exchange *x, const char *payload, size_t n)
+{
+    const char *lf = memchr(payload, '\n', n);
+    x->head = lf && x->state == EXCHANGE_OPEN ? jsonx_parse(payload, (size_t)(lf - payload), NULL) : NULL;
+    if (!json_is_object(x->head)) {
+        exchange_fail(x, 500, "internal", "a request frame without a head, or twice");
+        return;
+    }
+    x->body_n = n - (size_t)(lf + 1 - payload);
+    x->body = mem_dup(lf + 1, x->body_n);
+    x->g->bodies_bytes += (int64_t)x->body_n;
+    complete_head(x);
+    x->wait_until_ms = gateway_now_ms() + EXCHANGE_WAIT_MS;
+    place(x);
+}
+
+/* Who gave it back is not asked again at once. */
+static void exclude(struct fleet_exchange *x)
+{
+    int at = x->excluded_count < ROUTE_EXCLUDED_MAX ? x->excluded_count++ : 0;
+    for (int i = 0; i < x->excluded_count; i++)
+        if (x->excluded[i] == x->serial)
+            at = i;
+    x->excluded[at] = x->serial;
+    x->excluded_ms[at] = gateway_now_ms();
+}
+
+void exchange_give_up(struct fleet_exchange *x, const char *why, bool exclude_it, bool wait)
+{
+    if (x->state != EXCHANGE_RUNNING)
+        return;
+    exchange_send_cancel(x);
+    if (exclude_it)
+        exclude(x);
+    snprintf(x->why, sizeof x->why, "%s", why);
+    if (!x->ask.resumable || x->moves == GATEWAY_RESUMES || (x->status && !x->numerics[0])) {
+        exchange_fail(x, 503, "engine_unavailable", why);
+        return;
+    }
+    x->moves++;
+    x->ask.deadline_ms = 0; /* it was admitted; the engine watches its deadline (exchange_send.c) */
+    x->wait_until_ms = gateway_now_ms() + (wait ? EXCHANGE_WAIT_MS : 0);
+    place(x);
+}
+
+void exchange_move(struct fleet_exchange *x, const char *why)
+{
+    exchange_give_up(x, why, false, true);
+}
+
+void exchange_tick(struct fleet_exchange *x)
+{
+    int64_t now = gateway_now_ms();
+    if (x->state == EXCHANGE_MOVING)
+        place(x);
+    else if (x->state == EXCHANGE_RUNNING && !x->serial && !x->seq_in && now - x->sent_ms >= EXCHANGE_ANY_MS)
+        exchange_fail(x, 503, "engine_unavailable", "no worker that has this model is heard of; try again");
+    else if (x->state == EXCHANGE_RUNNING && now - x->heard_ms >= EXCHANGE_DEAF_MS)
+        exchange_move(x, "its worker does not answer");
+    else if (x->state == EXCHANGE_RUNNING && now - x->heard_ms >= EXCHANGE_PROBE_MS &&
+             now - x->probed_ms >= EXCHANGE_PROBE_MS)
+        exchange_probe(x);
+}
+
+/* ---- the end */
+
+void exchange_cancel(struct fleet_exchange *x)
+{
+    if (x->state == EXCHANGE_RUNNING)
+        exchange_send_cancel(x);
+    x->state = EXCHANGE_OVER;
+}
+
+void exchange_end(struct fleet_exchange *x, const struct frame *f)
+{
+    struct fleet_call *c = x->call;
+    struct frame last = *f;
+    last.id = x->id;
+    last.attempt = 0;
+    last.seq = x->seq_client++;
+    c->x = NULL;
+    gateway_forget(x->g, x);
+    c->frame(c, &last);
+}
+
+void exchange_fail(struct fleet_exchange *x, int status, const char *code, const char *message)
+{
+    struct buf b = { 0 };
+    if (x->state == EXCHANGE_RUNNING)
+        exchange_send_cancel(x);
+    if (x->refusal && status == 503) {
+        buf_append(&b, x->refusal, x->refusal_n); /* what the last worker said is more to the point */
+    } else {
+        buf_printf(&b, "{\"status\":%d,\"error\":{\"message\":", status);
+        jsonx_quote(message, strlen(message), &b);
+        buf_printf(&b, ",\"type\":\"server_error\",\"param\":null,\"code\":\"%s\"}}", code);
+    }
+    x->g->failed++;
+    roster_say(x->g->roster, "a request of %.80s failed: %.100s", x->ask.model, message);
+    exchange_end(x, &(struct frame){ .kind = FRAME_ERROR, .payload = buf_str(&b), .length = b.len });
+    buf_release(&b);
+}
