@@ -50,7 +50,8 @@ static void gather(const struct step *s)
 void step_keep_wanted(struct step *s, const struct layer *l)
 {
     const struct model_batch *b = s->b;
-    bool plain = !s->m->arch->encoder && !b->state_count && !step_adapts(s);
+    bool whole = !s->m->part.first && s->m->part.end == s->d->layers; /* a part hands every row on */
+    bool plain = whole && !s->m->arch->encoder && !b->state_count && !step_adapts(s);
     if (l->index != s->d->layers - 1 || !plain || b->rows - b->logit_count < SPARED_MIN)
         return;
     if (!b->logit_count) {

@@ -9,10 +9,10 @@
 struct drive {
     const struct model *m;
     int threads, chunk, companions;
+    int every; /* logits of each every-th position only, the others' are left as they are; 0: of all */
     /* Once work and pages are there (the first of `pages` at block); NULL: nothing to prepare. */
     void (*prepare)(void *arg, struct model_work *w, const unsigned char *block, int pages);
     void *arg;
-    int every; /* logits of each every-th position only, the others' are left as they are; 0: of all */
 };
 
 /* logits [n][vocab]. The sequence sits behind its companions, which begin at other positions than it does. */
