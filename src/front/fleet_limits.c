@@ -63,9 +63,10 @@ static void give_back(struct fleet_limits *t, const struct fleet_hold *h, int co
     }
 }
 
+/* LEASE_ASKED: what is left is leased by other gateways, who say what they used of it at their next renewal. */
 static void refuse(enum ledger_limit kind, enum lease_verdict v, int64_t retry_ms, struct ledger_answer *why)
 {
-    bool spent = v == LEASE_SPENT;
+    bool spent = v == LEASE_SPENT || v == LEASE_ASKED;
     *why = (struct ledger_answer){ .verdict = spent ? LEDGER_LIMITED : LEDGER_BUSY, .ticket = -1, .limit = kind,
                                    .scope = LEDGER_TENANT, .allowance_tokens = -1,
                                    .retry_after_s = retry_ms > 1000 ? (retry_ms + 999) / 1000 : 1 };
@@ -91,8 +92,10 @@ static enum hold_verdict take(struct fleet_limits *t, struct fleet_hold *h, stru
             continue;
         give_back(t, h, i, 0, false);
         h->taken_ms = 0;
-        if (v == LEASE_ASKED)
+        if (v == LEASE_ASKED) {
+            h->waits_for = kinds[i];
             return HOLD_WAITS;
+        }
         refuse(kinds[i], v, retry_ms, why);
         return HOLD_REFUSED;
     }
@@ -120,7 +123,7 @@ static void changed(void *arg)
         enum hold_verdict v = take(t, h, &why);
         if (v == HOLD_WAITS && clock_mono_ns() / 1000000 - h->since_ms > HOLD_WAIT_MS) {
             v = HOLD_REFUSED;
-            refuse(kinds[0], LEASE_AWAY, 0, &why);
+            refuse(h->waits_for, LEASE_ASKED, LEASE_RENEW_MS, &why);
         }
         if (v == HOLD_WAITS) {
             h = h->next;

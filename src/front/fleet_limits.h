@@ -32,6 +32,7 @@ struct fleet_hold {               /* of a request; zero: nothing is held */
     int64_t tokens;               /* the worst case */
     int64_t taken_ms;             /* 0: not taken; fleet_limits' own from here on */
     int64_t since_ms;
+    enum ledger_limit waits_for;
     struct fleet_hold *next;
     bool waits;
 };

@@ -68,6 +68,7 @@ with tap.case("drop-up and drop-down: one way only"):
         assert hear(a) == b"THREE"
 with tap.case("delay: each way by so much, in order"):
     order("delay 150")
+    time.sleep(0.2)  # it is obeyed at the next turn
     t = time.monotonic()
     a.sendall(b"four")
     time.sleep(0.01)
