@@ -180,6 +180,8 @@ static void on_done(struct multi_call *c, const struct multi_result *result, voi
         s->outcome = x->done_seen && s->first ? LOAD_DONE : LOAD_SHORT;
     if (!s->has_usage)
         s->output_tokens = s->chunks;
+    if (s->outcome == LOAD_SHORT && x->done_seen && !x->error.len)
+        buf_puts(&x->error, "an answer had no text");
     if (s->outcome != LOAD_DONE && s->outcome != LOAD_PENDING)
         note_error(x->run, result, &x->error);
     x->run->ended++;

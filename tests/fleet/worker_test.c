@@ -427,7 +427,7 @@ static void test_gateway_gone(void)
     turn(10);
     CHECK_INT(host.closed, 1);
     ask(2, 0, 10);
-    turn(4700);
+    turn(ORPHAN_MS - 300);
     CHECK_INT(host.closed, 1);
     turn(600);
     CHECK_INT(host.closed, 2);
