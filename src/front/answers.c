@@ -108,9 +108,9 @@ void answer_stats(struct front *f, struct http_exchange *x, const struct route *
         json_array_append_new(models, v);
     }
     reply_json(f, x, 200,
-               json_pack("{s:s, s:I, s:i, s:b, s:o}", "version", TW_VERSION, "uptime_s",
+               json_pack("{s:s, s:I, s:i, s:b, s:b, s:o}", "version", TW_VERSION, "uptime_s",
                          (json_int_t)(clock_wall_s() - f->started_s), "in_flight", f->relay_count, "draining",
-                         f->draining, "models", models));
+                         f->draining, "fleet", f->fleet != NULL, "models", models));
 }
 
 /* A user's key sees the requests of its own tenant. */

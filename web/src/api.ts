@@ -14,7 +14,7 @@ export interface ModelState {
   facts?: Record<string, unknown> | null;
   stats?: EngineStats | null;
 }
-export interface Stats { version: string; uptime_s: number; in_flight: number; draining: boolean; models: ModelState[] }
+export interface Stats { version: string; uptime_s: number; in_flight: number; draining: boolean; fleet?: boolean; models: ModelState[] }
 
 export interface Message { role: "system" | "user" | "assistant"; content: string }
 export interface ChatRequest {

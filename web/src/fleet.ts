@@ -2,6 +2,7 @@
 import { ApiError, call } from "./api";
 import { button, find, make } from "./dom";
 import { duration, number } from "./format";
+import { onStats } from "./panel";
 import { current, onShow } from "./views";
 
 interface Model { id: string; running: number; waiting: number; kv_pages: number; kv_pages_free: number; tokens_per_s: number }
@@ -80,23 +81,16 @@ function draw(f: Fleet): void {
 
 async function refresh(): Promise<void> {
   try {
-    draw(await call<Fleet>("/tokenworks/fleet"));
+    const f = await call<Fleet>("/tokenworks/fleet");
+    drains = f.gateways !== undefined;
+    draw(f);
   } catch (e) {
     if (e instanceof ApiError) find("fleet-notice").textContent = e.message;
   }
 }
 
-/* The tab is there where there is a fleet. */
-async function look(): Promise<void> {
-  try {
-    const f = await call<Fleet>("/tokenworks/fleet");
-    drains = f.gateways !== undefined;
-    find("fleet-tab").hidden = false;
-  } catch { /* no fleet, or no key for it yet */ }
-}
-
 export function startFleet(): void {
-  void look();
-  onShow("fleet", () => { void look(); void refresh(); });
+  onStats((s) => { find("fleet-tab").hidden = !s.fleet; }); // the tab is there where there is a fleet
+  onShow("fleet", () => void refresh());
   setInterval(() => { if (current() === "fleet" && !document.hidden) void refresh(); }, EVERY_MS);
 }
