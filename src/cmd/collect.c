@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/cmd.h"
+#include "cmd/nats_args.h"
 #include "fleet/rows.h"
 #include "ledger/carry.h"
 
@@ -17,18 +18,15 @@
 enum { TELL_S = 60 };
 
 struct collect_options {
-    const char *nats, *creds, *ca, *cert, *key, *state;
+    struct nats_args nats;
+    const char *state;
     int64_t replicas;
     bool log_json;
 };
 
 #define FIELD(name) OPT_FIELD(struct collect_options, name)
 static const struct opt rows[] = {
-    { "nats", 0, OPT_STRING, "URL", "the site's NATS server (nats://127.0.0.1:4222)", FIELD(nats), 0, 0 },
-    { "nats-creds", 0, OPT_STRING, "FILE", "NATS credentials", FIELD(creds), 0, 0 },
-    { "nats-ca", 0, OPT_STRING, "FILE", "certificates that sign the server's (PEM)", FIELD(ca), 0, 0 },
-    { "nats-cert", 0, OPT_STRING, "FILE", "our certificate, for mutual TLS", FIELD(cert), 0, 0 },
-    { "nats-key", 0, OPT_STRING, "FILE", "its key", FIELD(key), 0, 0 },
+    NATS_ROWS(struct collect_options, nats),
     { "replicas", 0, OPT_INT, "N", "copies of the stream in a NATS cluster, when it is made (1)", FIELD(replicas), 1,
       5 },
     { "state", 0, OPT_STRING, "DIR", "whose ledger.db takes the rows; not a running server's", FIELD(state), 0, 0 },
@@ -85,8 +83,7 @@ static void wait_for_end(struct rows_in *in)
 static enum err_code collect(const struct collect_options *o, const char *dir, struct err *e)
 {
     struct collecting g = { .carry = NULL };
-    struct bus_options bus = { .url = o->nats, .name = "collect", .creds = o->creds, .ca = o->ca, .cert = o->cert,
-                               .key = o->key };
+    struct bus_options bus = nats_bus(&o->nats, "collect");
     struct rows_in_options in = { .bus = &bus, .subjects = "tw.v1.*.*.rows", .replicas = (int)o->replicas };
     sigset_t end;
     sigemptyset(&end); /* before any thread is started: all of them leave these two to wait_for_end */
@@ -108,7 +105,7 @@ static enum err_code collect(const struct collect_options *o, const char *dir, s
 
 int cmd_collect(int argc, char **argv)
 {
-    struct collect_options o = { .nats = "nats://127.0.0.1:4222", .replicas = 1 };
+    struct collect_options o = { .nats = NATS_ARGS_DEFAULT, .replicas = 1 };
     struct err e = { 0 };
     int n;
     enum opt_result r = opt_parse(&cmd_collect_spec, argc, argv, &o, &n);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/cmd.h"
+#include "cmd/nats_args.h"
 #include "cmd/provider_config.h"
 
 #include <signal.h>
@@ -14,18 +15,15 @@
 enum { KEY_BYTES_MAX = 4096, DRAIN_POLL_MS = 50 };
 
 struct provider_args {
-    const char *nats, *creds, *ca, *cert, *key, *site, *jurisdiction, *name;
+    struct nats_args nats;
+    const char *site, *jurisdiction, *name;
     int64_t drain_s;
     bool log_json;
 };
 
 #define FIELD(name) OPT_FIELD(struct provider_args, name)
 static const struct opt rows[] = {
-    { "nats", 0, OPT_STRING, "URL", "the site's NATS server (nats://127.0.0.1:4222)", FIELD(nats), 0, 0 },
-    { "nats-creds", 0, OPT_STRING, "FILE", "NATS credentials", FIELD(creds), 0, 0 },
-    { "nats-ca", 0, OPT_STRING, "FILE", "certificates that sign the server's (PEM)", FIELD(ca), 0, 0 },
-    { "nats-cert", 0, OPT_STRING, "FILE", "our certificate, for mutual TLS", FIELD(cert), 0, 0 },
-    { "nats-key", 0, OPT_STRING, "FILE", "its key", FIELD(key), 0, 0 },
+    NATS_ROWS(struct provider_args, nats),
     { "site", 0, OPT_STRING, "NAME", "the provider's site in the fleet's names (outside)", FIELD(site), 0, 0 },
     { "jurisdiction", 0, OPT_STRING, "CC", "the country whose law reaches what is sent there", FIELD(jurisdiction), 0,
       0 },
@@ -136,8 +134,7 @@ static enum err_code run(const struct provider_args *a, const struct provider_op
     struct provider *p = NULL;
     enum err_code c = place_of(a, &me, e);
     struct running r = { .loop = c ? NULL : loop_new(e), .drain_ms = a->drain_s * 1000 };
-    struct bus_options where = { .url = a->nats, .name = me.name, .creds = a->creds, .ca = a->ca, .cert = a->cert,
-                                 .key = a->key };
+    struct bus_options where = nats_bus(&a->nats, me.name);
     if (r.loop)
         p = provider_new(r.loop, o, e);
     if (p)
@@ -163,7 +160,7 @@ static enum err_code run(const struct provider_args *a, const struct provider_op
 
 int cmd_provider(int argc, char **argv)
 {
-    struct provider_args a = { .nats = "nats://127.0.0.1:4222", .site = "outside", .name = "provider", .drain_s = 30 };
+    struct provider_args a = { .nats = NATS_ARGS_DEFAULT, .site = "outside", .name = "provider", .drain_s = 30 };
     struct provider_options o;
     struct yaml_doc doc = { 0 };
     struct err e = { 0 };
