@@ -15,6 +15,7 @@ usage: make bench ARGS="..."   or   bench/table.py [options]
   --rows A,B        of: decode small prefill streams context server memory trace (all but trace)
   --trace FILE      for the row trace: a trace file (../shared/traces/azure-2023-conversation.csv)
   --trace-rows N    its first N rows (200), as many as fit in --trace-minutes N (4) a run
+  --trace-rates A,B one run of each server at these requests/s, instead of the search for the highest it keeps
   --trace-p, -n N   its prompts cut to N tokens (256), its answers (32): four runs a server, 10 to 25 minutes each
 
 A round runs every engine once, ours first; a ratio is taken pair by pair within its round. "of reads" is what ours read
@@ -161,8 +162,13 @@ def replay(s, model, a, rate, slots):
 
 
 def trace_row(a, fleet):
-    """Four runs for each server: from seven tenths of what it does in a closed loop, up or down by the root of two."""
+    """Four runs for each server: from seven tenths of what it does in a closed loop, up or down by the root of two. With
+    --trace-rates one run for each server at its given rate."""
     model, slots = texted_model(a), 16
+    if a.trace_rates:
+        for s, rate in zip(fleet, map(float, a.trace_rates.split(","))):
+            replay(s, model, a, rate, slots)
+        return
     print(f"| {os.path.basename(a.trace)}, prompts cut to {a.trace_p}, answers to {a.trace_n} tokens | who |"
           f" closed loop of 8, requests/s | kept with ITL p99 < 200 ms | not kept |", flush=True)
     for s in fleet:
@@ -195,6 +201,7 @@ ap.add_argument("--rows", default="decode,small,prefill,streams,context,server,m
 ap.add_argument("--trace", default=os.path.join(HERE, "..", "..", "shared", "traces", "azure-2023-conversation.csv"))
 ap.add_argument("--trace-rows", type=int, default=200)
 ap.add_argument("--trace-minutes", type=float, default=4, help="of a run: what does not fit in takes fewer rows")
+ap.add_argument("--trace-rates", help="requests/s, one for each server: one run each instead of the search")
 ap.add_argument("--trace-p", type=int, default=256, help="prompts are cut to so many tokens")
 ap.add_argument("--trace-n", type=int, default=32, help="and answers")
 a = ap.parse_args()
