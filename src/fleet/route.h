@@ -5,7 +5,8 @@
  *          its queue not full and its wait within the request's deadline
  *   score: in seconds, less is better.  wait (backlog / rate) + prompt that is not known there / rate
  *          + ROUTE_RTT_WEIGHT * rtt + ROUTE_KV_WEIGHT * used share of KV, squared: pages that run out cost recomputing
- *          + ROUTE_OUTSIDE_S for an outside provider, who gets only what may go there, + ROUTE_SUSPECT_S under suspicion
+ *          + ROUTE_OUTSIDE_S for an outside provider, who gets only what may go there; + ROUTE_SUSPECT_S under
+ *          suspicion
  *   pick:  among those within ROUTE_MARGIN of the best, the better of two drawn at random: several gateways that hear
  *          the same beats do not all run to the same worker.
  *
