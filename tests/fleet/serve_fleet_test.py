@@ -209,6 +209,43 @@ try:
         asked, given, read = asked + 1, given + N, read + prompt
         both_alive(gate)
 
+    with tap.case("an answer that is no stream, and a call of a tool: the next worker draws only what is left"):
+        steps = lambda n: n.metric("tokenworks_steps_total")
+        tools = [{"type": "function", "function": {"name": "note", "parameters": {"type": "object", "required": ["text"], "properties": {
+            "text": {"type": "string", "minLength": 600, "maxLength": 700}}}}}]
+        for more in {}, {"stream": True, "tools": tools, "tool_choice": "required", "max_tokens": 900, "min_tokens": 0}:
+            long = {**BODY, "max_tokens": 400, "min_tokens": 400, **more}
+            before = steps(two)
+            calm = two.request("POST", CHAT, long)[1]
+            alone, got = steps(two) - before, []
+            begun = {n.name: n.metric("tokenworks_step_rows_total") for n in (one, two)}
+            client = threading.Thread(target=lambda: got.append(gate.request("POST", CHAT, long)))
+            client.start()
+            victim = by_name(where(gate))
+            left = two if victim is one else one
+            first = steps(victim)
+            victim.wait(lambda: steps(victim) - first > 0.75 * alone)
+            before = steps(left)
+            victim.signal(signal.SIGKILL)
+            client.join()
+            again = steps(left) - before
+            print(f"# {alone:.0f} steps when nothing happens; {again:.0f} at the second worker")
+            assert got[0][0] == 200 and still(got[0][1]) == still(calm), (got, calm)
+            assert again < 0.5 * alone, (again, alone)
+            usage = json.loads(calm)["usage"] if not more else None
+            asked = asked + 1
+            if usage:
+                given, read = given + usage["completion_tokens"], read + usage["prompt_tokens"]
+            node = Node("worker" if victim is one else "serve", victim.name).healthy()
+            one, two = (node, two) if victim is one else (one, node)
+            both_alive(gate)
+        rows = subprocess.run([BINARY, "usage", "--state", f"{FOLDER.name}/gate", "--by", "model", "--json"], capture_output=True, text=True)
+        line = json.loads(rows.stdout)
+        line = line[0] if isinstance(line, list) else line
+        calls = line["output_tokens"] - given, line["prompt_tokens"] - read
+        assert 150 < calls[0] <= 900 and prompt < calls[1] < prompt + 400, calls
+        given, read = line["output_tokens"], line["prompt_tokens"]
+
     with tap.case("what was used is billed once, as if nothing had happened"):
         rows = subprocess.run([BINARY, "usage", "--state", f"{FOLDER.name}/gate", "--by", "model", "--json"], capture_output=True, text=True)
         line = json.loads(rows.stdout)
