@@ -1,4 +1,5 @@
-/* exchange_test -- an exchange through failing workers: at every frame, in every way, the client sees one answer. */
+/* exchange_test -- an exchange through failing workers: at every frame, in every way, the client sees one answer.
+ * Runs alone: it judges silences. */
 #include "scene.h"
 #include "fleet/exchange.h"
 

@@ -1,5 +1,6 @@
 /* worker_test -- a worker with a made host on the fake bus: parts, what does not fit, attempts, credit, coalescing,
- * gateways that go, connections that go, draining; and with the real gateway on the other end. */
+ * gateways that go, connections that go, draining; and with the real gateway on the other end.
+ * Runs alone: it judges times. */
 #include "../test.h"
 #include "base/clock.h"
 #include "fake_bus.h"
