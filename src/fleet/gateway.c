@@ -24,11 +24,11 @@ int64_t gateway_now_ms(void)
 
 /* ---- publishing */
 
-static bool publish_frame(struct fleet_gateway *g, const char *subject, const struct frame *f)
+bool gateway_publish_to(struct fleet_gateway *g, const char *subject, const struct frame *f)
 {
     struct buf b = { 0 };
     frame_write(&b, f);
-    bool ok = bus_publish(g->bus, subject, g->inbox, b.data, b.len);
+    bool ok = post_frames(g->post, subject, g->inbox, b.data, b.len);
     buf_release(&b);
     return ok;
 }
@@ -37,7 +37,7 @@ bool gateway_publish(struct fleet_gateway *g, const struct fleet_place *to, cons
 {
     char subject[FLEET_SUBJECT_MAX];
     fleet_subject(to, 'w', "req", subject);
-    return publish_frame(g, subject, f);
+    return gateway_publish_to(g, subject, f);
 }
 
 void gateway_cancel_later(struct fleet_gateway *g, const struct fleet_place *to, uint64_t id, uint32_t attempt)
@@ -347,7 +347,7 @@ static void keep_going(struct fleet_gateway *g, int64_t now)
     send_cancels(g);
     if (roster_tick(g->roster, now)) {
         struct frame f = echo(0);
-        publish_frame(g, g->inbox, &f);
+        gateway_publish_to(g, g->inbox, &f);
     }
     if (now - g->beat_ms >= GATEWAY_HEARTBEAT_MS) {
         g->beat_ms = now;
@@ -418,6 +418,7 @@ struct fleet_gateway *fleet_gateway_new(struct loop *l, struct bus *b, const str
     g->roster = roster_new(&heard, g);
     g->known = prefixes_new(PREFIXES_SETS);
     g->tick = loop_timer_new(l, on_tick, g);
+    g->post = post_new(l, b);
     if (!subscribe(g, e)) {
         fleet_gateway_free(g);
         return NULL;
@@ -435,6 +436,7 @@ void fleet_gateway_free(struct fleet_gateway *g)
         if (g->subs[i])
             bus_unsubscribe(g->subs[i]);
     loop_timer_free(g->tick);
+    post_free(g->post);
     roster_free(g->roster);
     catalog_release(&g->catalog);
     prefixes_free(g->known);
