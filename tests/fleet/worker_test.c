@@ -29,6 +29,7 @@ static struct made_host {
     enum frame_kind at_once;      /* a frame sent from inside open; 0: none */
     int models;
     int64_t facts;
+    bool stands, stood;           /* its engine does; as last said */
 } host;
 
 static void describe(void *arg, struct heartbeat *h)
@@ -41,6 +42,7 @@ static void describe(void *arg, struct heartbeat *h)
         h->models[i].facts = json_pack("{s:I}", "ctx", (json_int_t)host.facts);
         h->models[i].kv_pages = h->models[i].kv_pages_free = 100;
         h->models[i].tokens_per_s = 100;
+        h->models[i].stands = host.stands;
     }
 }
 
@@ -89,6 +91,13 @@ static void host_drain(void *arg)
 {
     host.drained++;
     fleet_worker_drain(worker);
+}
+
+static bool host_alarm(void *arg)
+{
+    bool due = host.stands != host.stood;
+    host.stood = host.stands;
+    return due;
 }
 
 /* ---- the gateway's end */
@@ -204,7 +213,7 @@ static int ask(uint64_t id, uint32_t attempt, size_t n)
 
 static void begin(void)
 {
-    static const struct fleet_host made = { describe, host_open, host_credit, host_close, host_drain };
+    static const struct fleet_host made = { describe, host_open, host_credit, host_close, host_drain, host_alarm };
     json_decref(host.head);
     host = (struct made_host){ .models = 1, .facts = 1 };
     seen = (struct seen){ 0 };
@@ -235,6 +244,21 @@ static bool saw_error(const char *code, int status)
 }
 
 /* ---- tests */
+
+/* That an engine stands is said at once, and that it does not any more. */
+static void test_alarm(void)
+{
+    begin();
+    for (int i = 1; i <= 4; i++) {
+        turn(HEARTBEAT_MS); /* a beat was just said, or is about to be */
+        int before = beats;
+        host.stands = i & 1;
+        turn(2 * WORKER_TICK_MS);
+        CHECK(beats > before);
+        CHECK_INT(last_beat.models[0].stands, i & 1);
+    }
+    finish();
+}
 
 static void test_whole_exchange(void)
 {
@@ -632,6 +656,7 @@ int main(void)
     RUN(test_gateway_gone);
     RUN(test_connection_away);
     RUN(test_drain_and_beats);
+    RUN(test_alarm);
     RUN(test_fallback_subject);
     RUN(test_hostile);
     bus_unsubscribe(subs[0]);
