@@ -1,5 +1,5 @@
-/* stream -- see stream.h. Input sits in one contiguous buf, so that a frame can be parsed in place. Output goes out at the
- * end of the loop's turn that wrote it; only what the socket did not take waits to become writable. */
+/* stream -- see stream.h. Input sits in one contiguous buf, so that a frame can be parsed in place. Output goes out at
+ * the end of the loop's turn that wrote it; only what the socket did not take waits to become writable. */
 #include "net/stream.h"
 
 #include "base/assert.h"
