@@ -23,6 +23,11 @@ static void copy_ask(struct fleet_exchange *x, const struct fleet_ask *ask)
         snprintf(x->names[i], sizeof x->names[i], "%s", ask->jurisdictions[i]);
         x->ask.jurisdictions[i] = x->names[i];
     }
+    json_incref((json_t *)(uintptr_t)x->ask.places);
+    if (ask->hash) {
+        snprintf(x->hash, sizeof x->hash, "%s", ask->hash);
+        x->ask.hash = x->hash;
+    }
 }
 
 static enum err_code pick(struct fleet_exchange *x, struct route_pick *p, struct err *e)
@@ -49,7 +54,7 @@ enum err_code exchange_open(struct fleet_gateway *g, const struct fleet_ask *ask
     delivered_init(&x->told);
     copy_ask(x, ask);
     enum err_code code = pick(x, &p, e);
-    if (code == ERR_NOT_FOUND && catalog_find(&g->catalog, ask->model))
+    if (code == ERR_NOT_FOUND && !ask->named && catalog_find(&g->catalog, ask->model))
         code = ERR_OK; /* nobody is heard of now: the one try without a name */
     if (code) {
         exchange_free(x);
@@ -63,6 +68,7 @@ void exchange_free(struct fleet_exchange *x)
 {
     json_decref(x->head);
     json_decref(x->usage);
+    json_decref((json_t *)(uintptr_t)x->ask.places);
     delivered_release(&x->told);
     x->g->bodies_bytes -= (int64_t)x->body_n;
     mem_free(x->body);
@@ -93,13 +99,35 @@ static void complete_head(struct fleet_exchange *x)
     json_object_set_new(x->head, "body_crc32", json_integer(fleet_crc32(0, x->body, x->body_n)));
     json_object_set_new(x->head, "jurisdictions", where);
     json_object_set_new(x->head, "prefix", prefix);
+    if (x->ask.places)
+        json_object_set_new(x->head, "places", json_copy((json_t *)(uintptr_t)x->ask.places));
 }
 
 /* ---- attempts */
 
+/* Who has it now, for who asked. false: it has been with too many. */
+static bool note_part(struct fleet_call *c, const struct route_pick *p)
+{
+    struct fleet_part part = { .place = p->worker->place, .boot = p->worker->boot };
+    const struct fleet_part *last = c->part_count ? &c->parts[c->part_count - 1] : NULL;
+    snprintf(part.hash, sizeof part.hash, "%s", p->model->beat.hash);
+    snprintf(part.numerics, sizeof part.numerics, "%s", p->model->beat.numerics);
+    if (last && last->boot == part.boot && !strcmp(last->place.name, part.place.name) &&
+        !strcmp(last->hash, part.hash) && !strcmp(last->numerics, part.numerics))
+        return true;
+    if (c->part_count == FLEET_PARTS_MAX)
+        return false;
+    c->parts[c->part_count++] = part;
+    return true;
+}
+
 static void begin_attempt(struct fleet_exchange *x, const struct route_pick *p)
 {
     struct fleet_gateway *g = x->g;
+    if (p && !note_part(x->call, p)) {
+        exchange_fail(x, 503, "engine_unavailable", "this request was with too many workers; try again");
+        return;
+    }
     if (x->begun++)
         x->attempt++;
     x->serial = p ? p->worker->serial : 0;
@@ -132,7 +160,7 @@ static void begin_attempt(struct fleet_exchange *x, const struct route_pick *p)
 /* Nobody is heard of who has it: one try with whoever listens. The answer is small enough for one message, or none. */
 static bool may_ask_any(const struct fleet_exchange *x)
 {
-    return !x->begun && bus_is_up(x->g->bus) && x->body_n < FLEET_PART_MAX / 2;
+    return !x->begun && !x->ask.named && bus_is_up(x->g->bus) && x->body_n < FLEET_PART_MAX / 2;
 }
 
 /* Tries to place it; false: not now. May end it when there is no hope. */

@@ -45,7 +45,7 @@ struct fleet_exchange {
     uint64_t id;
     enum exchange_state state;
     struct fleet_ask ask;         /* its strings are names[] */
-    char names[FLEET_JURISDICTIONS_MAX + 1][HEARTBEAT_ID_MAX];
+    char names[FLEET_JURISDICTIONS_MAX + 1][HEARTBEAT_ID_MAX], hash[65];
     json_t *head;                 /* as the client's side sent it, and what never changes of ours */
     char *body;                   /* [body_n], owned; NULL once it is not needed again */
     size_t body_n;
