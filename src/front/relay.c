@@ -376,10 +376,9 @@ void answer_sealed(struct front *f, struct http_exchange *x, const struct route 
         return;
     }
     if (!link && f->fleet && !introduce_takes_sealed(f)) {
-        front_reply_error(f, x, &(struct error){ .status = 404, .code = "sealed_not_taken",
-                          .message = "a gateway takes no sealed requests: none of its workers could be named before it was "
-                          "sealed. Send it signed (tokenworks proxy --no-seal), or sealed to a server with its own engine" },
-                          NULL);
+        static const char why[] = "a gateway takes no sealed requests: none of its workers could be named before it was "
+                                  "sealed. Send it signed (tokenworks proxy --no-seal), or to a server with an engine";
+        front_reply_error(f, x, &(struct error){ .status = 404, .code = "sealed_not_taken", .message = why }, NULL);
         return;
     }
     /* The key died with its engine, or never was: the client asks for the offer and seals again. */

@@ -56,8 +56,8 @@ enum err_code trustlog_client(const struct trustlog *t, struct span keyid, struc
                               char tenant[ENROLLED_TENANT_MAX + 1], struct err *e);
 /* What the policy says; without one everything is allowed by "builtin/no-policy". */
 void trustlog_decide(const struct trustlog *t, const struct policy_request *q, struct policy_decision *out);
-/* Where else in a fleet the policy lets it be computed: ["JURISDICTION/SITE", ..] in small letters, as the bus has them;
- * new. NULL: there is no policy. */
+/* Where else in a fleet the policy lets it be computed: ["JURISDICTION/SITE", ..], jurisdictions in small letters as
+ * the bus has them; new. NULL: there is no policy. */
 json_t *trustlog_places(const struct trustlog *t, const struct policy_request *q);
 const char *trustlog_policy_note(const struct trustlog *t);       /* its note's hash; "-" none */
 json_t *trustlog_clients(const struct trustlog *t); /* enrolled, not revoked: [["tenant", "vkey"], ...]; new */

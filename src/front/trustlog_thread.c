@@ -348,8 +348,8 @@ void trustlog_rolled_back(struct trustlog *t, const struct err *why)
     trustlog_push(t, k);
 }
 
-enum err_code trustlog_find_model(struct trustlog *t, const char *file, const uint8_t *weights, struct served_model *out,
-                                  struct err *e)
+enum err_code trustlog_find_model(struct trustlog *t, const char *file, const uint8_t *weights,
+                                  struct served_model *out, struct err *e)
 {
     int64_t now = clock_wall_s();
     pthread_mutex_lock(&t->owner);
