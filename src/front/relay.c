@@ -376,7 +376,7 @@ void answer_sealed(struct front *f, struct http_exchange *x, const struct route 
         return;
     }
     if (!link && f->fleet && !introduce_takes_sealed(f)) {
-        static const char why[] = "a gateway takes no sealed requests: none of its workers could be named before it was "
+        static const char why[] = "a gateway takes no sealed requests: who computes could not be named before it is "
                                   "sealed. Send it signed (tokenworks proxy --no-seal), or to a server with an engine";
         front_reply_error(f, x, &(struct error){ .status = 404, .code = "sealed_not_taken", .message = why }, NULL);
         return;
