@@ -76,8 +76,8 @@ struct fleet_call {
     int retry_s;                  /* after ERR_BUSY: what to put into Retry-After */
     struct fleet_place at;        /* see fleet_call_where */
     int attempts;
-    struct fleet_part parts[FLEET_PARTS_MAX]; /* in their order; the last one is where it is or was */
-    int part_count;
+    struct fleet_part parts[FLEET_PARTS_MAX]; /* who had it, each life of a worker once, in the order of its first time */
+    int part_count, part;         /* part: whose the frame is that came last */
 };
 
 /* ERR_BUSY: nobody may and can take it now; ERR_DENIED: no allowed jurisdiction has the model. One sentence. */

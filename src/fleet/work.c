@@ -121,7 +121,7 @@ static bool flush(struct fleet_work *k)
     k->tokens = 0;
     while (k->out.len) {
         size_t n = message_of(&k->out);
-        if (!bus_publish(k->w->bus, k->gate->inbox, k->w->req, k->out.data, n)) {
+        if (!post_frames(k->w->post, k->gate->inbox, k->w->req, k->out.data, n)) {
             k->kept = true;
             return false;
         }
@@ -131,6 +131,7 @@ static bool flush(struct fleet_work *k)
             buf_drop_front(&k->out, n);
     }
     k->kept = false;
+    k->flushed_ms = worker_now_ms();
     return true;
 }
 
@@ -205,7 +206,7 @@ static void say_error(struct fleet_worker *w, const struct gate *g, const struct
     write_error(&b, status, code, message);
     struct frame f = { .kind = FRAME_ERROR, .id = to->id, .attempt = to->attempt, .payload = b.data, .length = b.len };
     frame_write(&m, &f);
-    bus_publish(w->bus, g->inbox, w->req, m.data, m.len);
+    post_frames(w->post, g->inbox, w->req, m.data, m.len);
     buf_release(&b);
     buf_release(&m);
 }
@@ -246,7 +247,8 @@ void fleet_work_frame(struct fleet_work *k, const struct frame *f)
         end_work(k);
         return;
     }
-    bool now = f->kind == FRAME_RECEIPT || (data && !k->data_sent) || k->tokens >= COALESCE_TOKENS ||
+    bool calm = worker_now_ms() - k->flushed_ms >= COALESCE_MS; /* tokens come so slowly that none has company */
+    bool now = f->kind == FRAME_RECEIPT || (data && (calm || !k->data_sent)) || k->tokens >= COALESCE_TOKENS ||
                k->out.len >= FLEET_PART_MAX;
     k->data_sent = k->data_sent || data;
     if (!now)

@@ -144,7 +144,7 @@ void draft_tokens(struct draft *d, int64_t n)
     int64_t most = -(int64_t)d->r.tokens_out;
     d->r.tokens_out += (uint64_t)(n > most ? n : most);
     if (d->r.computed_count && n > 0)
-        d->r.computed[d->r.computed_count - 1].tokens += (uint64_t)n;
+        d->r.computed[d->part].tokens += (uint64_t)n;
 }
 
 json_t *draft_places(const struct draft *d, const struct trustlog_model *m)
@@ -172,28 +172,29 @@ static void name_part(struct computed *out, const struct fleet_part *p)
 
 void draft_computed(struct draft *d, const struct fleet_call *c)
 {
-    if (d->log && !d->filed)
-        while (d->r.computed_count < c->part_count) {
-            name_part(&d->r.computed[d->r.computed_count], &c->parts[d->r.computed_count]);
-            d->r.computed_count++;
-        }
+    if (!d->log || d->filed)
+        return;
+    for (; d->r.computed_count < c->part_count; d->r.computed_count++)
+        name_part(&d->r.computed[d->r.computed_count], &c->parts[d->r.computed_count]);
+    d->part = c->part;
 }
 
-/* What was not seen to be given piece by piece is the last one's: it made the answer. What was taken back is too, as
- * far as it had given any. The arithmetic is that of who answered. */
-static void settle_parts(struct receipt *r)
+/* What was not seen to be given piece by piece is his who answered last: it made the answer. What was taken back is
+ * his too, as far as he had given any. The arithmetic is that of who answered. */
+static void settle_parts(struct receipt *r, int part)
 {
     uint64_t sum = 0;
     for (int i = 0; i < r->computed_count; i++)
         sum += r->computed[i].tokens;
-    for (int i = r->computed_count - 1; i >= 0 && sum > r->tokens_out; i--) {
+    for (int n = 0; n < r->computed_count && sum > r->tokens_out; n++) {
+        int i = (part + r->computed_count - n) % r->computed_count;
         uint64_t over = sum - r->tokens_out, had = r->computed[i].tokens;
         r->computed[i].tokens -= over < had ? over : had;
         sum -= over < had ? over : had;
     }
     if (!r->computed_count)
         return;
-    struct computed *last = &r->computed[r->computed_count - 1];
+    struct computed *last = &r->computed[part];
     last->tokens += r->tokens_out - sum;
     r->has_numerics = last->has_numerics;
     memcpy(r->numerics, last->numerics, HASH_BYTES);
@@ -231,7 +232,7 @@ void draft_file(struct draft *d, const char *finish, trustlog_done done, void *a
     d->r.ended = clock_wall_s();
     if (d->r.ended < d->r.started)
         d->r.ended = d->r.started; /* the clock was turned back */
-    settle_parts(&d->r);
+    settle_parts(&d->r, d->part);
     trustlog_receipt(d->log, &d->r, d->tenant, done, arg);
 }
 

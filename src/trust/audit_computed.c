@@ -67,7 +67,7 @@ void audit_computed(struct audit *a, const struct receipt *r)
 {
     const struct computed *last = &r->computed[r->computed_count - 1];
     uint64_t left = r->tokens_out;
-    bool fits = true;
+    bool fits = true, stated = false;
     for (int i = 0; i < r->computed_count; i++) {
         check_part(a, r, &r->computed[i]);
         fits = fits && r->computed[i].tokens <= left;
@@ -78,6 +78,15 @@ void audit_computed(struct audit *a, const struct receipt *r)
                    r->boot, r->seq, r->tokens_out);
     if (!r->allow && !audit_is_gate_rule(r->rule))
         fail(a, r, last, "though it was denied by ", r->rule);
-    if (r->has_numerics && (!last->has_numerics || memcmp(last->numerics, r->numerics, HASH_BYTES)))
-        fail(a, r, last, "which states another arithmetic than the receipt", "");
+    if (!r->has_numerics)
+        return;
+    for (int i = 0; i < r->computed_count; i++) {
+        const struct computed *c = &r->computed[i];
+        bool same = c->has_numerics && !memcmp(c->numerics, r->numerics, HASH_BYTES);
+        stated = stated || same;
+        if (c->tokens && !same)
+            fail(a, r, c, "which states another arithmetic than the receipt", "");
+    }
+    if (!stated)
+        audit_fail(a, "receipt %s/%" PRIu64 " names an arithmetic that none of its workers states", r->boot, r->seq);
 }

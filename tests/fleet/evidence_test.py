@@ -194,7 +194,8 @@ def setup(name):
 
 def start(name, *countries):
     more = [w for c in countries for w in ("--to-jurisdiction", c)]
-    gate = Node("gateway", name, "DE", "--fleet-secret", path("secret"), "--ledger", *more).healthy()
+    config = write(name + ".yaml", f"batches:\n  dir: {path(name, 'batches')}\n")
+    gate = Node("gateway", name, "DE", "--fleet-secret", path("secret"), "--ledger", "--config", config, *more).healthy()
     gate.wait(lambda: json.loads(gate.request("GET", "/v1/models", headers={"Authorization": "Bearer " + keys[name, "admin"]})[1])["data"])
     return gate
 
@@ -316,6 +317,24 @@ try:
         assert r["finish"] == "aborted" and int(r["tokens-out"]) == sum(p["tokens"] for p in computed(r)) >= a.tokens > 0, (r, a.tokens)
         assert usage("gate")["clinic"]["output_tokens"] - before == int(r["tokens-out"]), (usage("gate"), before, r)
         made.append((a.id, int(r["tokens-out"])))
+
+    with tap.case("a batch: each line's receipt names its worker"):
+        bearer = {"Authorization": "Bearer " + keys["gate", "office"]}
+        lines = [{"custom_id": f"l{i}", "method": "POST", "url": CHAT, "body": {"model": NAME, "messages": SAY, "max_tokens": 5 + i,
+                  "min_tokens": 5 + i}} for i in range(3)]
+        form = "".join(f'--b\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{v}\r\n' for n, v in (
+            ("purpose", "batch"), ('file"; filename="a.jsonl', "".join(json.dumps(v) + "\n" for v in lines)))) + "--b--\r\n"
+        status, v, _ = gate.request("POST", "/v1/files", form.encode(), {**bearer, "Content-Type": "multipart/form-data; boundary=b"})
+        assert status == 200, v
+        status, v, _ = gate.request("POST", "/v1/batches", {"input_file_id": json.loads(v)["id"], "endpoint": CHAT,
+                                                            "completion_window": "24h"}, bearer)
+        assert status == 200, v
+        batch = json.loads(v)["id"]
+        gate.wait(lambda: json.loads(gate.request("GET", "/v1/batches/" + batch, headers=bearer)[1])["status"] == "completed")
+        for i in range(3):
+            r = fields(gate.request("GET", f"/v1/receipts/{batch}-{i}", headers=bearer)[1])
+            assert int(r["tokens-out"]) == 5 + i and [(p["at"], p["tokens"]) for p in computed(r)] == [("DE/s-de/one", 5 + i)], r
+            made.append((r["id"], 5 + i))
 
     with tap.case("signed through a gateway: the tenant whose policy asks for it, by the proxy, which keeps the receipt"):
         tool("gate", "trust", "client", "--tenant", "notary", "--out", path("notary.key"))
