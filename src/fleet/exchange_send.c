@@ -13,13 +13,10 @@ static bool send_frame(struct fleet_exchange *x, enum frame_kind kind, uint16_t 
     if (x->now.at.name[0]) {
         sent = gateway_publish(x->g, &x->now.at, &f);
     } else if (kind == FRAME_REQUEST) {
-        struct buf b = { 0 };
         char subject[FLEET_SUBJECT_MAX];
         const char *where = x->ask.jurisdiction_count ? x->ask.jurisdictions[0] : x->g->me.jurisdiction;
         fleet_subject_any(where, x->ask.model, subject);
-        frame_write(&b, &f);
-        sent = bus_publish(x->g->bus, subject, x->g->inbox, b.data, b.len);
-        buf_release(&b);
+        sent = gateway_publish_to(x->g, subject, &f);
     }
     if (sent)
         x->now.seq_out++;

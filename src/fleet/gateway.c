@@ -27,11 +27,11 @@ int64_t gateway_now_ms(void)
 
 /* ---- publishing */
 
-static bool publish_frame(struct fleet_gateway *g, const char *subject, const struct frame *f)
+bool gateway_publish_to(struct fleet_gateway *g, const char *subject, const struct frame *f)
 {
     struct buf b = { 0 };
     frame_write(&b, f);
-    bool ok = bus_publish(g->bus, subject, g->inbox, b.data, b.len);
+    bool ok = post_frames(g->post, subject, g->inbox, b.data, b.len);
     buf_release(&b);
     return ok;
 }
@@ -40,7 +40,7 @@ bool gateway_publish(struct fleet_gateway *g, const struct fleet_place *to, cons
 {
     char subject[FLEET_SUBJECT_MAX];
     fleet_subject(to, 'w', "req", subject);
-    return publish_frame(g, subject, f);
+    return gateway_publish_to(g, subject, f);
 }
 
 void gateway_cancel_later(struct fleet_gateway *g, const struct fleet_place *to, uint64_t id, uint32_t attempt)
@@ -111,7 +111,7 @@ enum err_code fleet_call_open(struct fleet_gateway *g, const struct fleet_ask *a
     c->x = NULL;
     c->retry_s = 1;
     c->at = (struct fleet_place){ .name = "" };
-    c->attempts = 0;
+    c->attempts = c->part_count = c->part = 0;
     for (int i = 0; i < ask->jurisdiction_count; i++)
         note_asked(g, ask->jurisdictions[i]);
     if (slot < 0)
@@ -380,7 +380,7 @@ static void keep_going(struct fleet_gateway *g, int64_t now)
     send_cancels(g);
     if (roster_tick(g->roster, now)) {
         struct frame f = echo(0);
-        publish_frame(g, g->inbox, &f);
+        gateway_publish_to(g, g->inbox, &f);
     }
     if (now - g->beat_ms >= GATEWAY_HEARTBEAT_MS) {
         g->beat_ms = now;
@@ -451,6 +451,7 @@ struct fleet_gateway *fleet_gateway_new(struct loop *l, struct bus *b, const str
     g->roster = roster_new(&heard, g);
     g->known = prefixes_new(PREFIXES_SETS);
     g->tick = loop_timer_new(l, on_tick, g);
+    g->post = post_new(l, b);
     if (!subscribe(g, e)) {
         fleet_gateway_free(g);
         return NULL;
@@ -468,6 +469,7 @@ void fleet_gateway_free(struct fleet_gateway *g)
         if (g->subs[i])
             bus_unsubscribe(g->subs[i]);
     loop_timer_free(g->tick);
+    post_free(g->post);
     roster_free(g->roster);
     catalog_release(&g->catalog);
     prefixes_free(g->known);
@@ -484,6 +486,17 @@ void fleet_gateway_model(const struct fleet_gateway *g, int i, struct fleet_mode
 {
     ASSERT(i >= 0 && i < g->catalog.count);
     *out = g->catalog.models[i];
+}
+
+bool fleet_gateway_has(const struct fleet_gateway *g, const char *model, const char *hash)
+{
+    for (int i = 0; i < roster_count(g->roster); i++) {
+        const struct roster_worker *w = roster_at(g->roster, i);
+        const struct roster_model *m = w->life == ROSTER_DEAD ? NULL : roster_model_of(w, model);
+        if (m && !strcmp(m->beat.hash, hash))
+            return true;
+    }
+    return false;
 }
 
 void fleet_gateway_random(struct fleet_gateway *g, bool random)

@@ -1,5 +1,6 @@
 /* fleet_test -- gateway and workers as processes of their own, over a real nats-server: killed, stopped, started anew,
- * cut off. Every client gets its answer once, whole and unchanged; the figures are how long it stood still. */
+ * cut off. Every client gets its answer once, whole and unchanged; the figures are how long it stood still.
+ * Runs alone: it judges silences. */
 #include "../test.h"
 #include "base/clock.h"
 #include "base/log.h"

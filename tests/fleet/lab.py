@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(HERE, "..", "..")
 sys.path[:0] = [HERE, os.path.join(ROOT, "tests", "cmd")]
 from nats_client import Client
-from server import BINARY, MODEL
+from server import BINARY, MODEL, until
 
 SITES = {"fra": "de", "par": "fr", "zrh": "ch"}
 WORKERS = ("one", "two")
@@ -33,15 +33,6 @@ def ip(*words, check=True):
     if check and run.returncode:
         raise RuntimeError(f"ip {' '.join(words)}: {run.stderr.strip()}")
     return run.returncode == 0
-
-
-def until(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"waited {seconds} s in vain for {what}")
 
 
 class Node:

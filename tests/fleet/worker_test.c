@@ -1,5 +1,6 @@
 /* worker_test -- a worker with a made host on the fake bus: parts, what does not fit, attempts, credit, coalescing,
- * gateways that go, connections that go, draining; and with the real gateway on the other end. */
+ * gateways that go, connections that go, draining; and with the real gateway on the other end.
+ * Runs alone: it judges times. */
 #include "../test.h"
 #include "base/clock.h"
 #include "fake_bus.h"
@@ -297,6 +298,19 @@ static void refused(size_t n, uint32_t crc, const char *where, const char *code,
     finish();
 }
 
+/* The policy names sites: ours is not among them. */
+static void refused_elsewhere(void)
+{
+    struct buf b = { 0 };
+    buf_printf(&b, "{\"body_bytes\":0,\"jurisdictions\":[\"ch\"],\"places\":[\"de/%s\",\"ch/elsewhere\"]}\n", me.site);
+    post(FRAME_REQUEST, 0, 9, 0, 0, b.data, b.len);
+    turn(10);
+    CHECK(saw_error("residency", 403));
+    CHECK_INT(host.opened, 0);
+    buf_release(&b);
+    seen = (struct seen){ 0 };
+}
+
 static void test_refused(void)
 {
     refused(5000, 1, "\"ch\"", "body_crc32", 400);
@@ -313,6 +327,7 @@ static void test_refused(void)
         { "{\"body_bytes\":4,\"jurisdictions\":[\"ch\"]}\nabc", "body_too_short", 400 },
     };
     begin();
+    refused_elsewhere();
     for (size_t i = 0; i < MEM_COUNT(heads); i++) {
         post(FRAME_REQUEST, 0, 10 + i, 0, 0, heads[i].head, strlen(heads[i].head));
         turn(10);
@@ -413,19 +428,25 @@ static void test_coalescing(void)
         fleet_work_frame(host.work, &f);
     }
     turn(1);
-    CHECK_INT(seen.messages, 1 + 1 + 47 / 16); /* the first at once, then 16 and 16 */
+    CHECK_INT(seen.messages, 1 + 1); /* what one turn of the loop sends is one message: */
+    CHECK_INT(seen.frames, 1 + 1 + 47 / 16 * 16); /* the first at once, then 16 and 16 */
     int64_t before = clock_mono_ns();
     turn(40);
     CHECK_INT(seen.frames, 1 + TOKENS);
-    CHECK_INT(seen.messages, 1 + 1 + 47 / 16 + 1);
+    CHECK_INT(seen.messages, 1 + 1 + 1);
     CHECK(seen.at_ns[TOKENS] - before < 35 * 1000000LL);
     for (int i = 0; i <= TOKENS; i++)
         CHECK_INT(seen.seqs[i], i);
+    int64_t slow = clock_mono_ns();
+    answer(FRAME_DATA, "y"); /* after a silence: nothing to wait for */
+    turn(30);
+    CHECK_INT(seen.messages, 1 + 1 + 1 + 1);
+    CHECK(seen.at_ns[1 + TOKENS] - slow < 6 * 1000000LL);
     struct frame big = { .kind = FRAME_DATA, .payload = pattern, .length = 1 << 20 };
     fleet_work_frame(host.work, &big);
     answer(FRAME_END, "{}");
     turn(10);
-    CHECK_INT(seen.bytes, 7 * TOKENS + (1 << 20));
+    CHECK_INT(seen.bytes, 7 * TOKENS + 1 + (1 << 20));
     CHECK_INT(seen.kinds[(seen.frames - 1) & 63], FRAME_END);
     finish();
 }
