@@ -40,9 +40,9 @@ const struct opt_command cmd_collect_spec = {
     "collect", "--nats URL --state DIR", "gather the bills of a fleet's gateways into one ledger",
     "Runs at the home site. Every gateway whose configuration says `nats: { bills: true }` sends the rows of its\n"
     "ledger here, each at least once; a row that is here already changes nothing, so each counts once. What was\n"
-    "billed while a gateway, the bus or this program was away comes later, from the gateway's own ledger. It also makes\n"
-    "the bucket of the limits that gateways keep together (`limits: true`), which they may not make themselves. Then\n"
-    "`tokenworks usage` with the same --state has the whole fleet. NATS needs JetStream (nats-server -js).",
+    "billed while a gateway, the bus or this program was away comes later, from the gateway's own ledger. It makes\n"
+    "the bucket of the limits that gateways keep together (`limits: true`) too, which they may not. Then `tokenworks\n"
+    "usage` with the same --state has the whole fleet. NATS needs JetStream (docs/fleet-sites.md, nats-server -js).",
     rows,
 };
 

@@ -2,8 +2,9 @@
  *
  * Threads: the owner (the loop) takes and returns under s->lock and never waits for the network; `run` talks to the
  * bucket, one limit at a time, and holds the lock only to look and to book.
- * I1: of a limit, `used` <= `leased` (but for what lease_charge adds) <= what the bucket says is ours, whatever became of
- * the last write: before a write that gives back, `leased` shrinks; after one whose answer was lost, the count in our entry tells. */
+ * I1: of a limit, `used` <= `leased` (but for what lease_charge adds) <= what the bucket says is ours, whatever became
+ * of the last write: before a write that gives back, `leased` shrinks; after one whose answer was lost, the count in
+ * our entry tells. */
 #include "fleet/lease.h"
 
 #include "base/assert.h"

@@ -57,8 +57,8 @@ void lease_close(struct lease *s); /* gives back what is held; a call that is un
 
 enum lease_verdict lease_take(struct lease *s, const struct lease_limit *limit, int64_t amount, int64_t now_ms,
                               int64_t *retry_ms);
-/* More was used than was taken: it counts as spent, even beyond the limit, so that nobody is granted more until there is
- * room again. Of a span that is over: nothing. */
+/* More was used than was taken: it counts as spent, even beyond the limit, so that nobody is granted more until there
+ * is room again. Of a span that is over: nothing. */
 void lease_charge(struct lease *s, const struct lease_limit *limit, int64_t amount, int64_t taken_ms);
 
 struct lease_stats {

@@ -1,5 +1,5 @@
-/* lease_bucket -- the key-value bucket that shared limits stand in. For lease.c, and for who makes it before any gateway
- * needs it: where permissions hold, gateways may read and write it, not make it. */
+/* lease_bucket -- the key-value bucket that shared limits stand in. For lease.c, and for who makes it before any
+ * gateway needs it: where permissions hold, gateways may read and write it, not make it. */
 #ifndef FLEET_LEASE_BUCKET_H
 #define FLEET_LEASE_BUCKET_H
 #include <nats/nats.h>

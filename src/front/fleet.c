@@ -158,7 +158,8 @@ const char *front_fleet_waits(const struct front_fleet *t)
     if (!t || !t->gateway || t->worker)
         return NULL;
     fill_where(t, &where, names);
-    return fleet_gateway_serves(t->gateway, &where) ? NULL : "no worker with a model that this gateway may ask is heard";
+    return fleet_gateway_serves(t->gateway, &where) ? NULL : 
+           "no worker with a model that this gateway may ask is heard";
 }
 
 enum err_code front_fleet_open(struct front *f, const struct fleet_options *o, struct front_fleet **out, struct err *e)

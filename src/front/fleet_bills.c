@@ -48,7 +48,7 @@ static enum err_code check_mark(const char *dir, const char *path, struct err *e
     enum err_code code = there ? file_read(path, MARK_BYTES_MAX, &text, e) : file_write(path, "0\n", 2, e);
     if (!code && there && !carry_open(dir, false, clock_wall_ns() / 1000000, &c, NULL) && !carry_last(c, &last, NULL) &&
         strtoull(buf_str(&text), NULL, 10) > last) {
-        log_line(LOG_WARN, "fleet", "the ledger ends before what was sent of it: it is another one, and all of its rows "
+        log_line(LOG_WARN, "fleet", "the ledger ends before what was sent of it: it is another one, and all its rows "
                  "are sent again");
         code = file_write(path, "0\n", 2, e);
     }
