@@ -306,7 +306,9 @@ void exchange_hedge(struct fleet_exchange *x)
     if (!may_hedge(x))
         return;
     x->ask.deadline_ms = 0; /* it was admitted */
-    if (pick(x, x->now.serial, &p, &e) || roster_suspects(p.worker, x->ask.model) || part_of(x->call, &p) < 0)
+    if (pick(x, x->now.serial, &p, &e) || roster_suspects(p.worker, x->ask.model) || p.model->beat.outside)
+        return; /* a suspicion is no reason to pay somebody outside, nor to show it to them */
+    if (part_of(x->call, &p) < 0)
         return;
     snprintf(x->why, sizeof x->why, "its worker %s gave no sign of life", x->now.at.name);
     x->hedges++;

@@ -280,7 +280,7 @@ static bool alarm_of_engines(void *arg)
             stood |= UINT64_C(1) << i;
     bool changed = stood != t->stood;
     if (changed)
-        log_line(LOG_WARN, "fleet", stood ? "an engine gives no sign of life; gateways are told" :
+        log_line(LOG_INFO, "fleet", stood ? "an engine gives no sign of life; gateways are told" :
                                             "the engine gives signs of life again");
     t->stood = stood;
     return changed;

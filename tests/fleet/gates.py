@@ -19,6 +19,7 @@ class Gates:
         self.lab, self.slow, self.tokens, self.truth, self.silences, self.idle = lab, slow, tokens, {}, {}, 0
         self.answers = self.given = 0  # whole and right: answers, and tokens in them
         self.load, self.whole_too = None, True
+        self.struck, self.late, self.lenient = {}, {}, False  # by limit; lenient: late is told at the end
         self.engines_killed = 0
 
     # ---- the answers there should be
@@ -94,7 +95,10 @@ class Gates:
             self.check(s.wait(), ask)
         silence = max(s.gap(struck) for s, _ in jobs)
         self.silences.setdefault(what, []).append(silence)
-        assert silence < limit_s * self.slow, f"{what}: {silence:.2f} s of silence, {limit_s} allowed"
+        self.struck[limit_s] = self.struck.get(limit_s, 0) + 1
+        if silence >= limit_s * self.slow:
+            self.late.setdefault(limit_s, []).append(f"{what}: {silence:.2f} s of silence, {limit_s} allowed")
+            assert self.lenient, self.late[limit_s][-1]
         return silence
 
     def home(self):

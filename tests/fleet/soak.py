@@ -53,6 +53,7 @@ def attempt(what, do):
 
 with Lab() as lab:
     gates = Gates(lab, o.slow)
+    gates.lenient = True  # the limits are for 99 of 100 faults
     lab.start()
     gates.learn()
     began, before = time.monotonic(), {n: memory(lab, n) for n in ("fra-gate", "zrh-gate", "zrh-one")}
@@ -71,7 +72,8 @@ with Lab() as lab:
     after = {n: memory(lab, n) for n in before}
 for line in load.lost + load.misrouted:
     print(line)
-bad = len(failures) + len(load.lost) + len(load.misrouted)
+too_many = [limit for limit, late in gates.late.items() if len(late) > -(-gates.struck[limit] // 100)]
+bad = len(failures) + len(load.lost) + len(load.misrouted) + len(too_many)
 print(f"""
 soak of {minutes:.1f} minutes, seed {o.seed}, limits x {o.slow:g}: {"PASSED" if not bad else "FAILED"}
 faults      {sum(struck.values())}: {", ".join(f"{k} {n}" for k, n in sorted(struck.items()))}
@@ -79,6 +81,7 @@ requests    {gates.answers + load.whole} answered whole and right ({gates.answer
             {load.refused} refused before they began, {load.cut} cut off with their gateway
 losses      {len(load.lost)} answers of the load lost or other, {len(failures)} gates failed
 misrouted   {len(load.misrouted)}
+too slow    {", ".join(f"{len(gates.late.get(k, []))} of {n} above {k:g} s" for k, n in sorted(gates.struck.items()))}: {sum(gates.late.values(), [])}
 memory MB   {", ".join(f"{n} {before[n]:.0f} -> {after[n]:.0f}" for n in before)}
 """ + "\n".join(gates.table()))
 sys.exit(1 if bad else 0)
