@@ -101,6 +101,17 @@ static void bus_refused(void *arg, const char *why)
     log_line(LOG_ERROR, "fleet", "the bus refuses: %s", why);
 }
 
+/* For the evidence: which file they have it from. */
+static void introduce_weights_of(struct front_fleet *t, const struct fleet_model *m)
+{
+    struct link *k = models_find(t->front->models, m->id);
+    char had[HASH_HEX + 1] = "";
+    if (!k || !link_is_far(k))
+        return;
+    bool still = introduce_weights(t->front, k, had) && fleet_gateway_has(t->gateway, m->id, had);
+    introduce_far(t->front, k, m->hash, still);
+}
+
 /* What only others have becomes far links; what nobody has any more is not offered. */
 static void models_changed(void *arg)
 {
@@ -121,7 +132,10 @@ static void models_changed(void *arg)
     for (int k = 0; k < n; k++) {
         struct fleet_model m;
         fleet_gateway_model(t->gateway, k, &m);
-        models_far_set(models, t->gateway, m.id, m.workers > 0, m.facts);
+        introduce_weights_of(t, &m); /* before who waits for the model hears of it; a new link is first there below */
+        bool known = m.facts || !t->front->trust; /* which weights they are is the evidence's first question */
+        models_far_set(models, t->gateway, m.id, m.workers > 0 && known, m.facts);
+        introduce_weights_of(t, &m);
     }
 }
 
@@ -141,7 +155,7 @@ static void fill_where(const struct front_fleet *t, struct fleet_ask *out,
 {
     out->outside = t->o->outside && !t->front->trust;
     out->jurisdictions[out->jurisdiction_count++] = t->me.jurisdiction;
-    for (int i = 0; !t->front->trust && i < t->o->jurisdiction_count; i++) {
+    for (int i = 0; i < t->o->jurisdiction_count; i++) {
         if (out->jurisdiction_count == FLEET_JURISDICTIONS_MAX ||
             take_name(names[i], t->o->jurisdictions[i], "", NULL) || !strcmp(names[i], t->me.jurisdiction))
             continue;
@@ -158,7 +172,7 @@ const char *front_fleet_waits(const struct front_fleet *t)
     if (!t || !t->gateway || t->worker)
         return NULL;
     fill_where(t, &where, names);
-    return fleet_gateway_serves(t->gateway, &where) ? NULL : 
+    return fleet_gateway_serves(t->gateway, &where) ? NULL :
            "no worker with a model that this gateway may ask is heard";
 }
 
@@ -266,10 +280,20 @@ enum err_code front_fleet_call(struct front_fleet *t, struct link *k, struct lin
 {
     struct fleet_ask ask = { .model = link_model_id(k), .prompt_bytes = (int64_t)r->body.n,
                              .max_tokens = r->max_tokens, .deadline_ms = r->deadline_ms, .resumable = r->resumable };
-    char names[FLEET_JURISDICTIONS_MAX][FLEET_NAME_MAX + 1];
+    char names[FLEET_JURISDICTIONS_MAX][FLEET_NAME_MAX + 1], hash[HASH_HEX + 1];
     fill_where(t, &ask, names);
     hash_beginnings(t, r, &ask);
-    return link_far_open(k, c, &ask, e);
+    const struct trustlog_model *m = introduce_model(t->front, k);
+    json_t *places = r->draft ? draft_places(r->draft, m) : NULL;
+    ask.named = t->front->trust != NULL;
+    ask.places = places;
+    if (m->is_signed) {
+        code_hex(hash, m->sha256, HASH_BYTES);
+        ask.hash = hash;
+    }
+    enum err_code code = link_far_open(k, c, &ask, e);
+    json_decref(places);
+    return code;
 }
 
 /* ---- what an operator sees and does */

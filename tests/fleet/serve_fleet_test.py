@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """serve_fleet_test -- gateways and workers on a real nats-server: what a client sees through them is what one machine
 answers, whatever happens to the workers meanwhile."""
-import glob, http.client, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import glob, http.client, json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "cmd"))
-from server import BINARY, MODEL, Tap, need_model
+from server import BINARY, MODEL, Tap, free_port, need_model
 
 tap = Tap()
 need_model(tap)
@@ -13,12 +13,6 @@ if not shutil.which("nats-server"):
 FOLDER = tempfile.TemporaryDirectory()
 SAY = [{"role": "user", "content": "Tell me about the sea, the ships on it and those who sail them, at length."}]
 CHAT = "/v1/chat/completions"
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 BUS = free_port()
@@ -208,6 +202,33 @@ try:
         assert still(got) == want
         asked, given, read = asked + 1, given + N, read + prompt
         both_alive(gate)
+
+    with tap.case("an answer that is no stream, and a call of a tool: the next worker draws only what is left"):
+        steps, drawn = (lambda n, what=what: n.metric(f"tokenworks_{what}_total") for what in ("steps", "generation_tokens"))
+        tools = [{"type": "function", "function": {"name": "note", "parameters": {"type": "object", "required": ["text"], "properties": {
+            "text": {"type": "string", "minLength": 600, "maxLength": 700}}}}}]
+        call = {"stream": True, "stream_options": {"include_usage": True}, "tools": tools, "tool_choice": "required", "max_tokens": 900}
+        for enough, more in (300, {"max_tokens": 400, "min_tokens": 400}), (100, {**call, "min_tokens": 0}):
+            long, got = {**BODY, **more}, []
+            begun = {n: drawn(n) for n in (one, two)}
+            client = threading.Thread(target=lambda: got.append(gate.request("POST", CHAT, long)))
+            client.start()
+            victim = by_name(where(gate))
+            left = two if victim is one else one
+            victim.wait(lambda: drawn(victim) - begun[victim] >= enough)
+            before = steps(left)
+            victim.signal(signal.SIGKILL)
+            client.join()
+            left.wait(left.idle)
+            again, calm = steps(left) - before, left.request("POST", CHAT, long)[1]
+            assert got[0][0] == 200 and still(got[0][1]) == still(calm), (got, calm)
+            used = [int(re.findall(rb'"%s":(\d+)' % k, got[0][1])[-1]) for k in (b"prompt_tokens", b"completion_tokens")]
+            print(f"# {used[1]} tokens, lost with its worker after {enough} or some more: {again:.0f} steps at the next one")
+            assert used[1] > enough and again < used[1] - 0.7 * enough, (used, again)
+            asked, given, read = asked + 1, given + used[1], read + used[0]
+            node = Node("worker" if victim is one else "serve", victim.name).healthy()
+            one, two = (node, two) if victim is one else (one, node)
+            both_alive(gate)
 
     with tap.case("what was used is billed once, as if nothing had happened"):
         rows = subprocess.run([BINARY, "usage", "--state", f"{FOLDER.name}/gate", "--by", "model", "--json"], capture_output=True, text=True)
