@@ -149,7 +149,8 @@ bool front_fleet_ready(const struct front_fleet *t)
     return !t || (bus_is_up(t->bus) && clock_mono_ns() - t->up_ns > HEARD_MS * 1000000LL);
 }
 
-/* Where data may go: here, and where the configuration says; with evidence nowhere else. names: what out borrows. */
+/* Where data may go: here, and where the configuration says; with evidence to no outside provider. names: what out
+ * borrows. */
 static void fill_where(const struct front_fleet *t, struct fleet_ask *out,
                        char names[FLEET_JURISDICTIONS_MAX][FLEET_NAME_MAX + 1])
 {
