@@ -3,6 +3,7 @@
 #define FLEET_GATEWAY_IMPL_H
 #include "fleet/catalog.h"
 #include "fleet/exchange.h"
+#include "fleet/post.h"
 
 enum {
     GATEWAY_EXCHANGES_MAX = 65536,
@@ -34,6 +35,7 @@ struct fleet_gateway {
     char inbox[FLEET_SUBJECT_MAX];
     struct bus_sub *subs[3];      /* inbox, workers' beats, gateways' */
     struct loop_timer *tick;
+    struct post *post;            /* frames of work */
     struct roster *roster;
     struct catalog catalog;
     struct prefixes *known;
@@ -58,8 +60,13 @@ struct fleet_gateway {
 };
 
 int64_t gateway_now_ms(void);
-/* A frame of x's attempt to its worker. false: the bus did not take it. */
+/* A frame to a subject; to a worker. false: the bus did not take it. */
+bool gateway_publish_to(struct fleet_gateway *g, const char *subject, const struct frame *f);
 bool gateway_publish(struct fleet_gateway *g, const struct fleet_place *to, const struct frame *f);
 void gateway_cancel_later(struct fleet_gateway *g, const struct fleet_place *to, uint64_t id, uint32_t attempt);
+bool gateway_has(const struct fleet_gateway *g, uint64_t id); /* the exchange is not over */
+/* For the worker of a running exchange, each tick: one that was silent for a moment is asked for a sign. true: it is
+ * under suspicion. */
+bool gateway_knock(struct fleet_gateway *g, uint32_t serial, const char *model);
 void gateway_forget(struct fleet_gateway *g, struct fleet_exchange *x); /* out of the table; freed */
 #endif

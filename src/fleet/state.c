@@ -34,7 +34,7 @@ static json_t *worker_state(const struct fleet_gateway *g, const struct roster_w
         json_array_append_new(models, model_state(&w->models[i]));
     int open = 0;
     for (int i = 0; i < g->slots; i++)
-        open += g->xs[i] && g->xs[i]->state == EXCHANGE_RUNNING && g->xs[i]->serial == w->serial;
+        open += g->xs[i] && g->xs[i]->state == EXCHANGE_RUNNING && g->xs[i]->now.serial == w->serial;
     return json_pack("{s:s, s:s, s:o, s:I, s:o, s:i, s:o}", "name", w->place.name, "state", state_name(w), "boot",
                      hex64(w->boot), "age_ms", (json_int_t)roster_age_ms(g->roster, w), "rtt_ms",
                      w->rtt_ms < 0 ? json_null() : json_real(w->rtt_ms), "open", open, "models", models);
@@ -77,4 +77,23 @@ json_t *fleet_gateway_state(const struct fleet_gateway *g)
                               "refused", (json_int_t)g->refused);
     return json_pack("{s:o, s:o, s:o, s:o, s:b, s:i}", "sites", sites, "gateways", gateways, "moves", moves, "events",
                      events, "connected", bus_is_up(g->bus), "open", g->open);
+}
+
+static bool may(const struct fleet_gateway *g, const struct fleet_ask *where, const char *jurisdiction)
+{
+    for (int i = 0; i < where->jurisdiction_count; i++)
+        if (!strcmp(jurisdiction, where->jurisdictions[i]))
+            return true;
+    return !where->jurisdiction_count && !strcmp(jurisdiction, g->me.jurisdiction);
+}
+
+bool fleet_gateway_serves(const struct fleet_gateway *g, const struct fleet_ask *where)
+{
+    for (int i = 0; i < roster_count(g->roster); i++) {
+        const struct roster_worker *w = roster_at(g->roster, i);
+        for (int k = 0; w->life != ROSTER_DEAD && k < w->model_count && may(g, where, w->place.jurisdiction); k++)
+            if (w->models[k].beat.facts && (!w->models[k].beat.outside || where->outside))
+                return true;
+    }
+    return false;
 }

@@ -121,7 +121,7 @@ static bool flush(struct fleet_work *k)
     k->tokens = 0;
     while (k->out.len) {
         size_t n = message_of(&k->out);
-        if (!bus_publish(k->w->bus, k->gate->inbox, k->w->req, k->out.data, n)) {
+        if (!post_frames(k->w->post, k->gate->inbox, k->w->req, k->out.data, n)) {
             k->kept = true;
             return false;
         }
@@ -131,6 +131,7 @@ static bool flush(struct fleet_work *k)
             buf_drop_front(&k->out, n);
     }
     k->kept = false;
+    k->flushed_ms = worker_now_ms();
     return true;
 }
 
@@ -205,7 +206,7 @@ static void say_error(struct fleet_worker *w, const struct gate *g, const struct
     write_error(&b, status, code, message);
     struct frame f = { .kind = FRAME_ERROR, .id = to->id, .attempt = to->attempt, .payload = b.data, .length = b.len };
     frame_write(&m, &f);
-    bus_publish(w->bus, g->inbox, w->req, m.data, m.len);
+    post_frames(w->post, g->inbox, w->req, m.data, m.len);
     buf_release(&b);
     buf_release(&m);
 }
@@ -246,7 +247,8 @@ void fleet_work_frame(struct fleet_work *k, const struct frame *f)
         end_work(k);
         return;
     }
-    bool now = f->kind == FRAME_RECEIPT || (data && !k->data_sent) || k->tokens >= COALESCE_TOKENS ||
+    bool calm = worker_now_ms() - k->flushed_ms >= COALESCE_MS; /* tokens come so slowly that none has company */
+    bool now = f->kind == FRAME_RECEIPT || (data && (calm || !k->data_sent)) || k->tokens >= COALESCE_TOKENS ||
                k->out.len >= FLEET_PART_MAX;
     k->data_sent = k->data_sent || data;
     if (!now)
@@ -307,14 +309,23 @@ static void open_work(struct fleet_work *k)
     give(k, credit); /* 0 too: no data before the gateway gave credit */
 }
 
-static bool may_come_here(const struct fleet_worker *w, const json_t *head)
+static bool has_text(const json_t *list, const char *text)
 {
-    const json_t *list = json_object_get(head, "jurisdictions"), *v;
+    const json_t *v;
     size_t i;
     json_array_foreach(list, i, v)
-        if (json_is_string(v) && !strcmp(json_string_value(v), w->me.jurisdiction))
+        if (json_is_string(v) && !strcmp(json_string_value(v), text))
             return true;
     return false;
+}
+
+static bool may_come_here(const struct fleet_worker *w, const json_t *head)
+{
+    const json_t *places = json_object_get(head, "places");
+    char here[2 * FLEET_NAME_MAX + 2];
+    snprintf(here, sizeof here, "%s/%s", w->me.jurisdiction, w->me.site);
+    return has_text(json_object_get(head, "jurisdictions"), w->me.jurisdiction) &&
+           (!places || has_text(places, here));
 }
 
 /* The head of the first part. false: it was refused. */
@@ -342,7 +353,8 @@ static bool take_head(struct fleet_work *k, const char *text, size_t n)
         snprintf(text_, sizeof text_, "a body of %" PRId64 " bytes; at most %d are taken", k->body_bytes, BODY_MAX);
         fail(k, 413, "request_too_large", text_);
     } else if (!may_come_here(w, k->head)) {
-        snprintf(text_, sizeof text_, "this request may not be processed in %s", w->me.jurisdiction);
+        snprintf(text_, sizeof text_, "this request may not be processed in %s at %s", w->me.jurisdiction,
+                 w->me.site);
         fail(k, 403, "residency", text_);
     } else if (w->draining) {
         fail(k, 503, "draining", "this worker is draining; others take new requests");

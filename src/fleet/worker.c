@@ -255,7 +255,7 @@ static void on_tick(void *arg)
     struct fleet_worker *w = arg;
     int64_t now = worker_now_ms();
     bool up = bus_is_up(w->bus);
-    loop_timer_set(w->tick, TICK_MS);
+    loop_timer_set(w->tick, WORKER_TICK_MS);
     if (up && !w->was_up)
         came_back(w, now);
     if (!up && w->was_up)
@@ -268,7 +268,8 @@ static void on_tick(void *arg)
         work_close_all(w, NULL);
     }
     work_tick(w, now);
-    if (now - w->beat_ms >= HEARTBEAT_MS)
+    bool alarm = w->host.alarm && w->host.alarm(w->arg);
+    if (alarm || now - w->beat_ms >= HEARTBEAT_MS)
         beat(w, now);
 }
 
@@ -302,6 +303,7 @@ struct fleet_worker *fleet_worker_new(struct loop *l, struct bus *b, const struc
     w->away_since_ms = worker_now_ms();
     w->tick = loop_timer_new(l, on_tick, w);
     w->flush = loop_timer_new(l, work_flush_due, w);
+    w->post = post_new(l, b);
     if (!subscribe(w, e)) {
         fleet_worker_free(w);
         return NULL;
@@ -317,6 +319,7 @@ void fleet_worker_free(struct fleet_worker *w)
     work_refuse_all(w, "shutting_down", "this worker is shut down");
     while (w->gate_count)
         forget_gate(w, w->gate_count - 1);
+    post_free(w->post);
     for (struct any *a = w->anys; a; a = a->next)
         a->wanted = false;
     drop_unwanted(w);

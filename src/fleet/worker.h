@@ -3,9 +3,10 @@
  *   first REQUEST part --all parts, CRC--> host's open --frames--> END or ERROR sent: over
  *        `--a part missing, too much: ERROR       `--CANCEL, or its gateway silent for ORPHAN_MS: host's close
  *
- * Data frames leave coalesced (8 ms or 16 tokens, whichever is first; the first one at once), several frames in a
- * message. A worker never sends more data frames than it has credit for: the engine is paused by the credit it is given
- * in turn, so that a slow client is never a slow consumer of the bus. Frames of an old attempt are dropped.
+ * Data frames leave coalesced (8 ms or 16 tokens, whichever is first; the first one, and what comes after 8 ms of
+ * silence, at once), several frames in a message. A worker never sends more data frames than it has credit for: the
+ * engine is paused by the credit it is given in turn, so that a slow client is never a slow consumer of the bus. Frames
+ * of an old attempt are dropped.
  *
  * Besides, on req (gateway.c and exchange.h ask): a HELLO frame without payload goes back to its reply as it is (round
  * trip). A CREDIT of 0 asks whether the attempt is still here: answered by a CREDIT of 0 whose seq is the count of
@@ -22,6 +23,8 @@
 #include "fleet/subject.h"
 #include "wire/frame.h"
 
+enum { WORKER_TICK_MS = 50 };
+
 struct fleet_worker;
 struct fleet_work; /* one exchange */
 
@@ -37,6 +40,9 @@ struct fleet_host {
     void (*close)(void *arg, void *call); /* cancelled or over: the handle is gone, no frame may follow */
     /* An order came: stop taking requests. */
     void (*drain)(void *arg);
+    /* Asked each WORKER_TICK_MS: true when what describe says of engines that stand is no longer what it said the last
+     * time, so that a beat goes out at once. NULL: never. */
+    bool (*alarm)(void *arg);
 };
 
 struct fleet_worker *fleet_worker_new(struct loop *l, struct bus *b, const struct fleet_place *me,

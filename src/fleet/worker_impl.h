@@ -1,6 +1,7 @@
 /* worker_impl -- what worker.c and work.c share. For them alone. */
 #ifndef FLEET_WORKER_IMPL_H
 #define FLEET_WORKER_IMPL_H
+#include "fleet/post.h"
 #include "fleet/worker.h"
 
 enum {
@@ -14,7 +15,6 @@ enum {
     COALESCE_TOKENS = 16,
     KEPT_MAX = 4 << 20,           /* bytes of one answer that wait for the connection */
     AWAY_MAX_MS = 5000,           /* then others have taken over */
-    TICK_MS = 50,
     FACTS_MS = 2000,
     BUCKETS = 1024,
 };
@@ -49,6 +49,7 @@ struct fleet_work {
     /* what is to be sent: whole frames */
     struct buf out;
     int tokens;
+    int64_t flushed_ms;           /* when a message of it left; 0: none has */
     bool kept;                    /* a publish was refused: everything waits */
     int64_t due_ms;               /* 0: nothing waits to be coalesced */
     struct fleet_work *due_next, *due_prev;
@@ -66,6 +67,7 @@ struct fleet_worker {
     struct bus_sub *subs[3];      /* req, ctl, beats of gateways */
     struct any *anys;             /* the fallback subjects of the models there are */
     struct loop_timer *tick, *flush;
+    struct post *post;
     uint64_t boot;
     bool draining, was_up;
     int64_t beat_ms, away_since_ms;

@@ -11,7 +11,7 @@ struct http_exchange { /* which is the connection: it carries one exchange at a 
     struct http_server *server;
     struct http_exchange *prev, *next;
     struct bufferevent *bev;
-    struct loop_timer *timer;
+    struct loop_timer *timer, *flush;
     enum conn_state state;
     char peer[64];
     bool secure;
@@ -30,6 +30,7 @@ struct http_exchange { /* which is the connection: it carries one exchange at a 
     int64_t lingered;
 
     /* the reply */
+    struct buf out;        /* written in this turn of the loop: all of it goes to the socket at its end */
     bool open;             /* handler->head was called and the exchange is not over */
     bool started, body_unread, chunked_reply, head_only, last;
     void *user;
@@ -46,6 +47,8 @@ struct http_server {
     bool draining;
     struct http_exchange *first;
     struct http_server_counts counts;
+    int64_t date_s;        /* what date was made of */
+    char date[64];
 };
 
 struct http_exchange *conn_new(struct http_server *s, int fd, const char *peer);
@@ -55,4 +58,5 @@ void conn_abort(struct http_exchange *x);         /* tells `gone` if an exchange
 void conn_advance(struct http_exchange *x);       /* takes the next step the input allows; may free x */
 void conn_reply_over(struct http_exchange *x);    /* the reply is written: on to the next request, or close */
 void conn_count_body(struct http_exchange *x);    /* brings bodies_bytes up to date */
+struct buf *conn_out(struct http_exchange *x);    /* to append to; goes out at the end of the loop's turn */
 #endif

@@ -61,7 +61,21 @@ bool http_reply_started(const struct http_exchange *x)
 
 size_t http_reply_pending(const struct http_exchange *x)
 {
-    return evbuffer_get_length(bufferevent_get_output(x->bev));
+    return x->out.len + evbuffer_get_length(bufferevent_get_output(x->bev));
+}
+
+/* Made once a second. */
+static const char *date_now(struct http_server *s)
+{
+    int64_t now_s = clock_wall_s();
+    time_t now = (time_t)now_s;
+    struct tm tm;
+    if (now_s == s->date_s)
+        return s->date;
+    gmtime_r(&now, &tm);
+    strftime(s->date, sizeof s->date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    s->date_s = now_s;
+    return s->date;
 }
 
 void http_reply_begin(struct http_exchange *x, const struct http_reply *r)
@@ -71,26 +85,19 @@ void http_reply_begin(struct http_exchange *x, const struct http_reply *r)
     x->chunked_reply = r->length < 0 && x->head.minor == 1;
     if (r->close || x->body_unread || x->server->draining || (r->length < 0 && x->head.minor == 0))
         x->last = true;
-    char date[64];
-    time_t now = (time_t)clock_wall_s();
-    struct tm tm;
-    gmtime_r(&now, &tm);
-    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
-    struct buf b = { 0 };
-    buf_printf(&b, "HTTP/1.1 %d %s\r\nDate: %s\r\n", r->status, http_status_text(r->status), date);
+    struct buf *b = conn_out(x);
+    buf_printf(b, "HTTP/1.1 %d %s\r\nDate: %s\r\n", r->status, http_status_text(r->status), date_now(x->server));
     if (r->content_type)
-        http_field_write(&b, "Content-Type", r->content_type);
+        http_field_write(b, "Content-Type", r->content_type);
     if (r->headers)
-        buf_puts(&b, r->headers);
+        buf_puts(b, r->headers);
     if (r->length >= 0 && r->status != 204)
-        buf_printf(&b, "Content-Length: %lld\r\n", (long long)r->length);
+        buf_printf(b, "Content-Length: %lld\r\n", (long long)r->length);
     else if (x->chunked_reply)
-        buf_puts(&b, "Transfer-Encoding: chunked\r\n");
+        buf_puts(b, "Transfer-Encoding: chunked\r\n");
     if (x->last)
-        buf_puts(&b, "Connection: close\r\n");
-    buf_puts(&b, "\r\n");
-    bufferevent_write(x->bev, b.data, b.len);
-    buf_release(&b);
+        buf_puts(b, "Connection: close\r\n");
+    buf_puts(b, "\r\n");
     if (x->state == CONN_BODY) { /* refused before its body was read */
         x->state = CONN_HANDLING;
         loop_timer_clear(x->timer);
@@ -102,26 +109,19 @@ void http_reply_data(struct http_exchange *x, const void *data, size_t n)
     ASSERT(x->started);
     if (!n || x->head_only)
         return; /* an empty chunk would end the body */
-    struct evbuffer *out = bufferevent_get_output(x->bev);
-    if (!x->chunked_reply) {
-        evbuffer_add(out, data, n);
-        return;
-    }
-    char size[24];
-    int size_n = snprintf(size, sizeof size, "%zx\r\n", n);
-    struct buf b = { 0 }; /* one evbuffer_add: one write for a token's chunk */
-    buf_append(&b, size, (size_t)size_n);
-    buf_append(&b, data, n);
-    buf_append(&b, "\r\n", 2);
-    evbuffer_add(out, b.data, b.len);
-    buf_release(&b);
+    struct buf *b = conn_out(x);
+    if (x->chunked_reply)
+        buf_printf(b, "%zx\r\n", n);
+    buf_append(b, data, n);
+    if (x->chunked_reply)
+        buf_append(b, "\r\n", 2);
 }
 
 void http_reply_end(struct http_exchange *x)
 {
     ASSERT(x->started);
     if (x->chunked_reply && !x->head_only)
-        bufferevent_write(x->bev, "0\r\n\r\n", 5);
+        buf_append(conn_out(x), "0\r\n\r\n", 5);
     conn_reply_over(x);
 }
 

@@ -126,7 +126,7 @@ void http_server_drain(struct http_server *s)
     s->draining = true;
     for (struct http_exchange *x = s->first, *next; x; x = next) {
         next = x->next;
-        if (x->state == CONN_HEAD && !x->any_byte)
+        if (x->state == CONN_HEAD && !x->any_byte && !http_reply_pending(x))
             conn_free(x);
     }
 }

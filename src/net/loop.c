@@ -126,6 +126,12 @@ void loop_timer_set(struct loop_timer *t, int64_t ms)
     evtimer_add(t->event, &tv);
 }
 
+/* Behind what is active already, in the same turn: no system call is made for it. */
+void loop_timer_soon(struct loop_timer *t)
+{
+    event_active(t->event, EV_TIMEOUT, 0);
+}
+
 void loop_timer_clear(struct loop_timer *t)
 {
     evtimer_del(t->event);

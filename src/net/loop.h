@@ -20,6 +20,7 @@ struct event_base *loop_base(struct loop *l);
 
 struct loop_timer *loop_timer_new(struct loop *l, loop_fn fn, void *arg);
 void loop_timer_set(struct loop_timer *t, int64_t ms); /* fires once, ms from now; again moves it */
+void loop_timer_soon(struct loop_timer *t);            /* instead: fires before the loop waits again */
 void loop_timer_clear(struct loop_timer *t);
 void loop_timer_free(struct loop_timer *t);
 

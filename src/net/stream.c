@@ -1,4 +1,5 @@
-/* stream -- see stream.h. Input sits in one contiguous buf, so that a frame can be parsed in place. */
+/* stream -- see stream.h. Input sits in one contiguous buf, so that a frame can be parsed in place. Output goes out at
+ * the end of the loop's turn that wrote it; only what the socket did not take waits to become writable. */
 #include "net/stream.h"
 
 #include "base/assert.h"
@@ -98,7 +99,9 @@ static void write_some(evutil_socket_t fd, short what, void *arg)
         event_del(s->writable); /* the reader learns why the other side is gone */
         return;
     }
-    if (!evbuffer_get_length(s->out))
+    if (evbuffer_get_length(s->out))
+        event_add(s->writable, NULL);
+    else
         event_del(s->writable);
 }
 
@@ -134,7 +137,8 @@ void stream_write(struct stream *s, const void *data, size_t n)
     int failed = evbuffer_add(s->out, data, n);
     ASSERT(!failed);
     s->written += n;
-    event_add(s->writable, NULL);
+    if (!event_pending(s->writable, EV_WRITE, NULL)) /* all of this turn's in one go; poll only for what is left */
+        event_active(s->writable, EV_WRITE, 0);
 }
 
 bool stream_write_fd(struct stream *s, const void *data, size_t n, int fd)

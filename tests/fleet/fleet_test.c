@@ -121,7 +121,7 @@ static void host_drain(void *arg)
 
 static int worker_main(const char *url, const char *name)
 {
-    static const struct fleet_host host = { describe, host_open, host_credit, host_close, host_drain };
+    static const struct fleet_host host = { describe, host_open, host_credit, host_close, host_drain, NULL };
     static const struct bus_events quiet = { NULL, NULL, NULL };
     struct fleet_place me = { "eu", "north", "" };
     struct bus_options o = { .url = url, .name = "worker" };

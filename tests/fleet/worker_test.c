@@ -29,6 +29,7 @@ static struct made_host {
     enum frame_kind at_once;      /* a frame sent from inside open; 0: none */
     int models;
     int64_t facts;
+    bool stands, stood;           /* its engine does; as last said */
 } host;
 
 static void describe(void *arg, struct heartbeat *h)
@@ -41,6 +42,7 @@ static void describe(void *arg, struct heartbeat *h)
         h->models[i].facts = json_pack("{s:I}", "ctx", (json_int_t)host.facts);
         h->models[i].kv_pages = h->models[i].kv_pages_free = 100;
         h->models[i].tokens_per_s = 100;
+        h->models[i].stands = host.stands;
     }
 }
 
@@ -89,6 +91,13 @@ static void host_drain(void *arg)
 {
     host.drained++;
     fleet_worker_drain(worker);
+}
+
+static bool host_alarm(void *arg)
+{
+    bool due = host.stands != host.stood;
+    host.stood = host.stands;
+    return due;
 }
 
 /* ---- the gateway's end */
@@ -204,7 +213,7 @@ static int ask(uint64_t id, uint32_t attempt, size_t n)
 
 static void begin(void)
 {
-    static const struct fleet_host made = { describe, host_open, host_credit, host_close, host_drain };
+    static const struct fleet_host made = { describe, host_open, host_credit, host_close, host_drain, host_alarm };
     json_decref(host.head);
     host = (struct made_host){ .models = 1, .facts = 1 };
     seen = (struct seen){ 0 };
@@ -235,6 +244,21 @@ static bool saw_error(const char *code, int status)
 }
 
 /* ---- tests */
+
+/* That an engine stands is said at once, and that it does not any more. */
+static void test_alarm(void)
+{
+    begin();
+    for (int i = 1; i <= 4; i++) {
+        turn(HEARTBEAT_MS); /* a beat was just said, or is about to be */
+        int before = beats;
+        host.stands = i & 1;
+        turn(2 * WORKER_TICK_MS);
+        CHECK(beats > before);
+        CHECK_INT(last_beat.models[0].stands, i & 1);
+    }
+    finish();
+}
 
 static void test_whole_exchange(void)
 {
@@ -274,6 +298,19 @@ static void refused(size_t n, uint32_t crc, const char *where, const char *code,
     finish();
 }
 
+/* The policy names sites: ours is not among them. */
+static void refused_elsewhere(void)
+{
+    struct buf b = { 0 };
+    buf_printf(&b, "{\"body_bytes\":0,\"jurisdictions\":[\"ch\"],\"places\":[\"de/%s\",\"ch/elsewhere\"]}\n", me.site);
+    post(FRAME_REQUEST, 0, 9, 0, 0, b.data, b.len);
+    turn(10);
+    CHECK(saw_error("residency", 403));
+    CHECK_INT(host.opened, 0);
+    buf_release(&b);
+    seen = (struct seen){ 0 };
+}
+
 static void test_refused(void)
 {
     refused(5000, 1, "\"ch\"", "body_crc32", 400);
@@ -290,6 +327,7 @@ static void test_refused(void)
         { "{\"body_bytes\":4,\"jurisdictions\":[\"ch\"]}\nabc", "body_too_short", 400 },
     };
     begin();
+    refused_elsewhere();
     for (size_t i = 0; i < MEM_COUNT(heads); i++) {
         post(FRAME_REQUEST, 0, 10 + i, 0, 0, heads[i].head, strlen(heads[i].head));
         turn(10);
@@ -390,19 +428,25 @@ static void test_coalescing(void)
         fleet_work_frame(host.work, &f);
     }
     turn(1);
-    CHECK_INT(seen.messages, 1 + 1 + 47 / 16); /* the first at once, then 16 and 16 */
+    CHECK_INT(seen.messages, 1 + 1); /* what one turn of the loop sends is one message: */
+    CHECK_INT(seen.frames, 1 + 1 + 47 / 16 * 16); /* the first at once, then 16 and 16 */
     int64_t before = clock_mono_ns();
     turn(40);
     CHECK_INT(seen.frames, 1 + TOKENS);
-    CHECK_INT(seen.messages, 1 + 1 + 47 / 16 + 1);
+    CHECK_INT(seen.messages, 1 + 1 + 1);
     CHECK(seen.at_ns[TOKENS] - before < 35 * 1000000LL);
     for (int i = 0; i <= TOKENS; i++)
         CHECK_INT(seen.seqs[i], i);
+    int64_t slow = clock_mono_ns();
+    answer(FRAME_DATA, "y"); /* after a silence: nothing to wait for */
+    turn(30);
+    CHECK_INT(seen.messages, 1 + 1 + 1 + 1);
+    CHECK(seen.at_ns[1 + TOKENS] - slow < 6 * 1000000LL);
     struct frame big = { .kind = FRAME_DATA, .payload = pattern, .length = 1 << 20 };
     fleet_work_frame(host.work, &big);
     answer(FRAME_END, "{}");
     turn(10);
-    CHECK_INT(seen.bytes, 7 * TOKENS + (1 << 20));
+    CHECK_INT(seen.bytes, 7 * TOKENS + 1 + (1 << 20));
     CHECK_INT(seen.kinds[(seen.frames - 1) & 63], FRAME_END);
     finish();
 }
@@ -626,6 +670,7 @@ int main(void)
     RUN(test_gateway_gone);
     RUN(test_connection_away);
     RUN(test_drain_and_beats);
+    RUN(test_alarm);
     RUN(test_fallback_subject);
     RUN(test_hostile);
     bus_unsubscribe(subs[0]);
