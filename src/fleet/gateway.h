@@ -96,6 +96,9 @@ void fleet_call_where(const struct fleet_call *c, struct fleet_place *out, int *
 json_t *fleet_gateway_state(const struct fleet_gateway *g);
 /* Who may take a request is drawn by lot, without regard to load and prefixes: to compare with. */
 void fleet_gateway_random(struct fleet_gateway *g, bool random);
+/* Whether somebody who is alive has a model and may be asked, as far as jurisdictions and outside go; full or draining,
+ * he is somebody. */
+bool fleet_gateway_serves(const struct fleet_gateway *g, const struct fleet_ask *where);
 /* Orders a worker to drain; ERR_NOT_FOUND names the ones there are. */
 enum err_code fleet_gateway_drain(struct fleet_gateway *g, const char *site, const char *worker, struct err *e);
 #endif
