@@ -4,8 +4,9 @@
  *        `--a part missing, too much: ERROR       `--CANCEL, or its gateway silent for ORPHAN_MS: host's close
  *
  * Data frames leave coalesced (8 ms or 16 tokens, whichever is first; the first one, and what comes after 8 ms of
- * silence, at once), several frames in a message. A worker never sends more data frames than it has credit for: the engine is paused by the credit it is given
- * in turn, so that a slow client is never a slow consumer of the bus. Frames of an old attempt are dropped.
+ * silence, at once), several frames in a message. A worker never sends more data frames than it has credit for: the
+ * engine is paused by the credit it is given in turn, so that a slow client is never a slow consumer of the bus. Frames
+ * of an old attempt are dropped.
  *
  * Besides, on req (gateway.c and exchange.h ask): a HELLO frame without payload goes back to its reply as it is (round
  * trip). A CREDIT of 0 asks whether the attempt is still here: answered by a CREDIT of 0 whose seq is the count of
