@@ -280,7 +280,7 @@ static long on_data(void *arg, const char *data, size_t n)
     for (;;) { /* something said a round */
         struct wire_said said;
         struct err e;
-        long took = nats_wire_parse((char *)(uintptr_t)data + at, n - at, &said, &e); /* the stream's buffer, not const */
+        long took = nats_wire_parse((char *)(uintptr_t)data + at, n - at, &said, &e); /* the stream's own buffer */
         if (!took)
             return (long)at;
         if (took < 0) {

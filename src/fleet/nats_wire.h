@@ -2,7 +2,8 @@
  *
  *   server:  INFO {json} CRLF | MSG subject sid [reply] bytes CRLF payload CRLF | PING CRLF | PONG CRLF | +OK CRLF
  *            | -ERR 'sentence' CRLF
- *   client:  CONNECT {json} | PUB subject [reply] bytes CRLF payload | SUB subject [queue] sid | UNSUB sid | PING | PONG
+ *   client:  CONNECT {json} | PUB subject [reply] bytes CRLF payload | SUB subject [queue] sid | UNSUB sid | PING
+ *            | PONG
  *
  * What a server says is hostile until nats_wire_parse has taken it. Source: docs.nats.io, "Client Protocol". */
 #ifndef FLEET_NATS_WIRE_H
