@@ -1,7 +1,8 @@
 /* bus -- messages between machines: subjects, publishers, subscribers, one connection. The door to NATS.
  *
- * Everything is called on the loop's thread, and every callback runs there. A message is delivered at most once and, of one publisher on one subject, in order; while the connection
- * is away what is published is refused, and subscriptions come back by themselves when it does.
+ * Everything is called on the loop's thread, and every callback runs there. A message is delivered at most once and, of
+ * one publisher on one subject, in order; while the connection is away what is published is refused, and subscriptions
+ * come back by themselves when it does.
  *
  * Liveness is judged by heartbeats (roster.h), never by the bus. Pings go out each second; two unanswered ones end the
  * connection, so that a half-open link heals within seconds. */

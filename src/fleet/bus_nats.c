@@ -135,7 +135,8 @@ static void drop(struct nats_bus *b, const char *why)
     if (was_up && clock_mono_ns() - b->up_ns > STEADY_MS * 1000000LL)
         b->pause_ms = 0;
     snprintf(text, sizeof text, was_up ? "the connection to the bus at %s is gone: %.300s" : stranger
-             ? "this process is not let into the bus at %s: %.300s" : "cannot reach the bus at %s: %.300s", b->where, why);
+             ? "this process is not let into the bus at %s: %.300s" : "cannot reach the bus at %s: %.300s",
+             b->where, why);
     stream_free(b->stream);
     b->stream = NULL;
     pause_before_dial(b);

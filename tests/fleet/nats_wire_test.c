@@ -1,4 +1,4 @@
-/* nats_wire_test -- the protocol's own examples (docs.nats.io, "Client Protocol"), cut anywhere; and what is none of it. */
+/* nats_wire_test -- the protocol's own examples (docs.nats.io, "Client Protocol"), cut anywhere; what is none of it. */
 #include "../test.h"
 #include "base/mem.h"
 #include "fleet/nats_wire.h"
