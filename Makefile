@@ -54,7 +54,8 @@ B := build$(if $(VARIANT),/$(VARIANT))
 VERSION := 0.1.0
 
 CC   ?= cc
-ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
+# The first `make` of all installs the compiler: until then the machine says what it is.
+ARCH := $(or $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1),$(shell uname -m))
 WARN := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
         -Wwrite-strings -Wvla -Wformat=2 -Wundef -Wno-unused-parameter
 HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE -fstack-clash-protection

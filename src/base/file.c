@@ -124,8 +124,12 @@ enum err_code file_make_dirs(const char *path, struct err *e)
             return err_errno(e, "%s: cannot create the folder", copy);
         *p = was;
         if (!was)
-            return ERR_OK;
+            break;
     }
+    struct stat st;
+    if (stat(copy, &st) || S_ISDIR(st.st_mode))
+        return ERR_OK;
+    return err_set(e, ERR_INVALID, "%s is a file, and a folder is needed: name another", copy);
 }
 
 char *file_state_dir(const char *option)

@@ -2,10 +2,12 @@
 #include "base/mem.h"
 
 #include <malloc.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 enum { ALIGN = 64, HUGE_BYTES = 2 << 20 };
 
@@ -59,15 +61,33 @@ void *mem_dup(const void *p, size_t n)
     return copy;
 }
 
+static size_t page_up(size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (bytes + page - 1) / page * page;
+}
+
+/* At a large page's boundary, so that all but the end lies on large pages. */
+static void *map_large(size_t bytes)
+{
+    size_t whole;
+    if (!mem_add_ok(bytes, 2 * (size_t)HUGE_BYTES, &whole))
+        out_of_memory(1, bytes);
+    unsigned char *p = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        out_of_memory(1, bytes);
+    size_t before = (HUGE_BYTES - (uintptr_t)p % HUGE_BYTES) % HUGE_BYTES, used = before + page_up(bytes);
+    if (before)
+        munmap(p, before);
+    munmap(p + used, whole - used);
+    madvise(p + before, bytes, MADV_HUGEPAGE); /* a hint: refusal costs speed only */
+    return p + before;
+}
+
 void *mem_aligned(size_t bytes)
 {
-    if (bytes >= HUGE_BYTES) {
-        void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p == MAP_FAILED)
-            out_of_memory(1, bytes);
-        madvise(p, bytes, MADV_HUGEPAGE); /* a hint: refusal costs speed only */
-        return p;
-    }
+    if (bytes >= HUGE_BYTES)
+        return map_large(bytes);
     void *p = NULL;
     if (posix_memalign(&p, ALIGN, bytes ? bytes : 1))
         out_of_memory(1, bytes);
@@ -80,7 +100,7 @@ void mem_aligned_free(void *p, size_t bytes)
     if (!p)
         return;
     if (bytes >= HUGE_BYTES)
-        munmap(p, bytes);
+        munmap(p, page_up(bytes));
     else
         free(p);
 }

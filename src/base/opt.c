@@ -184,11 +184,29 @@ enum opt_result opt_parse(const struct opt_command *cmd, int argc, char **argv, 
     return OPT_RUN;
 }
 
+/* A description may hold its own line breaks, which stay; what is longer than a terminal is broken at spaces. */
+static void print_wrapped(const char *text, FILE *out)
+{
+    enum { COLUMNS = 116 };
+    while (*text) {
+        size_t n = strcspn(text, "\n"), cut = n;
+        if (n > COLUMNS)
+            for (cut = COLUMNS; cut > 1 && text[cut] != ' ';)
+                cut--;
+        if (n > COLUMNS && cut == 1)
+            cut = n; /* one long word */
+        fprintf(out, "%.*s\n", (int)cut, text);
+        text += cut + (text[cut] != '\0');
+    }
+}
+
 void opt_print_help(const struct opt_command *cmd, FILE *out)
 {
-    fprintf(out, "usage: tokenworks %s %s\n\n%s.\n", cmd->name, cmd->usage, cmd->summary);
-    if (cmd->description)
-        fprintf(out, "\n%s\n", cmd->description);
+    fprintf(out, "usage: tokenworks %s%s%s\n\n%s.\n", cmd->name, *cmd->usage ? " " : "", cmd->usage, cmd->summary);
+    if (cmd->description) {
+        fputc('\n', out);
+        print_wrapped(cmd->description, out);
+    }
     if (cmd->rows->name)
         fprintf(out, "\n");
     for (const struct opt *o = cmd->rows; o->name; o++) {

@@ -30,5 +30,5 @@ int cmd_engine(int argc, char **argv)
     }
     prctl(PR_SET_NAME, "tw-engine");
     signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole group; the front decides when an engine ends */
-    return engine_run(ENGINE_SOCKET, &e) ? cmd_fail(&cmd_engine_spec, &e) : 0;
+    return engine_run(ENGINE_SOCKET, &e) ? 1 : 0; /* the front was told why, and says it */
 }

@@ -181,7 +181,7 @@ int cmd_fleet(int argc, char **argv)
     else if (n == 3 && !strcmp(verb, "drain"))
         c = drain(&o, argv[2], argv[3], &e);
     else {
-        fprintf(stderr, "tokenworks fleet: status, top, or drain SITE WORKER\n");
+        fprintf(stderr, "tokenworks fleet: say status, top, or drain SITE WORKER (tokenworks fleet --help)\n");
         return 2;
     }
     return c ? cmd_fail(&cmd_fleet_spec, &e) : 0;

@@ -380,8 +380,10 @@ int cmd_inspect(int argc, char **argv)
     enum opt_result r = opt_parse(&cmd_inspect_spec, argc, argv, &o, &positional);
     if (r != OPT_RUN)
         return r == OPT_HELP_SHOWN ? 0 : 2;
-    if (positional != 1 || !model_kv_type_by_name(o.kv_type, &kv_type)) {
-        fprintf(stderr, "tokenworks inspect: give one FILE, and for --kv-type F16, BF16, F32 or Q8_0\n");
+    bool known = model_kv_type_by_name(o.kv_type, &kv_type);
+    if (positional != 1 || !known) {
+        fprintf(stderr, "tokenworks inspect: give %s (tokenworks inspect --help)\n",
+                known ? "one FILE" : "--kv-type F16, BF16, F32 or Q8_0");
         return 2;
     }
     if (gguf_open(argv[1], &f, &e))

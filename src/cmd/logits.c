@@ -78,7 +78,8 @@ static enum err_code parse_ids(const struct buf *text, const char *name, int voc
         long v = strtol(p, &end, 10);
         if (end == p || errno || v < 0 || v >= vocab) {
             mem_free(ids);
-            return err_set(e, ERR_INVALID, "%s: '%.20s' is not a token id within 0..%d", name, p, vocab - 1);
+            return err_set(e, ERR_INVALID, "%s: '%.*s' is not a token id within 0..%d", name,
+                           (int)strcspn(p, " \t\r\n,"), p, vocab - 1);
         }
         ids[count++] = (int32_t)v;
         p = end;

@@ -47,14 +47,18 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN); /* a closed socket or pipe is an error to report, not a death */
     if (argc < 2)
         return usage(stderr);
-    if (!strcmp(argv[1], "help") || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+    bool help = !strcmp(argv[1], "help");
+    if ((help && argc == 2) || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
         return usage(stdout);
     if (!strcmp(argv[1], "man") && argc == 3)
         return man(argv[2]);
-    const char *name = strcmp(argv[1], "--version") ? argv[1] : "version";
+    const char *name = help ? argv[2] : strcmp(argv[1], "--version") ? argv[1] : "version";
+    static char ask[] = "--help";
+    for (int i = 1; help && i < argc; i++) /* `help trust log` is `trust log --help` */
+        argv[i] = i + 1 < argc ? argv[i + 1] : ask;
     for (size_t i = 0; i < MEM_COUNT(commands); i++)
         if (!strcmp(name, commands[i].spec->name))
             return commands[i].run(argc - 1, argv + 1);
-    fprintf(stderr, "tokenworks: no command '%s' (tokenworks help lists them)\n", argv[1]);
+    fprintf(stderr, "tokenworks: no command '%s' (tokenworks help lists them)\n", name);
     return 2;
 }

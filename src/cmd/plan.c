@@ -2,6 +2,7 @@
 #include "cmd/cmd.h"
 
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "cmd/plan_machine.h"
@@ -182,6 +183,23 @@ static int solve(const struct plan_options *o, const char *path, bool changed, s
     return 0;
 }
 
+/* Before minutes of solving: that the changed scenario can be read, and that the answer can be written. */
+static int look_ahead(const struct plan_options *o, const char *path, const char *folder)
+{
+    struct mistakes m = { 0 };
+    struct err e = { 0 };
+    enum err_code c = folder ? file_make_dirs(folder, &e) : ERR_OK;
+    if (!c && folder && access(folder, W_OK))
+        c = err_errno(&e, "%s: cannot write there", folder);
+    if (c)
+        return cmd_fail(&cmd_plan_spec, &e);
+    struct scenario *s = scenario_load_file(path, o->what_if.v, o->what_if.count, &m);
+    if (!s)
+        return show_mistakes(&m);
+    scenario_free(s);
+    return 0;
+}
+
 /* With --what-if both are planned, and compared; what is written is the changed one. */
 static int plan_file(const struct plan_options *o, const char *path)
 {
@@ -189,10 +207,12 @@ static int plan_file(const struct plan_options *o, const char *path)
     struct plan base = { 0 }, p = { 0 };
     struct err e = { 0 };
     struct buf diff = { 0 };
-    int rc = o->what_if.count ? solve(o, path, false, &base_s, &base) : 0;
+    const char *folder = o->out ? o->out : o->json ? NULL : "plan";
+    int rc = look_ahead(o, path, folder);
+    if (!rc && o->what_if.count)
+        rc = solve(o, path, false, &base_s, &base);
     if (!rc)
         rc = solve(o, path, true, &s, &p);
-    const char *folder = o->out ? o->out : o->json ? NULL : "plan";
     if (!rc && folder && plan_write(&p, folder, &e))
         rc = cmd_fail(&cmd_plan_spec, &e);
     if (!rc && o->json) {
@@ -269,7 +289,8 @@ static int fit_file(const char *path)
     json_t *v = jsonx_parse_file(path, 1 << 26, &e);
     int rc = !v || step_points_read(v, points, &count, &e) || step_fit(points, count, &fit, &e) ? 1 : 0;
     if (rc) {
-        err_prefix(&e, "%s", path);
+        if (v)
+            err_prefix(&e, "%s", path);
         cmd_fail(&cmd_plan_spec, &e);
     } else {
         const struct step_model *m = &fit.model;

@@ -190,5 +190,5 @@ enum err_code plan_machine(const char *url, const char *key, struct buf *out, st
     buf_release(&models);
     buf_release(&metrics);
     http_client_free(c);
-    return code ? err_prefix(e, "%.200s", base) : ERR_OK;
+    return code && strncmp(e->text, base, strlen(base)) ? err_prefix(e, "%.200s", base) : code;
 }

@@ -38,8 +38,8 @@ const struct opt_command cmd_provider_spec = {
     "Joins the fleet as a worker whose engines are an OpenAI-compatible service elsewhere. Gateways use it only where\n"
     "their configuration and the tenant's jurisdictions allow it, and when no worker of the house can take a request\n"
     "in time. What the provider promised is held against what was got: `tokenworks fleet status`.\n"
-    "The file names url, key-file, models with their prices, and what was promised (docs/fleet.md). The key may come\n"
-    "in $TOKENWORKS_PROVIDER_KEY instead. Prompts sent there leave the house: its jurisdiction is yours to state\n"
+    "The file names url, key-file, models with their prices, and what was promised (docs/fleet-books.md). The key may\n"
+    "come in $TOKENWORKS_PROVIDER_KEY instead. Prompts sent there leave the house: its jurisdiction is yours to state\n"
     "truthfully.",
     rows,
 };

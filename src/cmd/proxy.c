@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/proxy_site.h"
+#include "ledger/ledger.h"
 #include "net/http_server.h"
 
 #include <pthread.h>
@@ -257,7 +258,7 @@ int cmd_proxy(int argc, char **argv)
     if (r != OPT_RUN)
         return r == OPT_HELP_SHOWN ? 0 : 2;
     if (!o.url || !o.policy || n) {
-        fprintf(stderr, "tokenworks proxy: give --url and --policy\n");
+        fprintf(stderr, "tokenworks proxy: give --url and --policy (tokenworks proxy --help)\n");
         return 2;
     }
     char *home = file_state_dir(o.state);
@@ -265,9 +266,14 @@ int cmd_proxy(int argc, char **argv)
     p.site = (struct proxy_site){ .url = o.url, .api_key = o.api_key, .model = o.model, .data_class = o.data_class,
                                   .dir = buf_str(&dir), .has_key = o.key != NULL, .open = o.no_seal };
     p.site.client.max_age_s = o.max_age_s;
-    for (int i = 0; i < o.countries.count && i < CLIENT_COUNTRIES_MAX; i++)
-        snprintf(p.site.client.countries[p.site.client.country_count++], 3, "%.2s", o.countries.v[i]);
     enum err_code c = trust_init(&e);
+    if (!c && strncmp(o.url, "http://", 7) && strncmp(o.url, "https://", 8))
+        c = err_set(&e, ERR_INVALID, "--url %.80s: give the site's address, like https://site.example", o.url);
+    for (int i = 0; !c && i < o.countries.count && i < CLIENT_COUNTRIES_MAX; i++)
+        if (!ledger_place(o.countries.v[i], strlen(o.countries.v[i]), p.site.client.countries[i], 3))
+            c = err_set(&e, ERR_INVALID, "--country %.40s: give a country's two letters, like DE", o.countries.v[i]);
+        else
+            p.site.client.country_count++;
     if (!c)
         c = file_read(o.policy, POLICY_BYTES_MAX, &policy, &e);
     if (!c && o.key)

@@ -11,6 +11,7 @@
 #include "cmd/serve_models.h"
 #include "cmd/tco_page.h"
 #include "front/front.h"
+#include "ledger/ledger.h"
 #include "net/tls.h"
 
 #include <stdio.h>
@@ -23,10 +24,11 @@
 const struct opt serve_rows[] = {
     { "model", 'm', OPT_STRINGS, "FILE|NAME", "a model; again for more, the first is `default`", FIELD(models), 0, 0 },
     { "models", 0, OPT_STRING, "DIR", "every .gguf in it, loaded when a request names it", FIELD(models_dir), 0, 0 },
-    { "memory", 0, OPT_SIZE, "SIZE", "loaded models may need so much together (see below)", FIELD(memory_limit), 0, 0 },
+    { "memory", 0, OPT_SIZE, "SIZE", "what loaded models may need together (see above)", FIELD(memory_limit), 0, 0 },
     { "load-wait-s", 0, OPT_INT, "N", "a request waits so long for its model (300)", FIELD(load_wait_s), 0, 86400 },
     { "config", 0, OPT_STRING, "FILE.yaml", "settings from a file; options given here go first", FIELD(config), 0, 0 },
-    { "listen", 'l', OPT_STRING, "ADDR:PORT", "where to listen (127.0.0.1:8080)", FIELD(listen), 0, 0 },
+    { "listen", 'l', OPT_STRING, "ADDR:PORT", "where to listen (127.0.0.1:8080; a worker: nowhere)", FIELD(listen),
+      0, 0 },
     { "threads", 't', OPT_INT, "N", "kernel threads (one per processor)", FIELD(threads), 1, 512 },
     { "ctx", 'c', OPT_INT, "N", "positions a sequence may have (the model's limit)", FIELD(ctx), 1, 1 << 24 },
     { "kv-memory", 0, OPT_SIZE, "SIZE", "memory for keys and values (from the memory plan)", FIELD(kv_memory), 0, 0 },
@@ -238,6 +240,20 @@ static enum opt_result read_options(const struct opt_command *spec, int argc, ch
     return opt_parse(spec, argc, argv, o, positional);
 }
 
+/* Options first, then the file's `book`. */
+static enum err_code read_booking(const struct serve_options *o, struct front_options *f, struct err *e)
+{
+    const char *book = o->book ? o->book : "auto";
+    bool always = !strcmp(book, "always"), never = !strcmp(book, "never");
+    if (!always && !never && strcmp(book, "auto"))
+        return err_set(e, ERR_INVALID, "ledger: book is auto, always or never");
+    if (o->ledger && o->no_ledger)
+        return err_set(e, ERR_INVALID, "--ledger and --no-ledger: one of them");
+    f->ledger = o->no_ledger || (never && !o->ledger) ? ACCOUNTS_OFF :
+                o->ledger || always                   ? ACCOUNTS_ON : ACCOUNTS_AUTO;
+    return ERR_OK;
+}
+
 int serve_main(const struct opt_command *spec, enum serve_as as, int argc, char **argv)
 {
     struct serve_options o = { .listen = as == SERVE_WORKER ? NULL : "127.0.0.1:8080", .max_body = 32 << 20,
@@ -259,7 +275,7 @@ int serve_main(const struct opt_command *spec, enum serve_as as, int argc, char 
     struct serve_models *models = NULL;
     struct narrator narrator = { .running = false };
     const char *engine[] = { o.engine, "engine", NULL };
-    char address[256];
+    char address[256], place[LEDGER_JURISDICTION_MAX + 1] = "";
     struct front_options f = { .http = http_server_defaults, .load_wait_ms = o.load_wait_s * 1000,
                                .engine_argv = o.engine ? engine : NULL, .cors_origin = o.cors_origin,
                                .key_file = o.api_key_file, .plain_key = getenv("TOKENWORKS_API_KEY"),
@@ -278,21 +294,17 @@ int serve_main(const struct opt_command *spec, enum serve_as as, int argc, char 
     char *trust = find_trust(&o, state);
     f.trust_dir = trust;
     f.trust_site = o.site;
-    f.trust_jurisdiction = o.jurisdiction;
     f.air_gapped = o.air_gapped;
     f.key_epoch_s = o.key_epoch_s;
     f.key_grace_s = o.key_grace_s;
     f.trust_best_effort = strcmp(o.sandbox, "enforce") != 0;
-    f.ledger = o.no_ledger ? ACCOUNTS_OFF : o.ledger ? ACCOUNTS_ON : ACCOUNTS_AUTO;
     f.oidc = o.oidc;
     f.batches_dir = o.batches;
     enum err_code c = parse_listen(o.listen ? o.listen : "", address, sizeof address, &f.http.port, &e);
-    if (!c && o.book && strcmp(o.book, "auto") && strcmp(o.book, "always") && strcmp(o.book, "never"))
-        c = err_set(&e, ERR_INVALID, "ledger: book is auto, always or never");
-    else if (!c && o.book && f.ledger == ACCOUNTS_AUTO)
-        f.ledger = !strcmp(o.book, "always") ? ACCOUNTS_ON : !strcmp(o.book, "never") ? ACCOUNTS_OFF : f.ledger;
-    if (!c && o.ledger && o.no_ledger)
-        c = err_set(&e, ERR_INVALID, "--ledger and --no-ledger: one of them");
+    if (!c && o.jurisdiction && !ledger_place(o.jurisdiction, strlen(o.jurisdiction), place, sizeof place))
+        c = err_set(&e, ERR_INVALID, "--jurisdiction %.40s: give a country's two letters, like DE", o.jurisdiction);
+    f.trust_jurisdiction = *place ? place : NULL;
+    c = c ? c : read_booking(&o, &f, &e);
     if (!c && o.air_gapped && strcmp(o.sandbox, "enforce"))
         c = err_set(&e, ERR_INVALID, "--air-gapped needs the whole sandbox: leave --sandbox at enforce");
     if (!c)

@@ -2,6 +2,7 @@
 #include "cmd/serve_models.h"
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "cmd/model_path.h"
 #include "cmd/serve_speed.h"
@@ -10,6 +11,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct serve_models {
     struct model_path found[FRONT_MODELS_MAX], drafts[FRONT_MODELS_MAX];
@@ -148,14 +150,17 @@ static enum err_code take_defaults(const struct item *it)
     return c;
 }
 
-static void add_lora(json_t *options, const char *name, size_t name_len, const char *file)
+static enum err_code add_lora(json_t *options, const char *name, size_t name_len, const char *file, struct err *e)
 {
+    if (access(file, R_OK))
+        return err_errno(e, "the adapter %.*s: %s: cannot open", (int)name_len, name, file);
     json_t *list = json_object_get(options, "lora");
     if (!list) {
         list = json_array();
         json_object_set_new(options, "lora", list);
     }
     json_array_append_new(list, json_pack("{s:s%, s:s}", "name", name, name_len, "file", file));
+    return ERR_OK;
 }
 
 /* lora: { NAME: FILE, ... } */
@@ -171,7 +176,9 @@ static enum err_code take_lora(const struct item *it)
     json_object_foreach((json_t *)(uintptr_t)v, name, file) {
         if (!json_is_string(file))
             return yaml_err(it->doc, yaml_line(it->doc, v, name), it->e, "'%s' must be a file", name);
-        add_lora(it->options, name, strlen(name), json_string_value(file));
+        enum err_code c = add_lora(it->options, name, strlen(name), json_string_value(file), it->e);
+        if (c)
+            return c;
     }
     return ERR_OK;
 }
@@ -185,7 +192,9 @@ static enum err_code add_loras(struct serve_models *m, const struct serve_option
         if (!sign || sign == text || !sign[1] || !f->model_count || o->lora.count > MODEL_ADAPTERS_MAX)
             return err_set(e, ERR_INVALID, "--lora %.80s: give NAME=FILE, at most %d times, with a --model", text,
                            MODEL_ADAPTERS_MAX);
-        add_lora(m->options[0], text, (size_t)(sign - text), sign + 1);
+        enum err_code c = add_lora(m->options[0], text, (size_t)(sign - text), sign + 1, e);
+        if (c)
+            return c;
     }
     return ERR_OK;
 }
@@ -259,7 +268,14 @@ static enum err_code add_folder(struct serve_models *m, const char *dir, struct 
     DIR *d = opendir(dir);
     if (!d)
         return err_errno(e, "%s: cannot read the folder of models", dir);
+    bool any = false;
+    for (const struct dirent *at; !any && (at = readdir(d));) {
+        size_t n = strlen(at->d_name);
+        any = n > 5 && !strcmp(at->d_name + n - 5, ".gguf");
+    }
     closedir(d);
+    if (!any)
+        log_line(LOG_WARN, "serve", "%s holds no .gguf yet; one that comes can be asked for then", dir);
     f->model_folder = dir;
     m->options[FRONT_MODELS_MAX] = json_deep_copy(m->general);
     f->folder_options = m->options[FRONT_MODELS_MAX];

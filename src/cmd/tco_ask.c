@@ -71,7 +71,14 @@ enum err_code tco_ask_figures(const struct tco_ask *o, struct tco_input *out, st
         return err_set(e, ERR_INVALID, "a name of the catalogue is letters, digits, '.', '-' and '_'; "
                        "`tokenworks plan --catalogue` lists them");
     struct scenario *s = look_up(o, &m);
-    enum err_code c = s ? fill(o, s, out, e) : err_set(e, ERR_INVALID, "%s", buf_str(&m.text));
+    enum err_code c;
+    if (s) {
+        c = fill(o, s, out, e);
+    } else { /* the first mistake alone: the others follow from it, and "tco:5: " is a line nobody wrote */
+        const char *line = buf_str(&m.text), *text = strstr(line, ": ");
+        text = text ? text + 2 : line;
+        c = err_set(e, ERR_INVALID, "%.*s", (int)strcspn(text, "\n"), text);
+    }
     mistakes_release(&m);
     scenario_free(s);
     return c;

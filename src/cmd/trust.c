@@ -338,6 +338,12 @@ int cmd_trust(int argc, char **argv)
     for (size_t i = 0; argc >= 2 && i < MEM_COUNT(subs); i++)
         if (!strcmp(argv[1], subs[i].name))
             return subs[i].run(argc - 1, argv + 1);
-    opt_print_help(&cmd_trust_spec, argc >= 2 && !strcmp(argv[1], "--help") ? stdout : stderr);
-    return argc >= 2 && !strcmp(argv[1], "--help") ? 0 : 2;
+    bool help = argc >= 2 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"));
+    if (help)
+        opt_print_help(&cmd_trust_spec, stdout);
+    else
+        fprintf(stderr, "tokenworks trust: %s%s%s (tokenworks trust --help shows them)\n",
+                argc >= 2 ? "there is no '" : "say what to do: init, release, model, policy, client, revoke, log",
+                argc >= 2 ? argv[1] : "", argc >= 2 ? "'" : "");
+    return help ? 0 : 2;
 }

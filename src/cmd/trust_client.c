@@ -74,13 +74,13 @@ int trust_run_client(int argc, char **argv)
     if (r != OPT_RUN)
         return r == OPT_HELP_SHOWN ? 0 : 2;
     trust_site_open(&s, o.state);
-    enum err_code c = ERR_OK;
+    enum err_code c = site_there(&s, &e);
     bool adds = o.out || n;
-    if (n > 1 || (n && o.out) || (adds && !o.tenant))
+    if (!c && (n > 1 || (n && o.out) || (adds && !o.tenant)))
         c = err_set(&e, ERR_INVALID, "give --tenant and either a verifier key or --out FILE");
-    else if (!adds)
+    else if (!c && !adds)
         c = list(&s, &e);
-    else
+    else if (!c)
         c = o.out ? make_key(&o, &key, &e) : key_public_parse(span_of(argv[1]), &key, &e);
     if (!c && adds)
         c = enrolled_add(&s, o.tenant, &key, &e);

@@ -229,7 +229,7 @@ int trust_run_log(int argc, char **argv)
     else if (!c && !strcmp(verb, "prove") && n == 2)
         c = prove(t, argv[2], &e);
     else if (!c)
-        c = err_set(&e, ERR_INVALID, "unknown: try --help");
+        c = err_set(&e, ERR_INVALID, "say request, cosign FILE..., submit or prove LEAF (tokenworks trust log --help)");
     tlog_close(t);
     key_secret_wipe(&key);
     site_close(&s);

@@ -81,6 +81,8 @@ static enum err_code load_key(const char *dir, struct key_secret *k, struct err 
     struct buf text = { 0 };
     struct span rest, line;
     enum err_code c = read_line_file(dir, "key", &text, e);
+    if (c && access(dir, F_OK))
+        c = err_set(e, c, "no witness in %s: `tokenworks witness init --name NAME` makes one", dir);
     rest = (struct span){ buf_str(&text), text.len };
     if (!c)
         c = span_line(&rest, &line) ? key_secret_parse(line, k, e) : err_set(e, ERR_CORRUPT, "%s/key is damaged", dir);
@@ -132,7 +134,8 @@ static enum err_code sign(struct witness *w, const char *file, struct err *e)
     return c;
 }
 
-static enum err_code use(const char *dir, const struct witness_options *o, int n, char **args, struct err *e)
+/* sign FILE, serve, key */
+static enum err_code use(const char *dir, const struct witness_options *o, char **args, struct err *e)
 {
     struct key_secret k = { 0 };
     struct witness w = { .lock_fd = -1 };
@@ -141,16 +144,15 @@ static enum err_code use(const char *dir, const struct witness_options *o, int n
         c = witness_open(&w, dir, &k, e);
     if (!c) {
         c = load_logs(dir, o, &w, e);
-        if (!c && n == 2 && !strcmp(args[0], "sign"))
+        if (!c && !strcmp(args[0], "sign"))
             c = sign(&w, args[1], e);
-        else if (!c && n == 1 && !strcmp(args[0], "serve"))
+        else if (!c && !strcmp(args[0], "serve"))
             c = witness_serve(&w, o->listen ? o->listen : "127.0.0.1:9330", e);
-        else if (!c && n == 1 && !strcmp(args[0], "key")) {
+        else if (!c) {
             char line[KEY_TEXT_MAX];
             key_public_text(&k.pub, line);
             puts(line);
-        } else if (!c)
-            c = err_set(e, ERR_INVALID, "unknown: try --help");
+        }
         witness_close(&w);
     }
     key_secret_wipe(&k);
@@ -168,13 +170,17 @@ int cmd_witness(int argc, char **argv)
         return r == OPT_HELP_SHOWN ? 0 : 2;
     char *home = file_state_dir(o.state);
     buf_printf(&dir, "%s/witness", home);
+    const char *verb = n ? argv[1] : "";
     enum err_code c = trust_init(&e);
-    if (!c && n == 1 && !strcmp(argv[1], "init")) {
+    if (n != (!strcmp(verb, "sign") ? 2 : 1) ||
+        (strcmp(verb, "init") && strcmp(verb, "sign") && strcmp(verb, "serve") && strcmp(verb, "key")))
+        c = err_set(&e, ERR_INVALID, "say init --name NAME, sign FILE, serve or key (tokenworks witness --help)");
+    if (!c && !strcmp(verb, "init")) {
         c = make(buf_str(&dir), &o, &e);
         if (!c && o.logs.count)
             c = load_logs(buf_str(&dir), &o, NULL, &e);
     } else if (!c) {
-        c = use(buf_str(&dir), &o, n, argv + 1, &e);
+        c = use(buf_str(&dir), &o, argv + 1, &e);
     }
     mem_free(home);
     buf_release(&dir);

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/sandbox.h"
 #include "engine/identity.h"
+#include "engine/pulse.h"
 #include "engine/job.h"
 #include "engine/link.h"
 #include "engine/metric.h"
@@ -283,6 +284,7 @@ static void serve(struct engine *g)
                                                                   .salt = g->spill ? spill_salt(g->spill) : 0 });
     metric.spill = g->spill ? spill_stats(g->spill) : NULL;
     struct job_table *jobs = engine_job_table_new(sched, link, &metric);
+    struct pulse *pulse = g->identify ? engine_pulse_start(link, sched) : NULL;
     int64_t stats_ns = 0;
     int rows = 0;
     for (bool open = true; open;) {
@@ -304,6 +306,7 @@ static void serve(struct engine *g)
         }
     }
     engine_job_table_free(jobs);
+    engine_pulse_stop(pulse);
     engine_link_stop(link);
     api_store_free(store);
     if (g->spill)

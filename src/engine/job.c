@@ -30,7 +30,8 @@ struct job {
     struct sched_spec ask;   /* what all choices have in common */
     struct api_usage usage;
     struct resume resume;    /* what another engine had drawn of it; count 0: it begins here */
-    struct buf out, tokens;  /* tokens: ids, u32 each, of a stream's bytes not yet sent */
+    struct buf out, tokens;  /* tokens: ids, u32 each, not yet sent: of a stream, or of what tells */
+    bool tells;              /* of its one choice: tokens are sent though there are no bytes of them yet */
     bool head_sent, begun, cancelled, credited;
     int64_t credit;          /* data frames that may still be sent, when credited */
     int64_t received_ns, started_ns, first_ns; /* 0: not yet; first: the first token */
@@ -60,7 +61,7 @@ int engine_job_count(const struct job_table *t)
 
 /* ---- frames */
 
-enum { TOKENS_FRAME_MAX = 4096 };
+enum { TOKENS_FRAME_MAX = 4096, TELL_TOKENS = 8 };
 
 static void send_frame_flags(struct job *j, enum frame_kind kind, uint16_t flags, const char *payload, size_t n)
 {
@@ -208,6 +209,8 @@ static void send_out(struct job *j)
         j->credit--;
     }
     buf_clear(&j->out);
+    if (j->tells && j->open && j->tokens.len >= 4 * TELL_TOKENS)
+        send_with_tokens(j); /* and no bytes: nobody is shown these yet, and another engine need not draw them */
 }
 
 /* ---- what the scheduler tells */
@@ -247,7 +250,7 @@ static bool on_token(void *user, const struct infer_token *t)
     engine_metric_observe(j->table->metric, first ? METRIC_TTFT : METRIC_ITL,
                    (double)(now - (first ? j->received_ns : c->last_ns)) / 1e9);
     c->last_ns = now;
-    if (api_job_stream(j->api))
+    if (api_job_stream(j->api) || j->tells)
         buf_put_u32(&j->tokens, j->sealed ? 0 : (uint32_t)t->id); /* counted by the front, not read */
     return api_choice_token(j->api, (int)(c - j->choices), t, &j->out);
 }
@@ -437,6 +440,7 @@ void engine_job_start(struct job_table *t, struct message *m)
     }
     j->count = api_job_choices(j->api);
     j->choices = mem_new((size_t)j->count, sizeof *j->choices);
+    j->tells = m->tell && j->count == 1;
     if (j->sealed)
         sealed_head(j->sealed, 200, api_job_content_type(j->api), api_job_stream(j->api));
     struct err e = { 0 };

@@ -186,6 +186,7 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     const char *tenant = "", *how = NULL;
     int64_t priority = 0, allowance = INT64_MAX, weight = 0, deadline_ms = 0, seed = -1;
     struct resume resume;
+    bool tell = false;
     struct err e = { 0 };
     if (jsonx_get_string(head, "method", &r.method, &e) || jsonx_get_string(head, "path", &r.path, &e) ||
         jsonx_get_string(head, "response_id", &r.response_id, &e) ||
@@ -195,7 +196,7 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
         jsonx_get_int(head, "weight", 0, ORDER_WEIGHT_MAX, &weight, &e) ||
         jsonx_get_int(head, "deadline_ms", 0, INT32_MAX, &deadline_ms, &e) ||
         jsonx_get_int(head, "seed", 0, INT64_MAX, &seed, &e) ||
-        jsonx_get_int(head, "allowance", 0, INT64_MAX, &allowance, &e)) {
+        jsonx_get_int(head, "allowance", 0, INT64_MAX, &allowance, &e) || jsonx_get_bool(head, "tell", &tell, &e)) {
         refuse(l, p, 400, "invalid_request_error", e.text);
         return NULL;
     }
@@ -225,7 +226,7 @@ static struct message *make_job(struct link *l, const struct partial *p, const j
     struct message *m = MEM_NEW(struct message);
     *m = (struct message){ .kind = MESSAGE_JOB, .id = p->id, .attempt = p->attempt, .job = job, .sealed = sealed,
                            .error = error, .space = r.space, .priority = (int)priority, .weight = (int)weight,
-                           .deadline_ms = deadline_ms, .resume = resume };
+                           .deadline_ms = deadline_ms, .resume = resume, .tell = tell && !sealed };
     if (sealed)
         sealed_forget(sealed);
     return m;

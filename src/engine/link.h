@@ -35,6 +35,7 @@ struct message {
     int priority, weight;  /* weight: the tenant's; 0: not stated */
     int64_t deadline_ms;   /* from its arrival here; 0: none */
     struct resume resume;  /* of a request another engine had begun */
+    bool tell;             /* its tokens are wanted as they are drawn, bytes or not */
     uint32_t credit;       /* MESSAGE_CREDIT */
     int64_t received_ns;
 };

@@ -25,7 +25,8 @@ static void copy_ask(struct fleet_exchange *x, const struct fleet_ask *ask)
     }
 }
 
-static enum err_code pick(struct fleet_exchange *x, struct route_pick *p, struct err *e)
+/* avoid: a serial; 0: nobody. */
+static enum err_code pick(struct fleet_exchange *x, uint32_t avoid, struct route_pick *p, struct err *e)
 {
     struct fleet_gateway *g = x->g;
     struct route_query q = { .ask = &x->ask, .home = g->me.jurisdiction, .numerics = x->status ? x->numerics : "",
@@ -34,6 +35,8 @@ static enum err_code pick(struct fleet_exchange *x, struct route_pick *p, struct
     for (int i = 0; i < x->excluded_count; i++)
         if (now - x->excluded_ms[i] < EXCHANGE_EXCLUDE_MS)
             q.excluded[q.excluded_count++] = x->excluded[i];
+    if (avoid)
+        q.excluded[q.excluded_count++] = avoid;
     return route_pick(g->roster, g->known, &q, &g->dice, p, &x->call->retry_s, e);
 }
 
@@ -48,7 +51,7 @@ enum err_code exchange_open(struct fleet_gateway *g, const struct fleet_ask *ask
     x->opened_ms = gateway_now_ms();
     delivered_init(&x->told);
     copy_ask(x, ask);
-    enum err_code code = pick(x, &p, e);
+    enum err_code code = pick(x, 0, &p, e);
     if (code == ERR_NOT_FOUND && catalog_find(&g->catalog, ask->model))
         code = ERR_OK; /* nobody is heard of now: the one try without a name */
     if (code) {
@@ -93,39 +96,50 @@ static void complete_head(struct fleet_exchange *x)
     json_object_set_new(x->head, "body_crc32", json_integer(fleet_crc32(0, x->body, x->body_n)));
     json_object_set_new(x->head, "jurisdictions", where);
     json_object_set_new(x->head, "prefix", prefix);
+    if (x->ask.resumable) /* so that its tokens are known though nothing is shown of them */
+        json_object_set_new(x->head, "tell", json_true());
 }
 
 /* ---- attempts */
 
+/* Fills x->now with a new attempt and sends it; false: the bus is away. */
+static bool send_attempt(struct fleet_exchange *x, const struct route_pick *p)
+{
+    int64_t now = gateway_now_ms();
+    x->now = (struct fleet_attempt){ .number = (uint32_t)x->begun++, .heard_ms = now, .probed_ms = now,
+                                     .sent_ms = now };
+    x->call->attempts = x->begun;
+    delivered_again(&x->told);
+    if (p) {
+        x->now.serial = p->worker->serial;
+        x->now.at = p->worker->place;
+        snprintf(x->now.numerics, sizeof x->now.numerics, "%s", p->model->beat.numerics);
+        route_sent(x->g->known, &x->ask, p);
+    }
+    return exchange_send_request(x);
+}
+
+static void say_where(struct fleet_exchange *x)
+{
+    x->call->at = x->now.at;
+    roster_say(x->g->roster, "a request of %.80s goes on at %s/%s/%s: %.100s", x->ask.model, x->now.at.jurisdiction,
+               x->now.at.site, x->now.at.name, x->why);
+}
+
 static void begin_attempt(struct fleet_exchange *x, const struct route_pick *p)
 {
-    struct fleet_gateway *g = x->g;
-    if (x->begun++)
-        x->attempt++;
-    x->serial = p ? p->worker->serial : 0;
-    x->at = x->call->at = p ? p->worker->place : (struct fleet_place){ .name = "" };
-    x->call->attempts = x->begun;
-    x->seq_in = x->seq_out = 0;
-    x->given = x->received = 0;
-    x->headed = false;
-    x->usages = 0;
-    x->heard_ms = x->probed_ms = x->sent_ms = gateway_now_ms();
-    delivered_again(&x->told);
-    if (p && !x->status)
-        snprintf(x->numerics, sizeof x->numerics, "%s", p->model->beat.numerics);
-    if (p)
-        route_sent(g->known, &x->ask, p);
+    bool sent = send_attempt(x, p);
     x->state = EXCHANGE_RUNNING;
+    x->call->at = x->now.at;
     if (x->moves)
-        roster_say(g->roster, "a request of %.80s goes on at %s/%s/%s: %.100s", x->ask.model, x->at.jurisdiction,
-                   x->at.site, x->at.name, x->why);
-    if (!exchange_send_request(x)) { /* the bus is away: not this worker's fault */
-        gateway_cancel_later(g, &x->at, x->id, x->attempt);
+        say_where(x);
+    if (!sent) { /* the bus is away: not this worker's fault */
+        gateway_cancel_later(x->g, &x->now.at, x->id, x->now.number);
         x->state = EXCHANGE_MOVING;
         return;
     }
     if (x->moves)
-        g->resumed++;
+        x->g->resumed++;
     exchange_top_up(x);
 }
 
@@ -140,7 +154,7 @@ static void place(struct fleet_exchange *x)
 {
     struct route_pick p;
     struct err e = { 0 };
-    enum err_code code = pick(x, &p, &e);
+    enum err_code code = pick(x, 0, &p, &e);
     if (!code && bus_is_up(x->g->bus)) {
         begin_attempt(x, &p);
         return;
@@ -177,10 +191,19 @@ static void exclude(struct fleet_exchange *x)
 {
     int at = x->excluded_count < ROUTE_EXCLUDED_MAX ? x->excluded_count++ : 0;
     for (int i = 0; i < x->excluded_count; i++)
-        if (x->excluded[i] == x->serial)
+        if (x->excluded[i] == x->now.serial)
             at = i;
-    x->excluded[at] = x->serial;
+    x->excluded[at] = x->now.serial;
     x->excluded_ms[at] = gateway_now_ms();
+}
+
+/* The present attempt is no good any more and the hedge is all there is: I5. */
+static void go_on_with_hedge(struct fleet_exchange *x)
+{
+    x->hedged = false;
+    exchange_swap(x);
+    x->g->resumed++;
+    say_where(x);
 }
 
 void exchange_give_up(struct fleet_exchange *x, const char *why, bool exclude_it, bool wait)
@@ -191,6 +214,10 @@ void exchange_give_up(struct fleet_exchange *x, const char *why, bool exclude_it
     if (exclude_it)
         exclude(x);
     snprintf(x->why, sizeof x->why, "%s", why);
+    if (x->hedged) {
+        go_on_with_hedge(x);
+        return;
+    }
     if (!x->ask.resumable || x->moves == GATEWAY_RESUMES || (x->status && !x->numerics[0])) {
         exchange_fail(x, 503, "engine_unavailable", why);
         return;
@@ -206,24 +233,129 @@ void exchange_move(struct fleet_exchange *x, const char *why)
     exchange_give_up(x, why, false, true);
 }
 
+void exchange_lost(struct fleet_exchange *x, uint32_t serial, const char *why)
+{
+    if (x->state == EXCHANGE_RUNNING && x->hedged && x->hedge.serial == serial)
+        exchange_drop_hedge(x);
+    if (x->state == EXCHANGE_RUNNING && x->now.serial == serial)
+        exchange_move(x, why);
+}
+
+bool exchange_expects(const struct fleet_exchange *x, uint32_t attempt)
+{
+    return x->state == EXCHANGE_RUNNING &&
+           (attempt == x->now.number || (x->hedged && attempt == x->hedge.number));
+}
+
+/* ---- hedges: I5 */
+
+void exchange_swap(struct fleet_exchange *x)
+{
+    struct fleet_attempt was = x->now;
+    was.told = x->told.a;
+    x->now = x->hedge;
+    x->told.a = x->hedge.told;
+    x->hedge = was;
+}
+
+/* Worth one, and late enough after the last. */
+static bool may_hedge(const struct fleet_exchange *x)
+{
+    bool waits = x->granted > x->passed; /* else its client reads slowly, and nothing is missed */
+    return x->state == EXCHANGE_RUNNING && !x->hedged && x->ask.resumable && x->now.serial && waits &&
+           x->hedges < EXCHANGE_HEDGES && (!x->status || x->numerics[0]) &&
+           (!x->hedges || gateway_now_ms() - x->hedged_ms >= EXCHANGE_HEDGE_PAUSE_MS << x->hedges);
+}
+
+void exchange_hedge(struct fleet_exchange *x)
+{
+    struct route_pick p;
+    struct err e;
+    if (!may_hedge(x))
+        return;
+    x->ask.deadline_ms = 0; /* it was admitted */
+    if (pick(x, x->now.serial, &p, &e) || roster_suspects(p.worker, x->ask.model))
+        return;
+    snprintf(x->why, sizeof x->why, "its worker %s gave no sign of life", x->now.at.name);
+    x->hedges++;
+    x->hedged_ms = gateway_now_ms();
+    exchange_swap(x);
+    x->hedged = send_attempt(x, &p);
+    if (x->hedged)
+        exchange_top_up(x);
+    else
+        gateway_cancel_later(x->g, &x->now.at, x->id, x->now.number);
+    exchange_swap(x);
+}
+
+void exchange_win(struct fleet_exchange *x)
+{
+    if (!x->trying)
+        return;
+    x->trying = x->hedged = false;
+    exchange_swap(x);
+    exchange_send_cancel(x);
+    exchange_swap(x);
+    x->g->resumed++;
+    say_where(x);
+}
+
+void exchange_drop_hedge(struct fleet_exchange *x)
+{
+    if (!x->hedged)
+        return;
+    exchange_swap(x);
+    exchange_send_cancel(x);
+    exchange_swap(x);
+    x->hedged = false;
+    x->hedged_ms = gateway_now_ms();
+}
+
+/* ---- the tick */
+
+static void probe_in_time(struct fleet_exchange *x, int64_t now)
+{
+    if (now - x->now.heard_ms >= EXCHANGE_PROBE_MS && now - x->now.probed_ms >= EXCHANGE_PROBE_MS)
+        exchange_probe(x);
+}
+
+static void tend_hedge(struct fleet_exchange *x, int64_t now)
+{
+    gateway_knock(x->g, x->hedge.serial, x->ask.model);
+    if (now - x->hedge.heard_ms >= EXCHANGE_DEAF_MS) {
+        exchange_drop_hedge(x);
+        return;
+    }
+    exchange_swap(x);
+    probe_in_time(x, now);
+    exchange_swap(x);
+}
+
 void exchange_tick(struct fleet_exchange *x)
 {
     int64_t now = gateway_now_ms();
-    if (x->state == EXCHANGE_MOVING)
+    bool running = x->state == EXCHANGE_RUNNING;
+    if (x->state == EXCHANGE_MOVING) {
         place(x);
-    else if (x->state == EXCHANGE_RUNNING && !x->serial && !x->seq_in && now - x->sent_ms >= EXCHANGE_ANY_MS)
+    } else if (running && !x->now.serial && !x->now.seq_in && now - x->now.sent_ms >= EXCHANGE_ANY_MS) {
         exchange_fail(x, 503, "engine_unavailable", "no worker that has this model is heard of; try again");
-    else if (x->state == EXCHANGE_RUNNING && now - x->heard_ms >= EXCHANGE_DEAF_MS)
+    } else if (running && now - x->now.heard_ms >= EXCHANGE_DEAF_MS) {
         exchange_move(x, "its worker does not answer");
-    else if (x->state == EXCHANGE_RUNNING && now - x->heard_ms >= EXCHANGE_PROBE_MS &&
-             now - x->probed_ms >= EXCHANGE_PROBE_MS)
-        exchange_probe(x);
+    } else if (running) {
+        probe_in_time(x, now);
+        bool suspect = gateway_knock(x->g, x->now.serial, x->ask.model);
+        if (x->hedged)
+            tend_hedge(x, now);
+        else if (suspect)
+            exchange_hedge(x);
+    }
 }
 
 /* ---- the end */
 
 void exchange_cancel(struct fleet_exchange *x)
 {
+    exchange_drop_hedge(x);
     if (x->state == EXCHANGE_RUNNING)
         exchange_send_cancel(x);
     x->state = EXCHANGE_OVER;
@@ -233,6 +365,8 @@ void exchange_end(struct fleet_exchange *x, const struct frame *f)
 {
     struct fleet_call *c = x->call;
     struct frame last = *f;
+    exchange_win(x);
+    exchange_drop_hedge(x);
     last.id = x->id;
     last.attempt = 0;
     last.seq = x->seq_client++;

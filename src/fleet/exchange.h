@@ -7,6 +7,7 @@
  *                                                    |                      | full; frames are missing; the bus is away
  *                                                    `------- MOVING <------'  at most GATEWAY_RESUMES times
  *                                                               `--nobody within EXCHANGE_WAIT_MS: ERROR 503--> over
+ *   RUNNING --its worker is under suspicion--> RUNNING, and begun at another one too: I5
  *   any --exchange_cancel: CANCEL--> OVER --gateway_forget--> gone
  *
  * I1  The client sees one HEAD, each USAGE once, each byte and token once (delivered.h), then one END or ERROR.
@@ -17,6 +18,11 @@
  *     asked for at most). Of an attempt that was given up nothing is left over: the next one starts with all that the
  *     client has not used.
  * I4  An attempt that began to answer is continued with equal numerics, or not at all.
+ * I5  A hedge is a second attempt beside the present one, made because its worker is under suspicion (roster.h). It is
+ *     resumed like any later attempt, and nothing of it reaches the client before it has won: it wins with the first
+ *     thing that the client does not have yet, or when the present attempt is given up; then it is the present one.
+ *     It is dropped when the present attempt goes on, or when anything is wrong with it. So a wrong suspicion costs
+ *     work, never an answer, nor one of the GATEWAY_RESUMES.
  *
  * What a worker does besides frames of work (worker.h): a CREDIT of 0 asks whether it still has the attempt; it answers
  * with a CREDIT of 0 whose seq is the count of its frames so far, or with ERROR, code unknown_exchange. So a request, a
@@ -34,10 +40,24 @@ enum {
     EXCHANGE_EXCLUDE_MS = 600,    /* who gave it back gets it again after two beats at the earliest */
     EXCHANGE_ANY_MS = 2000,       /* for the one try without a worker's name */
     EXCHANGE_AGAIN_FRAMES = 32,
+    EXCHANGE_HEDGES = 8,          /* of one request; after each that was in vain a pause, twice as long */
+    EXCHANGE_HEDGE_PAUSE_MS = 100,
     EXCHANGE_RESUME_TOKENS = 40000, /* told to the next worker: the head must fit into a part; the rest it draws */
 };
 
 enum exchange_state { EXCHANGE_OPEN, EXCHANGE_RUNNING, EXCHANGE_MOVING, EXCHANGE_OVER };
+
+struct fleet_attempt {
+    uint32_t number, serial;      /* serial: where, by the roster; 0: with whoever has the model */
+    struct fleet_place at;
+    char numerics[65];
+    uint64_t seq_in, seq_out;
+    int64_t given, received;      /* data frames */
+    bool headed;                  /* its HEAD was here */
+    int usages;                   /* USAGE frames of it */
+    int64_t heard_ms, probed_ms, sent_ms;
+    struct delivered_at told;     /* of the one that is not `now`; else told.a has it */
+};
 
 struct fleet_exchange {
     struct fleet_gateway *g;
@@ -51,13 +71,11 @@ struct fleet_exchange {
     size_t body_n;
     int64_t opened_ms;
 
-    uint32_t attempt, serial;     /* under way: where, by the roster; 0: with whoever has the model */
-    struct fleet_place at;
-    uint64_t seq_in, seq_out;
-    int64_t given, received;      /* data frames */
-    bool headed;                  /* this attempt's HEAD was here */
-    int usages;                   /* USAGE frames of it */
-    int64_t heard_ms, probed_ms, sent_ms;
+    struct fleet_attempt now, hedge; /* under way; hedge: while hedged */
+    bool hedged;
+    bool trying, spoiled;         /* a frame of the hedge is being taken: it is `now` meanwhile; something was wrong */
+    int hedges;                   /* begun so far */
+    int64_t hedged_ms;            /* the last one was, or was dropped */
 
     int moves, begun;             /* attempts given up; attempts sent */
     uint32_t excluded[ROUTE_EXCLUDED_MAX];
@@ -91,6 +109,11 @@ void exchange_cancel(struct fleet_exchange *x);
 /* From the bus and the roster. Each may end it: x is gone then. */
 void exchange_take(struct fleet_exchange *x, const struct frame *f);
 void exchange_move(struct fleet_exchange *x, const char *why);
+/* The worker of that serial is lost. */
+void exchange_lost(struct fleet_exchange *x, uint32_t serial, const char *why);
+bool exchange_expects(const struct fleet_exchange *x, uint32_t attempt); /* frames of it */
+/* Its worker is under suspicion: a hedge is begun, if that is possible now. */
+void exchange_hedge(struct fleet_exchange *x);
 void exchange_tick(struct fleet_exchange *x);
 void exchange_fail(struct fleet_exchange *x, int status, const char *code, const char *message);
 
@@ -101,4 +124,7 @@ void exchange_top_up(struct fleet_exchange *x);       /* I3 */
 void exchange_probe(struct fleet_exchange *x);
 void exchange_give_up(struct fleet_exchange *x, const char *why, bool exclude, bool wait);
 void exchange_end(struct fleet_exchange *x, const struct frame *f); /* passes the last frame; x is gone */
+void exchange_swap(struct fleet_exchange *x);         /* the present attempt and the hedge change places */
+void exchange_win(struct fleet_exchange *x);          /* being tried: the hedge goes on, the other is cancelled */
+void exchange_drop_hedge(struct fleet_exchange *x);
 #endif

@@ -7,11 +7,11 @@
 
 static bool send_frame(struct fleet_exchange *x, enum frame_kind kind, uint16_t flags, const void *payload, size_t n)
 {
-    struct frame f = { .kind = kind, .flags = flags, .id = x->id, .attempt = x->attempt, .seq = x->seq_out,
+    struct frame f = { .kind = kind, .flags = flags, .id = x->id, .attempt = x->now.number, .seq = x->now.seq_out,
                        .payload = payload, .length = n };
     bool sent = false;
-    if (x->at.name[0]) {
-        sent = gateway_publish(x->g, &x->at, &f);
+    if (x->now.at.name[0]) {
+        sent = gateway_publish(x->g, &x->now.at, &f);
     } else if (kind == FRAME_REQUEST) {
         char subject[FLEET_SUBJECT_MAX];
         const char *where = x->ask.jurisdiction_count ? x->ask.jurisdictions[0] : x->g->me.jurisdiction;
@@ -19,7 +19,7 @@ static bool send_frame(struct fleet_exchange *x, enum frame_kind kind, uint16_t 
         sent = gateway_publish_to(x->g, subject, &f);
     }
     if (sent)
-        x->seq_out++;
+        x->now.seq_out++;
     return sent;
 }
 
@@ -73,8 +73,8 @@ bool exchange_send_request(struct fleet_exchange *x)
 
 void exchange_send_cancel(struct fleet_exchange *x)
 {
-    if (!send_frame(x, FRAME_CANCEL, 0, NULL, 0) && x->at.name[0])
-        gateway_cancel_later(x->g, &x->at, x->id, x->attempt);
+    if (!send_frame(x, FRAME_CANCEL, 0, NULL, 0) && x->now.at.name[0])
+        gateway_cancel_later(x->g, &x->now.at, x->id, x->now.number);
 }
 
 /* Data frames the worker should be able to send now: I3. */
@@ -93,20 +93,20 @@ static bool send_credit(struct fleet_exchange *x, int64_t frames)
         le[i] = (unsigned char)((uint64_t)frames >> 8 * i);
     if (!send_frame(x, FRAME_CREDIT, 0, le, sizeof le))
         return false;
-    x->given += frames;
+    x->now.given += frames;
     return true;
 }
 
 static int64_t need(const struct fleet_exchange *x)
 {
-    int64_t n = wanted(x) - (x->given - x->received);
+    int64_t n = wanted(x) - (x->now.given - x->now.received);
     return n < 0 ? 0 : n > 1 << 20 ? 1 << 20 : n;
 }
 
 void exchange_top_up(struct fleet_exchange *x)
 {
     int64_t n = x->state == EXCHANGE_RUNNING ? need(x) : 0;
-    bool low = x->given - x->received <= EXCHANGE_AGAIN_FRAMES / 2;
+    bool low = x->now.given - x->now.received <= EXCHANGE_AGAIN_FRAMES / 2;
     if (n && (low || n >= EXCHANGE_AGAIN_FRAMES / 2)) /* else not worth a message yet */
         send_credit(x, n);
 }
@@ -114,7 +114,7 @@ void exchange_top_up(struct fleet_exchange *x)
 /* A credit of nothing would do; what is needed anyway goes along. */
 void exchange_probe(struct fleet_exchange *x)
 {
-    x->probed_ms = gateway_now_ms();
+    x->now.probed_ms = gateway_now_ms();
     int64_t n = need(x);
     if (n)
         send_credit(x, n);

@@ -20,6 +20,7 @@ static json_t *parse_object(const struct frame *f)
 static void pass(struct fleet_exchange *x, const struct frame *f)
 {
     struct frame out = *f;
+    exchange_win(x);
     out.id = x->id;
     out.attempt = 0;
     out.seq = x->seq_client++;
@@ -29,13 +30,19 @@ static void pass(struct fleet_exchange *x, const struct frame *f)
 static void malformed(struct fleet_exchange *x, const char *what)
 {
     char why[ERR_TEXT_MAX];
-    snprintf(why, sizeof why, "worker %s sent %s", x->at.name, what);
+    snprintf(why, sizeof why, "worker %s sent %s", x->now.at.name, what);
     log_line(LOG_ERROR, "fleet", "%s", why);
+    x->spoiled = true;
+    if (x->trying)
+        return;
     exchange_fail(x, 502, "engine_failed", why);
 }
 
 static void different(struct fleet_exchange *x)
 {
+    x->spoiled = true;
+    if (x->trying)
+        return;
     exchange_fail(x, 502, "resume_mismatch", "the worker that went on with this request computed another answer than "
                   "the one before; what was received is not whole");
 }
@@ -45,13 +52,14 @@ static void take_head(struct fleet_exchange *x, const struct frame *f)
     json_t *v = parse_object(f);
     int status = (int)json_integer_value(json_object_get(v, "status"));
     json_decref(v);
-    if (x->headed || status < 100 || status > 599) {
+    if (x->now.headed || status < 100 || status > 599) {
         malformed(x, "a head that does not fit");
         return;
     }
-    x->headed = true;
+    x->now.headed = true;
     if (!x->status) {
         x->status = status;
+        snprintf(x->numerics, sizeof x->numerics, "%s", x->now.numerics);
         pass(x, f);
     } else if (x->status != status) {
         different(x);
@@ -62,17 +70,18 @@ static void take_data(struct fleet_exchange *x, const struct frame *f)
 {
     struct buf scratch = { 0 };
     struct frame out;
-    if (!x->headed) {
-        malformed(x, "data before a head");
-        return;
-    }
-    x->received++;
+    x->now.received++;
+    x->told.lenient = !x->status && !x->trying;
     enum delivered_verdict v = x->ask.resumable ? delivered_take(&x->told, f, &scratch, &out) : DELIVERED_NEW;
-    if (v == DELIVERED_NEW) {
+    if (v == DELIVERED_NEW && !x->now.headed) {
+        malformed(x, "data before a head");
+    } else if (v == DELIVERED_NEW) {
         x->passed++;
         exchange_top_up(x);
         pass(x, x->ask.resumable ? &out : f);
-    } else if (v == DELIVERED_KNOWN) {
+    } else if (v == DELIVERED_KNOWN || v == DELIVERED_KEPT) {
+        if (v == DELIVERED_KEPT)
+            exchange_win(x); /* it is further than the other */
         exchange_top_up(x);
     } else if (v == DELIVERED_DIFFERENT) {
         different(x);
@@ -102,12 +111,12 @@ static void take_usage(struct fleet_exchange *x, const struct frame *f)
         return;
     }
     struct buf b = { 0 };
-    bool known = x->usages++ < x->usages_passed;
+    bool known = x->now.usages++ < x->usages_passed;
     if (!x->usage && !json_is_true(json_object_get(v, "queued"))) /* only counted yet: nothing is known of the cache */
         x->usage = json_incref(v);
     if (!known) {
         x->usages_passed++;
-        if (x->attempt) {
+        if (x->now.number) {
             jsonx_dump(with_first(x, v), &b);
             pass(x, &(struct frame){ .kind = FRAME_USAGE, .flags = f->flags, .payload = buf_str(&b), .length = b.len });
         } else {
@@ -124,7 +133,7 @@ static void take_end(struct fleet_exchange *x, const struct frame *f)
         different(x); /* it is shorter */
         return;
     }
-    json_t *v = x->attempt ? parse_object(f) : NULL;
+    json_t *v = x->now.number ? parse_object(f) : NULL;
     struct frame out = *f;
     struct buf b = { 0 };
     if (v) {
@@ -158,6 +167,11 @@ static void take_error(struct fleet_exchange *x, const struct frame *f)
     const char *message = json_string_value(json_object_get(o, "message"));
     int status = (int)json_integer_value(json_object_get(v, "status"));
     bool gone = is_gone(code), full = status == 503 && !x->status;
+    if (x->trying) {
+        x->spoiled = true;
+        json_decref(v);
+        return;
+    }
     if (x->ask.resumable && (gone || full)) {
         char why[ERR_TEXT_MAX];
         snprintf(why, sizeof why, "%.300s", message ? message : "its worker gave it back");
@@ -186,22 +200,51 @@ static void take_next(struct fleet_exchange *x, const struct frame *f)
     }
 }
 
-void exchange_take(struct fleet_exchange *x, const struct frame *f)
+static void take(struct fleet_exchange *x, const struct frame *f)
 {
-    if (x->state != EXCHANGE_RUNNING || f->attempt != x->attempt)
-        return; /* I2 */
-    x->heard_ms = gateway_now_ms();
+    x->now.heard_ms = gateway_now_ms();
     bool sign = f->kind == FRAME_CREDIT; /* its seq is the count of frames so far: not one of them */
-    if (f->seq > x->seq_in) {
-        exchange_move(x, "frames of its answer were lost on the way");
+    if (f->seq > x->now.seq_in) {
+        x->spoiled = true;
+        if (!x->trying)
+            exchange_move(x, "frames of its answer were lost on the way");
         return;
     }
-    if (f->kind == FRAME_ERROR && f->seq < x->seq_in && !sign) {
+    if (f->kind == FRAME_ERROR && f->seq < x->now.seq_in && !sign) {
         take_error(x, f); /* of a worker that knows nothing of what was sent: unknown_exchange */
         return;
     }
-    if (sign || f->seq < x->seq_in)
+    if (sign || f->seq < x->now.seq_in)
         return;
-    x->seq_in++;
+    x->now.seq_in++;
+    if (!x->trying && f->kind != FRAME_ERROR)
+        exchange_drop_hedge(x); /* it goes on: I5 */
     take_next(x, f);
+}
+
+/* A frame of the hedge. */
+static void try_hedge(struct fleet_exchange *x, const struct frame *f)
+{
+    struct fleet_gateway *g = x->g;
+    uint64_t id = x->id;
+    exchange_swap(x);
+    x->trying = true;
+    x->spoiled = false;
+    take(x, f);
+    if (!gateway_has(g, id) || !x->trying)
+        return; /* it has won, and may be over */
+    x->trying = false;
+    exchange_swap(x);
+    if (x->spoiled)
+        exchange_drop_hedge(x);
+}
+
+void exchange_take(struct fleet_exchange *x, const struct frame *f)
+{
+    if (!exchange_expects(x, f->attempt))
+        return; /* I2 */
+    if (f->attempt == x->now.number)
+        take(x, f);
+    else
+        try_hedge(x, f);
 }

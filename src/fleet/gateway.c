@@ -15,7 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLOT_BITS = 16, RTT_EVERY_MS = 2000, RTT_MAX_MS = 10000, TURN_AWAY_MS = 100 };
+enum {
+    SLOT_BITS = 16, RTT_EVERY_MS = 2000, RTT_MAX_MS = 10000, TURN_AWAY_MS = 100,
+    KNOCK_AFTER_MS = 150, KNOCK_EVERY_MS = 75,
+};
 
 int64_t gateway_now_ms(void)
 {
@@ -78,6 +81,11 @@ static struct fleet_exchange *find(const struct fleet_gateway *g, uint64_t id)
     uint64_t slot = id & ((1u << SLOT_BITS) - 1);
     struct fleet_exchange *x = slot < (uint64_t)g->slots ? g->xs[slot] : NULL;
     return x && x->id == id ? x : NULL;
+}
+
+bool gateway_has(const struct fleet_gateway *g, uint64_t id)
+{
+    return find(g, id) != NULL;
 }
 
 void gateway_forget(struct fleet_gateway *g, struct fleet_exchange *x)
@@ -166,6 +174,8 @@ static void take_echo(struct fleet_gateway *g, const struct frame *f)
     double ms = (double)(clock_mono_ns() / 1000 - (int64_t)f->seq) / 1e3;
     if (w && ms >= 0 && ms < RTT_MAX_MS)
         roster_rtt(w, ms);
+    if (w)
+        roster_sign(g->roster, w->serial, gateway_now_ms());
 }
 
 /* Nobody here waits for this: its worker is told to stop, if it said who it is. */
@@ -182,6 +192,25 @@ static void turn_away(struct fleet_gateway *g, const struct bus_message *m, cons
         gateway_publish(g, &p, &(struct frame){ .kind = FRAME_CANCEL, .id = f->id, .attempt = f->attempt });
 }
 
+static struct frame echo(uint32_t serial)
+{
+    return (struct frame){ .kind = FRAME_HELLO, .id = serial, .seq = (uint64_t)(clock_mono_ns() / 1000) };
+}
+
+bool gateway_knock(struct fleet_gateway *g, uint32_t serial, const char *model)
+{
+    struct roster_worker *w = serial ? roster_by_serial(g->roster, serial) : NULL;
+    int64_t now = gateway_now_ms();
+    if (!w)
+        return false;
+    if (roster_silence_ms(g->roster, w) >= KNOCK_AFTER_MS && now - w->knocked_ms >= KNOCK_EVERY_MS) {
+        struct frame f = echo(serial);
+        w->knocked_ms = now;
+        gateway_publish(g, &w->place, &f);
+    }
+    return roster_suspects(w, model);
+}
+
 /* The request went to nobody in particular: this is who took it. */
 static void learn_place(struct fleet_gateway *g, struct fleet_exchange *x, const struct bus_message *m)
 {
@@ -190,8 +219,8 @@ static void learn_place(struct fleet_gateway *g, struct fleet_exchange *x, const
     if (!fleet_subject_read(m->reply, &p, &role, last) || role != 'w')
         return;
     const struct roster_worker *w = roster_by_place(g->roster, &p);
-    x->at = x->call->at = p;
-    x->serial = w && w->life == ROSTER_ALIVE ? w->serial : 0;
+    x->now.at = x->call->at = p;
+    x->now.serial = w && w->life == ROSTER_ALIVE ? w->serial : 0;
     exchange_top_up(x);
 }
 
@@ -211,9 +240,10 @@ static void on_inbox(void *arg, const struct bus_message *m)
         struct fleet_exchange *x = find(g, f.id);
         if (f.kind == FRAME_HELLO) {
             take_echo(g, &f);
-        } else if (x && x->state == EXCHANGE_RUNNING && x->attempt == f.attempt) {
-            if (!x->at.name[0])
+        } else if (x && exchange_expects(x, f.attempt)) {
+            if (!x->now.at.name[0])
                 learn_place(g, x, m);
+            roster_sign(g->roster, f.attempt == x->now.number ? x->now.serial : x->hedge.serial, gateway_now_ms());
             exchange_take(x, &f);
         } else {
             turn_away(g, m, &f);
@@ -278,8 +308,16 @@ static void on_lost(void *arg, uint32_t serial, const char *why)
     char text[ERR_TEXT_MAX];
     snprintf(text, sizeof text, "its worker %s %s", w ? w->place.name : "", why);
     for (int i = 0; i < g->slots; i++) /* an exchange that ends may open others: the table is read anew */
-        if (g->xs[i] && g->xs[i]->state == EXCHANGE_RUNNING && g->xs[i]->serial == serial)
-            exchange_move(g->xs[i], text);
+        if (g->xs[i])
+            exchange_lost(g->xs[i], serial, text);
+}
+
+static void on_suspected(void *arg, uint32_t serial)
+{
+    struct fleet_gateway *g = arg;
+    for (int i = 0; i < g->slots; i++)
+        if (g->xs[i] && g->xs[i]->now.serial == serial && gateway_knock(g, serial, g->xs[i]->ask.model))
+            exchange_hedge(g->xs[i]);
 }
 
 static void on_changed(void *arg)
@@ -299,11 +337,6 @@ static void beat(struct fleet_gateway *g)
                g->open);
     bus_publish(g->bus, subject, NULL, b.data, b.len);
     buf_release(&b);
-}
-
-static struct frame echo(uint32_t serial)
-{
-    return (struct frame){ .kind = FRAME_HELLO, .id = serial, .seq = (uint64_t)(clock_mono_ns() / 1000) };
 }
 
 static bool may_reach(const struct fleet_gateway *g, const char *jurisdiction)
@@ -400,7 +433,7 @@ static bool subscribe(struct fleet_gateway *g, struct err *e)
 struct fleet_gateway *fleet_gateway_new(struct loop *l, struct bus *b, const struct fleet_place *me,
                                         const struct fleet_gateway_events *events, void *arg, struct err *e)
 {
-    static const struct roster_events heard = { on_lost, on_changed };
+    static const struct roster_events heard = { on_lost, on_changed, on_suspected };
     if (!fleet_name_ok(me->jurisdiction) || !fleet_name_ok(me->site) || !fleet_name_ok(me->name)) {
         err_set(e, ERR_INVALID, "jurisdiction, site and name of a gateway are 1 to %d of a-z, 0-9 and -",
                 FLEET_NAME_MAX);

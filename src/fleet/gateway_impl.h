@@ -64,5 +64,9 @@ int64_t gateway_now_ms(void);
 bool gateway_publish_to(struct fleet_gateway *g, const char *subject, const struct frame *f);
 bool gateway_publish(struct fleet_gateway *g, const struct fleet_place *to, const struct frame *f);
 void gateway_cancel_later(struct fleet_gateway *g, const struct fleet_place *to, uint64_t id, uint32_t attempt);
+bool gateway_has(const struct fleet_gateway *g, uint64_t id); /* the exchange is not over */
+/* For the worker of a running exchange, each tick: one that was silent for a moment is asked for a sign. true: it is
+ * under suspicion. */
+bool gateway_knock(struct fleet_gateway *g, uint32_t serial, const char *model);
 void gateway_forget(struct fleet_gateway *g, struct fleet_exchange *x); /* out of the table; freed */
 #endif

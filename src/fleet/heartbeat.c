@@ -52,6 +52,8 @@ static void write_model(const struct heartbeat_model *m, struct buf *out)
     buf_putc(out, ']');
     if (m->outside)
         buf_puts(out, ",\"outside\":true");
+    if (m->stands)
+        buf_puts(out, ",\"stands\":true");
     if (m->aliases) {
         buf_puts(out, ",\"aliases\":");
         jsonx_dump(m->aliases, out);
@@ -166,6 +168,8 @@ static enum err_code read_model(json_t *v, struct heartbeat_model *m, struct err
         c = read_prefixes(v, m, e);
     if (!c)
         c = jsonx_get_bool(v, "outside", &m->outside, e);
+    if (!c)
+        c = jsonx_get_bool(v, "stands", &m->stands, e);
     if (!c)
         c = read_aliases(v, m, e);
     if (!c && facts && !json_is_null(facts)) {

@@ -5,6 +5,7 @@
  *             "running", "waiting", "kv_pages", "kv_pages_free", "prefill_backlog", "tokens_per_s", "steps",
  *             "prefixes":["<16 hex>",..],           hottest beginnings, as gateways named them (request head "prefix")
  *             "outside":true,                        an outside provider's (provider.h); absent: the house's own
+ *             "stands":true,                         its engine gives no sign of life; absent: it does. Told at once
  *             "facts":{..}}]}                        the engine's hello; only each two seconds and when it changed
  *
  * tokens_per_s: prompt and completion tokens computed in the last second or so. steps: the engine's step counter; a
@@ -30,7 +31,7 @@ struct heartbeat_model {
     double tokens_per_s;
     uint64_t prefixes[HEARTBEAT_PREFIXES_MAX];
     int prefix_count;
-    bool outside;
+    bool outside, stands;
     json_t *aliases, *facts;              /* owned; facts NULL: as before */
 };
 

@@ -477,7 +477,7 @@ static void drain(void *arg)
     p->draining = true;
 }
 
-const struct fleet_host provider_host = { describe, open_call, credit, close_call, drain };
+const struct fleet_host provider_host = { describe, open_call, credit, close_call, drain, NULL };
 
 bool provider_draining(const struct provider *p)
 {

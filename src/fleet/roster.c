@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STRIDE_MAX_MS = 150, STEP_MARGIN = 4, STEP_FORGET = 16 };
+enum { STRIDE_MAX_MS = 150, STEP_MARGIN = 4, STEP_FORGET = 16, QUIET_FORGET = 64 };
 #define RATE_KEEP 0.995 /* of the best rate, from beat to beat: half of it is forgotten in 35 s */
 #define RTT_KEEP 0.75
 
@@ -20,6 +20,7 @@ struct roster {
     struct roster_worker *workers[ROSTER_WORKERS_MAX]; /* [count], each owned */
     int count;
     uint32_t serial;
+    uint16_t hint[ROSTER_WORKERS_MAX]; /* [serial % ROSTER_WORKERS_MAX]: where it may stand in workers */
     int64_t now_ms;         /* the caller's, at the last call; 0: none yet */
     int64_t time_ms;        /* our own: I1 */
     int64_t heard_ms;       /* when anything was last heard */
@@ -38,7 +39,7 @@ static void nothing_changed(void *arg)
 struct roster *roster_new(const struct roster_events *events, void *arg)
 {
     struct roster *r = MEM_NEW(struct roster);
-    r->events = events ? *events : (struct roster_events){ nothing_lost, nothing_changed };
+    r->events = events ? *events : (struct roster_events){ nothing_lost, nothing_changed, NULL };
     r->arg = arg;
     return r;
 }
@@ -87,7 +88,7 @@ void roster_amnesty(struct roster *r, int64_t now_ms)
     advance(r, now_ms);
     for (int i = 0; i < r->count; i++)
         if (r->workers[i]->life != ROSTER_DEAD)
-            r->workers[i]->beat_ms = r->time_ms;
+            r->workers[i]->beat_ms = r->workers[i]->sign_ms = r->time_ms;
 }
 
 /* ---- what happened */
@@ -135,6 +136,9 @@ struct roster_worker *roster_at(const struct roster *r, int i)
 
 struct roster_worker *roster_by_serial(const struct roster *r, uint32_t serial)
 {
+    int at = r->hint[serial % ROSTER_WORKERS_MAX];
+    if (at < r->count && r->workers[at]->serial == serial)
+        return r->workers[at];
     for (int i = 0; i < r->count; i++)
         if (r->workers[i]->serial == serial)
             return r->workers[i];
@@ -178,6 +182,57 @@ void roster_sent(struct roster_model *m, int64_t tokens)
 {
     m->sent_tokens[0] += tokens;
     m->sent[0]++;
+}
+
+/* ---- signs of life */
+
+static void take_sign(struct roster *r, struct roster_worker *w)
+{
+    int64_t quiet = r->time_ms - w->sign_ms;
+    w->quiet_ms = quiet > w->quiet_ms ? quiet : w->quiet_ms;
+    w->sign_ms = r->time_ms;
+    w->silent = false;
+}
+
+void roster_sign(struct roster *r, uint32_t serial, int64_t now_ms)
+{
+    roster_heard(r, now_ms);
+    struct roster_worker *w = roster_by_serial(r, serial);
+    if (w && w->life != ROSTER_DEAD)
+        take_sign(r, w);
+}
+
+bool roster_suspects(const struct roster_worker *w, const char *model)
+{
+    for (int i = 0; i < w->model_count; i++)
+        if (w->models[i].beat.stands && (!model || !strcmp(w->models[i].beat.id, model)))
+            return true;
+    return w->silent;
+}
+
+int64_t roster_silence_ms(const struct roster *r, const struct roster_worker *w)
+{
+    return r->time_ms - w->sign_ms;
+}
+
+static void suspect(struct roster *r, const struct roster_worker *w)
+{
+    if (r->events.suspected)
+        r->events.suspected(r->arg, w->serial);
+}
+
+/* true: it may be silent, or we may be deaf. */
+static bool weigh_silence(struct roster *r, struct roster_worker *w)
+{
+    int64_t limit = w->quiet_ms + ROSTER_MARGIN_MS;
+    limit = limit < ROSTER_SUSPECT_MS ? ROSTER_SUSPECT_MS : limit > ROSTER_DEAD_MS ? ROSTER_DEAD_MS : limit;
+    if (w->silent || roster_silence_ms(r, w) < limit)
+        return false;
+    if (r->heard_ms - w->sign_ms < limit)
+        return true; /* I1 */
+    w->silent = true;
+    suspect(r, w);
+    return false;
 }
 
 /* ---- beats */
@@ -284,6 +339,11 @@ static void begin_life(struct roster *r, struct roster_worker *w, uint64_t boot)
     if (w->serial && w->life != ROSTER_DEAD)
         lose(r, w, ROSTER_DEAD, "was started anew");
     w->serial = ++r->serial;
+    for (int i = 0; i < r->count; i++)
+        if (r->workers[i] == w)
+            r->hint[w->serial % ROSTER_WORKERS_MAX] = (uint16_t)i;
+    w->sign_ms = r->time_ms;
+    w->quiet_ms = 0;
     w->boot = boot;
     w->life = ROSTER_ALIVE;
     w->draining = false;
@@ -310,10 +370,17 @@ enum err_code roster_beat(struct roster *r, const struct fleet_place *p, const c
     enum roster_life was = w->life;
     if (fresh)
         begin_life(r, w, h.boot);
+    if (was == ROSTER_DEAD)
+        w->sign_ms = r->time_ms;
+    bool trusted = !roster_suspects(w, NULL);
+    take_sign(r, w);
+    w->quiet_ms -= w->quiet_ms / QUIET_FORGET;
     w->beat_ms = r->time_ms;
     w->draining = h.draining;
     bool changed = take_models(r, w, &h, fresh) || was != ROSTER_ALIVE || was_draining != w->draining;
     heartbeat_release(&h);
+    if (trusted && roster_suspects(w, NULL))
+        suspect(r, w);
     bool still = !moves(r, w);
     if (still && w->life == ROSTER_ALIVE) {
         lose(r, w, ROSTER_STILL, "stands still: its engine computes no step");
@@ -350,6 +417,8 @@ bool roster_tick(struct roster *r, int64_t now_ms)
     bool changed = false, wonder = false;
     for (int i = 0; i < r->count; i++) {
         struct roster_worker *w = r->workers[i];
+        if (w->life != ROSTER_DEAD && weigh_silence(r, w))
+            wonder = true;
         if (w->life == ROSTER_DEAD || r->time_ms - w->beat_ms < ROSTER_DEAD_MS)
             continue;
         if (r->heard_ms - w->beat_ms < ROSTER_DEAD_MS) {

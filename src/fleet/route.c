@@ -121,7 +121,7 @@ static double score_s(const struct route_query *q, const struct route_pick *p)
     int64_t fresh = q->ask->prompt_bytes - p->known_bytes;
     double prompt_s = (double)(fresh > 0 ? fresh : 0) / ROUTE_BYTES_PER_TOKEN / rate_of(p->model);
     return p->wait_s + prompt_s + ROUTE_RTT_WEIGHT * rtt_s(p->worker) + ROUTE_KV_WEIGHT * used * used +
-           (b->outside ? ROUTE_OUTSIDE_S : 0);
+           (b->outside ? ROUTE_OUTSIDE_S : 0) + (roster_suspects(p->worker, b->id) ? ROUTE_SUSPECT_S : 0);
 }
 
 /* What keeps everybody from it, in one sentence. soonest_s: the least wait among who would be late. */

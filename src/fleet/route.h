@@ -5,7 +5,8 @@
  *          its queue not full and its wait within the request's deadline
  *   score: in seconds, less is better.  wait (backlog / rate) + prompt that is not known there / rate
  *          + ROUTE_RTT_WEIGHT * rtt + ROUTE_KV_WEIGHT * used share of KV, squared: pages that run out cost recomputing
- *          + ROUTE_OUTSIDE_S for an outside provider, who gets only what may go there
+ *          + ROUTE_OUTSIDE_S for an outside provider, who gets only what may go there; + ROUTE_SUSPECT_S under
+ *          suspicion
  *   pick:  among those within ROUTE_MARGIN of the best, the better of two drawn at random: several gateways that hear
  *          the same beats do not all run to the same worker.
  *
@@ -26,6 +27,7 @@ enum {
 #define ROUTE_RTT_WEIGHT 2.0      /* there and back; the answer's first byte pays it again */
 #define ROUTE_KV_WEIGHT 1.0       /* s */
 #define ROUTE_OUTSIDE_S 2.0       /* the house goes first: a provider gets what would wait so much longer at home */
+#define ROUTE_SUSPECT_S 5.0       /* it may not be there any more: others first, if there are */
 #define ROUTE_MARGIN_S 0.02
 #define ROUTE_MARGIN 0.05         /* of the best score */
 
@@ -35,7 +37,7 @@ struct route_query {
     const struct fleet_ask *ask;
     const char *home;             /* jurisdiction of who asks: the only one when the ask names none */
     const char *numerics;         /* "": any */
-    uint32_t excluded[ROUTE_EXCLUDED_MAX]; /* serials */
+    uint32_t excluded[ROUTE_EXCLUDED_MAX + 1]; /* serials */
     int excluded_count;
     enum route_policy policy;
 };

@@ -34,7 +34,7 @@ static json_t *worker_state(const struct fleet_gateway *g, const struct roster_w
         json_array_append_new(models, model_state(&w->models[i]));
     int open = 0;
     for (int i = 0; i < g->slots; i++)
-        open += g->xs[i] && g->xs[i]->state == EXCHANGE_RUNNING && g->xs[i]->serial == w->serial;
+        open += g->xs[i] && g->xs[i]->state == EXCHANGE_RUNNING && g->xs[i]->now.serial == w->serial;
     return json_pack("{s:s, s:s, s:o, s:I, s:o, s:i, s:o}", "name", w->place.name, "state", state_name(w), "boot",
                      hex64(w->boot), "age_ms", (json_int_t)roster_age_ms(g->roster, w), "rtt_ms",
                      w->rtt_ms < 0 ? json_null() : json_real(w->rtt_ms), "open", open, "models", models);

@@ -255,7 +255,7 @@ static void on_tick(void *arg)
     struct fleet_worker *w = arg;
     int64_t now = worker_now_ms();
     bool up = bus_is_up(w->bus);
-    loop_timer_set(w->tick, TICK_MS);
+    loop_timer_set(w->tick, WORKER_TICK_MS);
     if (up && !w->was_up)
         came_back(w, now);
     if (!up && w->was_up)
@@ -268,7 +268,8 @@ static void on_tick(void *arg)
         work_close_all(w, NULL);
     }
     work_tick(w, now);
-    if (now - w->beat_ms >= HEARTBEAT_MS)
+    bool alarm = w->host.alarm && w->host.alarm(w->arg);
+    if (alarm || now - w->beat_ms >= HEARTBEAT_MS)
         beat(w, now);
 }
 

@@ -23,6 +23,8 @@
 #include "fleet/subject.h"
 #include "wire/frame.h"
 
+enum { WORKER_TICK_MS = 50 };
+
 struct fleet_worker;
 struct fleet_work; /* one exchange */
 
@@ -38,6 +40,9 @@ struct fleet_host {
     void (*close)(void *arg, void *call); /* cancelled or over: the handle is gone, no frame may follow */
     /* An order came: stop taking requests. */
     void (*drain)(void *arg);
+    /* Asked each WORKER_TICK_MS: true when what describe says of engines that stand is no longer what it said the last
+     * time, so that a beat goes out at once. NULL: never. */
+    bool (*alarm)(void *arg);
 };
 
 struct fleet_worker *fleet_worker_new(struct loop *l, struct bus *b, const struct fleet_place *me,

@@ -15,7 +15,6 @@ enum {
     COALESCE_TOKENS = 16,
     KEPT_MAX = 4 << 20,           /* bytes of one answer that wait for the connection */
     AWAY_MAX_MS = 5000,           /* then others have taken over */
-    TICK_MS = 50,
     FACTS_MS = 2000,
     BUCKETS = 1024,
 };

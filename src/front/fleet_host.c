@@ -4,6 +4,8 @@
  *   open --model ready--> the engine --END, ERROR--> over          close: the gateway no longer wants it, cancel
  *     `--model not ready: waits, as a client's would               lost: the engine died, the gateway goes on elsewhere
  *
+ * An engine of which nothing is heard (link_stands) is told of at once: gateways then begin its requests elsewhere too.
+ *
  * A handle is a number, never a pointer: what the worker says of a call that is over finds nothing. */
 #include "base/assert.h"
 #include "base/log.h"
@@ -247,6 +249,7 @@ static void describe_model(struct front_fleet *t, int i, struct heartbeat_model 
                                  number(s, "gauges", "prefill_tokens_per_second")),
         .aliases = json_array(), .facts = json_copy((json_t *)(uintptr_t)facts) };
     snprintf(m->id, sizeof m->id, "%s", link_model_id(k));
+    m->stands = t->stood >> i & 1;
     copy_hex(facts, "hash", m->hash);
     copy_hex(facts, "numerics", m->numerics);
     for (int n = 0; models_alias(t->front->models, i, n); n++)
@@ -267,11 +270,27 @@ static void describe(void *arg, struct heartbeat *h)
             describe_model(t, i, &h->models[h->model_count++]);
 }
 
+static bool alarm_of_engines(void *arg)
+{
+    struct front_fleet *t = arg;
+    const struct models *models = t->front->models;
+    uint64_t stood = 0;
+    for (int i = 0; i < models_count(models) && i < HEARTBEAT_MODELS_MAX; i++)
+        if (!link_is_far(models_link(models, i)) && link_stands(models_link(models, i)))
+            stood |= UINT64_C(1) << i;
+    bool changed = stood != t->stood;
+    if (changed)
+        log_line(LOG_WARN, "fleet", stood ? "an engine gives no sign of life; gateways are told" :
+                                            "the engine gives signs of life again");
+    t->stood = stood;
+    return changed;
+}
+
 /* ---- begin and end */
 
 enum err_code host_open(struct front_fleet *t, struct err *e)
 {
-    static const struct fleet_host host = { describe, open_work, credit, close_work, drain };
+    static const struct fleet_host host = { describe, open_work, credit, close_work, drain, alarm_of_engines };
     t->worker = fleet_worker_new(t->front->loop, t->bus, &t->me, &host, t, e);
     return t->worker ? ERR_OK : e->code;
 }

@@ -23,6 +23,7 @@ struct front_fleet {
     char down[ERR_TEXT_MAX];       /* why the bus is away; "" when it is not */
     struct host_call *calls;       /* fleet_host.c's */
     struct host_prefixes *prefixes;
+    uint64_t stood;                /* bit i: the i-th model's engine stands, as last told; fleet_host.c's */
 };
 
 /* fleet_host.c */

@@ -26,6 +26,24 @@ enum {
     LOADING_RETRY_S = 5,
     LEAVE_POLL_MS = 5,
     LEAVE_GRACE_MS = 10 * 1000,
+    QUIET_MIN_MS = 200,     /* an engine that pulses is silent for so long at least before it is thought to stand, */
+    QUIET_MARGIN_MS = 100,  /* or so much longer than it ever was lately, */
+    QUIET_MAX_MS = 1000,
+    QUIET_STRIDE_MS = 75,   /* and a moment in which we did not look counts as so long at most */
+    QUIET_FORGET = 256,
+    STEP_TIMES = 4,         /* a step stands when it takes so many times what it was to take */
+    STEP_MARGIN_MS = 500,
+    STEP_MAX_MS = 30 * 1000, /* the same where nobody knows what it was to take */
+};
+
+/* Signs of life (link_stands). */
+struct link_pulse {
+    bool pulses;            /* it gives them */
+    bool heard;             /* anything came since we looked last */
+    int64_t looked_ns;
+    int64_t quiet_ms;       /* so long nothing was heard */
+    int64_t longest_ms;     /* the longest that was followed by something, forgotten slowly */
+    int64_t step_ms, expected_ms; /* of the step under way, as it said last */
 };
 
 struct link {
@@ -45,6 +63,7 @@ struct link {
     bool refused;
     char fault[ERR_TEXT_MAX];
     json_t *facts, *stats, *needs, *trust, *added;
+    struct link_pulse pulse;
     struct fleet_gateway *far; /* NULL: there is a process */
     struct link_call **calls; /* [slots] */
     int slots, free_hint, open;
@@ -152,6 +171,7 @@ static bool take_hello(struct link *k, const struct frame *f)
     json_decref(v);
     k->state = LINK_READY;
     k->ready_ns = clock_mono_ns();
+    k->pulse = (struct link_pulse){ .heard = true };
     k->failures = 0;
     k->fault[0] = '\0';
     k->loading = 1;
@@ -164,7 +184,14 @@ static bool take_stats(struct link *k, const struct frame *f)
     json_t *v = parse_object(f);
     if (!v)
         return false;
-    const json_t *loading = json_object_get(v, "loading");
+    const json_t *loading = json_object_get(v, "loading"), *pulse = json_object_get(v, "pulse");
+    if (pulse) {
+        k->pulse.pulses = true;
+        k->pulse.step_ms = json_integer_value(json_object_get(pulse, "step_ms"));
+        k->pulse.expected_ms = json_integer_value(json_object_get(pulse, "expected_ms"));
+        json_decref(v);
+        return true;
+    }
     if (k->state == LINK_LOADING && json_is_number(loading)) {
         k->loading = json_number_value(loading);
         json_decref(v);
@@ -208,6 +235,7 @@ static long stream_data(void *arg, const char *data, size_t n)
 {
     struct link *k = arg;
     size_t at = 0;
+    k->pulse.heard = true;
     for (;;) { /* every turn takes a frame */
         struct frame f;
         struct err e = { .text = "a frame was out of order" };
@@ -251,6 +279,26 @@ static enum err_code open_files(const struct link *k, int fds[FRAME_FDS_MAX], in
             return err_errno(e, "%s: cannot open the %s", paths[*count], *count ? "file" : "model");
     }
     return ERR_OK;
+}
+
+bool link_stands(struct link *k)
+{
+    struct link_pulse *p = &k->pulse;
+    int64_t now = clock_mono_ns(), passed = (now - p->looked_ns) / 1000000;
+    if (k->state != LINK_READY || !p->pulses)
+        return false;
+    passed = passed < QUIET_STRIDE_MS ? passed : QUIET_STRIDE_MS;
+    p->looked_ns = now;
+    if (p->heard) {
+        p->longest_ms -= p->longest_ms / QUIET_FORGET;
+        p->longest_ms = p->quiet_ms > p->longest_ms ? p->quiet_ms : p->longest_ms;
+    }
+    p->quiet_ms = p->heard ? 0 : p->quiet_ms + passed;
+    p->heard = false;
+    int64_t limit = p->longest_ms + QUIET_MARGIN_MS;
+    limit = limit < QUIET_MIN_MS ? QUIET_MIN_MS : limit > QUIET_MAX_MS ? QUIET_MAX_MS : limit;
+    int64_t step = p->expected_ms ? STEP_TIMES * p->expected_ms + STEP_MARGIN_MS : STEP_MAX_MS;
+    return p->quiet_ms >= limit || p->step_ms > (step < STEP_MAX_MS ? step : STEP_MAX_MS);
 }
 
 bool link_adapter_fixed(const struct link *k, const char *name)

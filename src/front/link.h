@@ -72,6 +72,9 @@ void link_adapter_set(struct link *k, const char *name, bool there); /* in what 
 json_t *link_added(struct link *k);              /* adapters that came while it ran, name to file: adapters.c's */
 const json_t *link_facts(const struct link *k);  /* hello's model object, or NULL */
 const json_t *link_stats(const struct link *k);  /* the latest stats frame, or NULL */
+/* Asked about each 50 ms: it is ready and gives no sign of life, or its step takes far longer than it was to. Only an
+ * engine that was told of a fleet gives such signs; of others always false. */
+bool link_stands(struct link *k);
 const json_t *link_needs(const struct link *k);  /* what link_measure found, or NULL */
 int link_calls(const struct link *k);            /* open ones */
 const char *link_state_name(const struct link *k); /* "unloaded", "loading", "ready", "restarting", "unloading" */

@@ -30,9 +30,14 @@ static size_t scale_bytes(enum kern_scale_form form, int blocks)
     }
 }
 
+static size_t used_bytes(const struct kern_layout *l, int blocks)
+{
+    return (size_t)(blocks * l->block_bytes) + scale_bytes(l->form, blocks);
+}
+
 size_t kern_unit_bytes(const struct kern_layout *l, int blocks)
 {
-    return ((size_t)(blocks * l->block_bytes) + scale_bytes(l->form, blocks) + 63) & ~(size_t)63;
+    return (used_bytes(l, blocks) + 63) & ~(size_t)63;
 }
 
 /* A field of `bits` bits in a byte plane. */
@@ -255,19 +260,31 @@ static void pack_float(struct kern_matrix *m, const unsigned char *src, int pane
     (m->type == KERN_F32 ? turn_32 : turn_16)(src + (size_t)first * row_bytes, row_bytes, (size_t)m->cols, rows, dst);
 }
 
+/* Rows past the last and the padding of units are zeros. What is written in full is not cleared before: fresh memory
+ * is slow enough to come by. */
 static void pack_codes(struct kern_matrix *m, const unsigned char *src, int panel, unsigned char *dst)
 {
     const struct kern_layout *l = kern_layout(m->type);
-    size_t row_bytes = kern_row_bytes(m->type, (size_t)m->cols), done = 0;
+    kern_weave_fn weave = kern_weave(m->type);
+    size_t row_bytes = kern_row_bytes(m->type, (size_t)m->cols);
+    int first = panel * KERN_PANEL_ROWS, rows = m->rows - first < KERN_PANEL_ROWS ? m->rows - first : KERN_PANEL_ROWS;
     struct kern_codes c;
+    src += (size_t)first * row_bytes;
     for (int u = 0; u * KERN_UNIT_COLS < m->cols; u++) {
         int blocks = kern_unit_blocks(m->cols, u);
-        for (int r = 0; r < KERN_PANEL_ROWS && panel * KERN_PANEL_ROWS + r < m->rows; r++) {
-            kern_split(m->type, src + (size_t)(panel * KERN_PANEL_ROWS + r) * row_bytes + done, blocks * 32, &c);
-            kern_unit_put(l, dst, blocks, r, &c);
+        size_t bytes = kern_unit_bytes(l, blocks);
+        size_t written = weave && rows == KERN_PANEL_ROWS ? used_bytes(l, blocks) : 0;
+        memset(dst + written, 0, bytes - written);
+        for (int r = 0; r < rows; r++) {
+            if (weave) {
+                weave(src + (size_t)r * row_bytes, dst, blocks, r);
+            } else {
+                kern_split(m->type, src + (size_t)r * row_bytes, blocks * 32, &c);
+                kern_unit_put(l, dst, blocks, r, &c);
+            }
         }
-        done += kern_row_bytes(m->type, (size_t)(blocks * 32));
-        dst += kern_unit_bytes(l, blocks);
+        src += kern_row_bytes(m->type, (size_t)(blocks * 32));
+        dst += bytes;
     }
 }
 
@@ -276,11 +293,12 @@ void kern_matrix_pack(struct kern_matrix *m, const void *src, int first, int end
     ASSERT(first >= 0 && end <= m->panels);
     for (int p = first; p < end; p++) {
         unsigned char *dst = m->data + (size_t)p * m->panel_bytes;
-        memset(dst, 0, m->panel_bytes); /* rows past the last and the padding of units: zero scales */
-        if (kern_type_is_float(m->type))
+        if (kern_type_is_float(m->type)) {
+            memset(dst, 0, m->panel_bytes); /* rows past the last */
             pack_float(m, src, p, dst);
-        else
+        } else {
             pack_codes(m, src, p, dst);
+        }
     }
 }
 

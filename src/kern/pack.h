@@ -30,6 +30,9 @@ size_t kern_unit_bytes(const struct kern_layout *l, int blocks);
 /* Takes one row of a unit out of a panel. */
 void kern_unit_get(const struct kern_layout *l, const unsigned char *unit, int blocks, int row, struct kern_codes *c);
 void kern_unit_put(const struct kern_layout *l, unsigned char *unit, int blocks, int row, const struct kern_codes *c);
+/* weave.c: kern_split and kern_unit_put of a row in one go, whatever the unit held; NULL: not for this type. */
+typedef void (*kern_weave_fn)(const unsigned char *src, unsigned char *unit, int blocks, int row);
+kern_weave_fn kern_weave(enum kern_type type);
 
 static inline int kern_unit_blocks(int cols, int unit) /* blocks in the unit-th unit of a row of cols */
 {

@@ -131,6 +131,21 @@ static enum err_code make_list(const char *what, const char *from, char *out, st
     return ERR_OK;
 }
 
+/* In place, to one spelling. */
+static enum err_code check_places(char *list, struct err *e)
+{
+    for (char *p = list; *p;) {
+        size_t n = strcspn(p, " ");
+        char place[LEDGER_JURISDICTION_MAX + 1];
+        if (!ledger_place(p, n, place, sizeof place))
+            return err_set(e, ERR_INVALID, "'%.*s' is no jurisdiction: write a country's two letters, like DE, or a "
+                           "part of it, like DE-BY", (int)(n < 40 ? n : 40), p);
+        memcpy(p, place, n);
+        p += n + strspn(p + n, " ");
+    }
+    return ERR_OK;
+}
+
 static enum err_code insert_key(struct store *s, const struct admin_key *k, const char *models, const char *places,
                                 const char *text, const uint8_t *hash, int64_t now_ms, struct err *e)
 {
@@ -161,7 +176,8 @@ enum err_code admin_key_add(struct store *s, const struct admin_key *k, int64_t 
     uint8_t hash[LEDGER_HASH_BYTES];
     if (*k->name && check_name("key", k->name, e))
         return ERR_INVALID;
-    if (make_list("models", k->models, models, e) || make_list("jurisdictions", k->jurisdictions, places, e))
+    if (make_list("models", k->models, models, e) || make_list("jurisdictions", k->jurisdictions, places, e) ||
+        check_places(places, e))
         return ERR_INVALID;
     if (k->expires_ms && k->expires_ms <= now_ms)
         return err_set(e, ERR_INVALID, "the key would have expired already; give a date in the future");

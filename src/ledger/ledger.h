@@ -87,6 +87,8 @@ const struct ledger_key *ledger_key_by_id(const struct ledger *l, int64_t id, in
  * ledger (false: it is not); a team that is not there is none. Strings are borrowed as a key's are. */
 bool ledger_principal(const struct ledger *l, const char *tenant, const char *team, struct ledger_key *out);
 bool ledger_key_may_use(const struct ledger_key *k, const char *model);
+/* A country (ISO 3166-1 alpha-2), perhaps with a part of it: DE, DE-BY; in any case. Copied in capitals. */
+bool ledger_place(const char *text, size_t n, char *out, size_t size);
 /* Whether its requests may be served where this machine stands: "DE" in its list fits "DE" and "DE-BY". */
 bool ledger_key_may_be_served(const struct ledger_key *k, const char *jurisdiction);
 

@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "base/sha256.h"
 
+#include <ctype.h>
 #include <string.h>
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"; /* RFC 4648, 5 */
@@ -32,6 +33,20 @@ bool ledger_key_hash(const char *text, size_t n, uint8_t hash[LEDGER_HASH_BYTES]
         if (!text[i] || !strchr(alphabet, text[i]))
             return false;
     sha256_of(text, n, hash);
+    return true;
+}
+
+bool ledger_place(const char *text, size_t n, char *out, size_t size)
+{
+    if (n >= size || n < 2 || n > LEDGER_JURISDICTION_MAX || (n > 2 && (text[2] != '-' || n == 3)))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        unsigned char ch = (unsigned char)text[i];
+        if (i < 2 ? !isalpha(ch) : i > 2 && !isalnum(ch))
+            return false;
+        out[i] = (char)toupper(ch);
+    }
+    out[n] = '\0';
     return true;
 }
 

@@ -170,6 +170,9 @@ enum err_code store_open(const char *path, bool create, int64_t now_ms, struct s
         sqlite3_extended_result_codes(s->db, 1);
         c = store_exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
                        "PRAGMA secure_delete=ON; PRAGMA wal_autocheckpoint=4000; PRAGMA cache_size=-16384;", e);
+        if (c == ERR_CORRUPT)
+            c = err_set(e, c, "%s is no ledger, or a damaged one (%s): put a backup in its place, or move it away to "
+                        "begin a new one", path, sqlite3_errmsg(s->db));
     }
     if (!c)
         c = check_schema(s, path, now_ms, e);

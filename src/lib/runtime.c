@@ -6,6 +6,7 @@
 #include "sched/draft_model.h"
 #include "text/grammar_join.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -116,11 +117,46 @@ static enum err_code load_model(struct runtime *r, const struct gguf_file *f, co
                                     &r->needs, e);
     if (!c)
         c = model_load(f, &mo, r->pool, &r->model, e);
+    if (!c && !model_facts(r->model)->causal && !o->encoders)
+        c = err_set(e, ERR_UNSUPPORTED, "'%s' is an encoder; it cannot generate text", model_facts(r->model)->arch);
+    return c;
+}
+
+/* Tokenizer and chat template, read by a thread of their own while the weights are packed. */
+struct texts {
+    struct runtime *r;
+    const struct gguf_file *f;
+    enum err_code code;
+    struct err error;
+};
+
+static void *read_texts(void *arg)
+{
+    struct texts *t = arg;
+    t->code = vocab_new(t->f, NULL, &t->r->vocab, &t->error);
+    if (!t->code)
+        t->code = load_chat_template(t->r, t->f, &t->error);
+    return NULL;
+}
+
+static enum err_code load_file(struct runtime *r, const struct gguf_file *f, const struct runtime_options *o,
+                               struct err *e)
+{
+    struct texts t = { .r = r, .f = f };
+    pthread_t thread;
+    bool beside = !pthread_create(&thread, NULL, read_texts, &t);
+    if (!beside)
+        read_texts(&t);
+    enum err_code c = load_model(r, f, o, e);
+    if (beside)
+        pthread_join(thread, NULL);
+    if (t.code) {
+        *e = t.error;
+        return t.code;
+    }
     if (!c && model_facts(r->model)->vocab != vocab_size(r->vocab))
         c = err_set(e, ERR_CORRUPT, "the model has %d output rows and its tokenizer %d tokens",
                     model_facts(r->model)->vocab, vocab_size(r->vocab));
-    if (!c && !model_facts(r->model)->causal && !o->encoders)
-        c = err_set(e, ERR_UNSUPPORTED, "'%s' is an encoder; it cannot generate text", model_facts(r->model)->arch);
     return c;
 }
 
@@ -306,11 +342,7 @@ enum err_code runtime_open(int fd, const char *name, const struct runtime_option
     r->id = mem_strdup(o->id ? o->id : name);
     enum err_code c = gguf_open_fd(fd, name, &f, e);
     if (!c)
-        c = vocab_new(f, NULL, &r->vocab, e);
-    if (!c)
-        c = load_chat_template(r, f, e);
-    if (!c)
-        c = load_model(r, f, o, e);
+        c = load_file(r, f, o, e);
     gguf_close(f);
     if (!c)
         c = load_draft(r, o, e);

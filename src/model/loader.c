@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WEIGHT_ALIGN = 64, PACK_PANELS = 16, CONVERT_MAX = 1 << 24 };
+enum { WEIGHT_ALIGN = 64, CHUNK_BYTES = 4 << 20 }; /* a chunk: two large pages of fresh memory */
 
 /* One matrix to pack or one vector to convert. */
 struct item {
@@ -23,8 +23,7 @@ struct item {
     enum kern_type type;
     const void *src;
     size_t values;              /* of a vector */
-    size_t offset;              /* in the weights block */
-    int first_chunk;            /* chunks of all items before */
+    size_t offset;              /* in the weights block; rising from item to item */
 };
 
 /* What is packed of what is checked. */
@@ -36,7 +35,6 @@ struct plan {
     struct item *items;
     size_t count, cap;
     size_t bytes;
-    int chunks;
     bool *used;                 /* [tensors of the file] */
     enum take take;             /* of the tensors being placed */
 };
@@ -48,7 +46,7 @@ static struct item *add_item(struct plan *p)
         p->items = mem_grow(p->items, p->cap, sizeof *p->items);
     }
     struct item *it = &p->items[p->count++];
-    *it = (struct item){ .offset = p->bytes, .first_chunk = p->chunks };
+    *it = (struct item){ .offset = p->bytes };
     return it;
 }
 
@@ -67,7 +65,6 @@ static void add_matrix(struct plan *p, struct kern_matrix *m, enum kern_type typ
     it->matrix = m;
     it->type = type;
     it->src = src;
-    p->chunks += (m->panels + PACK_PANELS - 1) / PACK_PANELS;
     p->m->int_weights |= !kern_type_is_float(type);
     add_bytes(p, kern_matrix_bytes(m));
 }
@@ -81,7 +78,6 @@ static void add_vector(struct plan *p, const float **v, const struct gguf_tensor
     it->type = t->type;
     it->src = t->data;
     it->values = values;
-    p->chunks++;
     add_bytes(p, values * sizeof(float));
 }
 
@@ -322,33 +318,48 @@ struct packing {
     const struct model_load_options *o;
 };
 
-static const struct item *item_of_chunk(const struct plan *p, int chunk)
+/* The first item that begins at `offset` or behind it. */
+static size_t item_at(const struct plan *p, size_t offset)
 {
-    size_t lo = 0, hi = p->count; /* the last item with first_chunk <= chunk */
-    while (hi - lo > 1) {
+    size_t lo = 0, hi = p->count;
+    while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
-        if (p->items[mid].first_chunk <= chunk)
-            lo = mid;
+        if (p->items[mid].offset < offset)
+            lo = mid + 1;
         else
             hi = mid;
     }
-    return &p->items[lo];
+    return lo;
 }
 
+/* What of it begins in [first, end) of the weights block. */
+static void pack_item(const struct plan *p, const struct item *it, size_t first, size_t end)
+{
+    if (it->vector) {
+        if (it->offset >= first)
+            kern_dequantize(it->type, it->src, (float *)(void *)(p->m->weights + it->offset), it->values);
+        return;
+    }
+    size_t bytes = it->matrix->panel_bytes, panels = (size_t)it->matrix->panels;
+    size_t from = it->offset < first ? (first - it->offset + bytes - 1) / bytes : 0;
+    size_t to = (end - it->offset + bytes - 1) / bytes;
+    if (from < panels)
+        kern_matrix_pack(it->matrix, it->src, (int)from, (int)(to < panels ? to : panels));
+}
+
+/* Chunks are cut where large pages are, not where matrices are: two threads that touched one page first at the same
+ * time would both have the system clear one. */
 static void pack_all(struct team *t, void *arg)
 {
     const struct packing *a = arg;
     const struct plan *p = a->plan;
-    for (int chunk; (chunk = team_next(t, p->chunks)) >= 0;) {
-        const struct item *it = item_of_chunk(p, chunk);
-        if (it->vector) {
-            kern_dequantize(it->type, it->src, (float *)(void *)(p->m->weights + it->offset), it->values);
-        } else {
-            int first = (chunk - it->first_chunk) * PACK_PANELS, end = first + PACK_PANELS;
-            kern_matrix_pack(it->matrix, it->src, first, end < it->matrix->panels ? end : it->matrix->panels);
-        }
+    int chunks = (int)((p->bytes + CHUNK_BYTES - 1) / CHUNK_BYTES);
+    for (int chunk; (chunk = team_next(t, chunks)) >= 0;) {
+        size_t first = (size_t)chunk * CHUNK_BYTES, end = first + CHUNK_BYTES, i = item_at(p, first);
+        for (i -= i > 0; i < p->count && p->items[i].offset < end; i++)
+            pack_item(p, &p->items[i], first, end);
         if (t->rank == 0 && a->o->progress)
-            a->o->progress(a->o->progress_arg, (double)chunk / p->chunks);
+            a->o->progress(a->o->progress_arg, (double)chunk / chunks);
     }
 }
 

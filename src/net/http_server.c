@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "net/http_impl.h"
 
+#include <errno.h>
 #include <event2/listener.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -73,13 +74,18 @@ static enum err_code listen_on(struct http_server *s, struct err *e)
     snprintf(port, sizeof port, "%d", o->port);
     int rc = getaddrinfo(o->address, port, &hints, &found);
     if (rc)
-        return err_set(e, ERR_INVALID, "cannot listen on %s: %s", o->address, gai_strerror(rc));
+        return err_set(e, ERR_INVALID, "cannot listen on %s: %s; give ADDR:PORT, like 127.0.0.1:8080", o->address,
+                       gai_strerror(rc));
     s->listener = evconnlistener_new_bind(loop_base(s->loop), accepted, s,
                                           LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE, BACKLOG,
                                           found->ai_addr, (int)found->ai_addrlen);
+    int why = errno;
     freeaddrinfo(found);
+    errno = why;
     if (!s->listener)
-        return err_errno(e, "cannot listen on %s port %d", o->address, o->port);
+        return errno == EADDRINUSE ? err_set(e, ERR_BUSY, "cannot listen on %s port %d: another program has it; name "
+                                             "another with --listen", o->address, o->port) :
+                                     err_errno(e, "cannot listen on %s port %d", o->address, o->port);
     evconnlistener_set_error_cb(s->listener, accept_failed);
     s->port = bound_port(evconnlistener_get_fd(s->listener));
     return ERR_OK;

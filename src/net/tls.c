@@ -10,6 +10,7 @@
 #include <openssl/x509v3.h>
 #include <stdbool.h>
 #include <string.h>
+#include <unistd.h>
 
 struct tls {
     SSL_CTX *ctx;
@@ -20,7 +21,10 @@ static enum err_code ssl_error(struct err *e, const char *what, const char *file
 {
     unsigned long code = ERR_peek_last_error();
     const char *why = ERR_reason_error_string(code);
-    err_set(e, ERR_INVALID, "%s: %s: %s", file, what, why ? why : "unreadable");
+    if (access(file, R_OK))
+        err_errno(e, "%s: cannot open", file);
+    else
+        err_set(e, ERR_INVALID, "%s: %s: %s", file, what, why ? why : "unreadable");
     ERR_clear_error();
     return ERR_INVALID;
 }

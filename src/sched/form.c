@@ -12,7 +12,7 @@ enum { WAYS_MAX = 24 }; /* tokens that begin one text; more of them never do */
 
 struct form {
     const struct form_tokens *tokens;
-    struct grammar_state *state;
+    struct grammar_state *state, *later; /* later: behind tokens that are forced; made when first there are any */
     struct grammar_cache *cache;
     uint32_t *allowed;        /* [(count + 31) / 32], of state when `fresh` */
     uint32_t *ahead;          /* the same, for states after it */
@@ -44,6 +44,7 @@ void form_free(struct form *f)
         return;
     grammar_cache_free(f->cache);
     grammar_state_free(f->state);
+    grammar_state_free(f->later);
     mem_free(f->allowed);
     mem_free(f->ahead);
     buf_release(&f->bytes);
@@ -182,12 +183,14 @@ int form_forced(struct form *f, int32_t *out, int max)
         int32_t id = only_way(f, state ? f->ahead : form_mask(f));
         if (id < 0)
             break;
-        if (!state)
-            state = grammar_state_clone(f->state);
+        if (!state && f->later)
+            grammar_state_copy(f->later, f->state);
+        else if (!state)
+            f->later = grammar_state_clone(f->state);
+        state = f->later;
         out[n++] = id;
         if (!advance(f, state, id))
             break;
     }
-    grammar_state_free(state);
     return n;
 }

@@ -352,6 +352,21 @@ static void count_pages(struct sched *s, int64_t now)
     s->ended_ns = now;
 }
 
+/* For who watches from outside. */
+static void note_begin(struct sched *s, int64_t started)
+{
+    bool known = !s->text_rows && (!(s->load.prefill > 0) || steptime_knows_prefill(s->steptime));
+    double ms = known ? steptime_ms(steptime_last(s->steptime), &s->load) : 0;
+    atomic_store_explicit(&s->expected_us, (int64_t)(ms * 1e3), memory_order_relaxed);
+    atomic_store_explicit(&s->began_ns, started, memory_order_relaxed);
+}
+
+int64_t sched_step_since(const struct sched *s, double *expected_ms)
+{
+    *expected_ms = (double)atomic_load_explicit(&s->expected_us, memory_order_relaxed) / 1e3;
+    return atomic_load_explicit(&s->began_ns, memory_order_relaxed);
+}
+
 int sched_step(struct sched *s)
 {
     int64_t started = sched_now_ns(s);
@@ -365,6 +380,7 @@ int sched_step(struct sched *s)
         return 0;
     }
     s->ended_ns = s->ended_ns ? s->ended_ns : started;
+    note_begin(s, started);
     struct model_batch batch = {
         .rows = s->rows,
         .tokens = s->tokens,
@@ -390,6 +406,7 @@ int sched_step(struct sched *s)
     s->stats.steps++;
     s->stats.rows += s->rows;
     s->stats.step_ns += took;
+    atomic_store_explicit(&s->began_ns, 0, memory_order_relaxed);
     return s->rows;
 }
 

@@ -110,6 +110,8 @@ struct sched_drafts sched_seq_drafts(const struct sched_seq *q);
 
 /* One step. Returns the rows computed; 0 when there is nothing to do. */
 int sched_step(struct sched *s);
+/* Of any thread: when the step under way began (monotonic ns; 0: none is), and what it was to take; 0: nobody knows. */
+int64_t sched_step_since(const struct sched *s, double *expected_ms);
 
 struct sched_stats {
     int running, waiting, kv_pages, kv_pages_used, kv_pages_idle;

@@ -11,6 +11,8 @@
 #include "sched/form.h"
 #include "sched/sched.h"
 
+#include <stdatomic.h>
+
 enum state { WAITING, RUNNING };
 
 struct sched_seq {
@@ -83,6 +85,8 @@ struct sched {
     int64_t ended_ns;                /* the last step; 0: none yet */
     const float *logits;
     struct sched_stats stats;
+    _Atomic int64_t began_ns;     /* the step under way, 0: none, */
+    _Atomic int64_t expected_us;  /* and its time; for sched_step_since: no order between the two is needed */
 };
 
 /* list.c. Doubly linked through the sequences: every move is O(1), an insertion nearly always. */

@@ -236,12 +236,19 @@ struct grammar_state *grammar_state_clone(const struct grammar_state *s)
     return n;
 }
 
+void grammar_state_copy(struct grammar_state *to, const struct grammar_state *from)
+{
+    ASSERT(to->g == from->g);
+    g_set_copy(&to->set, &from->set);
+}
+
 void grammar_state_free(struct grammar_state *s)
 {
     if (!s)
         return;
     g_set_release(&s->set);
     g_set_release(&s->next);
+    g_set_release(&s->before);
     mem_free(s);
 }
 
@@ -260,16 +267,15 @@ static bool advance(struct grammar_state *s, unsigned byte)
 
 bool grammar_advance_bytes(struct grammar_state *s, const char *p, size_t n)
 {
-    struct g_set before = { 0 };
     if (n == 1)
         return advance(s, (unsigned char)*p);
-    g_set_copy(&before, &s->set);
+    g_set_copy(&s->before, &s->set);
     size_t i = 0;
     while (i < n && advance(s, (unsigned char)p[i]))
         i++;
     if (i < n)
-        g_set_copy(&s->set, &before);
-    g_set_release(&before);
+        g_set_copy(&s->set, &s->before);
+    g_set_clear(&s->before); /* its frames are nobody's any more */
     return i == n;
 }
 

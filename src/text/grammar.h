@@ -26,6 +26,7 @@ void grammar_free(struct grammar *g);
 
 struct grammar_state *grammar_start(const struct grammar *g);
 struct grammar_state *grammar_state_clone(const struct grammar_state *s);
+void grammar_state_copy(struct grammar_state *to, const struct grammar_state *from); /* both of one grammar */
 void grammar_state_free(struct grammar_state *s);
 /* Follows n bytes. false: the text cannot go on so, and the state stays as it was. */
 bool grammar_advance_bytes(struct grammar_state *s, const char *p, size_t n);

@@ -42,7 +42,7 @@ struct g_set {
 
 struct grammar_state {
     const struct grammar *g;
-    struct g_set set, next;
+    struct g_set set, next, before; /* before: the token in hand; kept for its room */
 };
 
 void g_set_clear(struct g_set *s);

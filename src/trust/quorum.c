@@ -154,8 +154,8 @@ static enum err_code parse_line(struct quorum *q, const struct words *w, bool *s
         return add_group(q, w, e);
     if (span_is(w->word[0], "quorum"))
         return set_quorum(q, w, seen, e);
-    return err_set(e, ERR_INVALID, "unknown line '%.*s'", (int)(w->word[0].len > 40 ? 40 : w->word[0].len),
-                   w->word[0].data);
+    return err_set(e, ERR_INVALID, "unknown line '%.*s'; one begins with log, witness, group or quorum",
+                   (int)(w->word[0].len > 40 ? 40 : w->word[0].len), w->word[0].data);
 }
 
 enum err_code quorum_parse(struct span text, struct quorum *out, struct err *e)

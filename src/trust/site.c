@@ -71,13 +71,23 @@ static enum err_code save_key(const struct site *s, const char *role, const stru
     return c;
 }
 
+enum err_code site_there(const struct site *s, struct err *e)
+{
+    struct buf root = { 0 };
+    buf_printf(&root, "%s/root.note", s->pub);
+    bool there = !access(buf_str(&root), F_OK);
+    buf_release(&root);
+    return there ? ERR_OK : err_set(e, ERR_NOT_FOUND, "%s holds no site: `tokenworks trust init --site NAME` makes one",
+                                    s->dir);
+}
+
 enum err_code site_key(const struct site *s, const char *role, struct key_secret *out, struct err *e)
 {
     struct buf b = { 0 };
     char name[96];
     snprintf(name, sizeof name, "keys/%s.key", role);
     enum err_code c = read_in(s->dir, name, &b, e);
-    if (c)
+    if (c && !site_there(s, e))
         err_prefix(e, "the %s key is needed (it may have moved offline)", role);
     if (!c && (!b.len || b.data[b.len - 1] != '\n'))
         c = err_set(e, ERR_CORRUPT, "%s is not a key file", name);

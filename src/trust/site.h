@@ -28,6 +28,8 @@ void site_close(struct site *s);
 /* Makes keys, root note, log, trust policy. ERR_INVALID when there is a site already. */
 enum err_code site_init(struct site *s, const struct site_plan *plan, struct err *e);
 
+/* Whether somebody made it; the sentence says how. */
+enum err_code site_there(const struct site *s, struct err *e);
 enum err_code site_key(const struct site *s, const char *role, struct key_secret *out, struct err *e);
 enum err_code site_chain(const struct site *s, struct chain *out, struct err *e);
 enum err_code site_quorum(const struct site *s, struct quorum *out, struct err *e);

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/opt.h"
+#include "base/crew.h"
 #include "base/pool.h"
 #include "base/queue.h"
 #include "base/rng.h"
@@ -103,6 +104,87 @@ static void pool_shares_work_once(void)
         CHECK_INT(wrong, 0);
         pool_free(p);
     }
+}
+
+/* The same with fewer, more, and all of a pool from run to run, and who is left out is left out. */
+static int seen_count, seen_ranks;
+static void touch_and_tell(struct team *t, void *arg)
+{
+    touch(t, arg);
+    __atomic_fetch_or(&seen_ranks, 1 << t->rank, __ATOMIC_RELAXED);
+    if (t->rank == 0)
+        seen_count = t->count;
+}
+
+static void pool_limit_leaves_the_others_out(void)
+{
+    struct pool *p = pool_new(4);
+    memset(touched, 0, sizeof touched);
+    for (int run = 0; run < 60; run++) {
+        int limit = 1 + run * 7 % 4;
+        seen_ranks = 0;
+        pool_limit(p, limit);
+        pool_run(p, touch_and_tell, NULL);
+        CHECK_INT(seen_count, limit);
+        CHECK_INT(seen_ranks, (1 << limit) - 1);
+    }
+    int wrong = 0;
+    for (int i = 0; i < CHUNKS; i++)
+        wrong += touched[i] != 60 * 20 * 2;
+    CHECK_INT(wrong, 0);
+    pool_free(p);
+}
+
+/* Runs of 5 ms until `until_ms`, of a crew of which `robbed` always lose their processors and which does percent of
+ * what one thread alone on a processor does. Returns how many of the runs had all members. */
+static int work(struct crew *c, int64_t *now_ms, int64_t until_ms, int robbed, int percent_all, int percent_fewer)
+{
+    int all = 0;
+    for (; *now_ms < until_ms; *now_ms += 5) {
+        bool full = crew_size(c, *now_ms * 1000000) == c->full;
+        all += full;
+        crew_note(c, &(struct crew_run){ .now_ns = (*now_ms + 5) * 1000000, .wall_ns = 5000000, .robbed = robbed,
+                                         .useful_ns = 50000 * (full ? percent_all : percent_fewer) });
+    }
+    return all;
+}
+
+static void crew_shrinks_only_when_it_pays(void)
+{
+    struct crew c;
+    int64_t now = 0;
+    crew_init(&c, 2);
+    CHECK_INT(work(&c, &now, 1000, 1, 120, 0), 200); /* robbed, but two get more done than one could */
+    CHECK_INT(work(&c, &now, 2000, 0, 50, 0), 200);  /* slow, but nobody was robbed: the work is like that */
+    CHECK(crew_size(&c, now * 1000000) == 2);
+}
+
+static void crew_shrinks_and_tries_again(void)
+{
+    struct crew c;
+    int64_t now = 0;
+    crew_init(&c, 2);
+    int all = work(&c, &now, 10000, 2, 40, 50);
+    printf("# all members in %d of 2000 runs\n", all);
+    CHECK(all >= 20 && all <= 100); /* a window of 20 ms each, first after 100 ms, at last every 1.6 s */
+    work(&c, &now, 12000, 0, 170, 90); /* the others are gone */
+    CHECK_INT(work(&c, &now, 13000, 0, 170, 90), 200);
+    CHECK_INT(c.rest_ns / 1000000, 100); /* and forgotten */
+}
+
+static void crew_leaves_out_who_is_robbed(void)
+{
+    struct crew c;
+    int64_t now = 0;
+    crew_init(&c, 64);
+    work(&c, &now, 20, 3, 3000, 0); /* three busy loops beside 64 threads that wait for each other */
+    CHECK_INT(crew_size(&c, now * 1000000), 61);
+    work(&c, &now, 40, 0, 0, 5900);
+    CHECK_INT(crew_size(&c, now * 1000000), 61);
+    work(&c, &now, 60, 61, 0, 3000); /* and many more come: still more than one alone would do */
+    CHECK_INT(crew_size(&c, now * 1000000), 61);
+    work(&c, &now, 80, 61, 0, 70);
+    CHECK_INT(crew_size(&c, now * 1000000), 1);
 }
 
 static void *pop_all(void *arg)
@@ -226,6 +308,10 @@ int main(void)
     RUN(philox_known_answers);
     RUN(rng_below_stays_below);
     RUN(pool_shares_work_once);
+    RUN(pool_limit_leaves_the_others_out);
+    RUN(crew_shrinks_only_when_it_pays);
+    RUN(crew_shrinks_and_tries_again);
+    RUN(crew_leaves_out_who_is_robbed);
     RUN(queue_hands_over);
     RUN(options_parse);
     RUN(options_refuse);

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""load_test -- the load generator against a server whose timing is known, and against our own when a model is here."""
+"""load_test -- the load generator against a server whose timing is known, and against our own when a model is here.
+Runs alone: it judges times."""
 import json, os, signal, subprocess, sys, tempfile, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))

@@ -4,7 +4,7 @@ import json, os, signal, subprocess, sys, tempfile, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tiny_llama
-from server import BINARY, Server, Tap
+from server import BINARY, Server, Tap, until
 
 tap = Tap()
 tmp = tempfile.TemporaryDirectory()
@@ -52,13 +52,6 @@ class Many(Server):
 
     def pids(self):
         return subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True).stdout.split()
-
-
-def until(condition, what, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for {what}"
-        time.sleep(.01)
 
 
 def need(name):

@@ -3,7 +3,7 @@
 to the bytes exchanged; sealed requests through the proxy; and the audit of it all."""
 import base64, csv, hashlib, http.client, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from server import BINARY, MODEL, Server, Tap, need_model
+from server import BINARY, MODEL, Server, Tap, free_port, need_model
 
 POLICY = """version: 1
 groups: {EU: [DE, FR]}
@@ -42,12 +42,6 @@ def write(name, text):
     with open(path(name), "w") as f:
         f.write(text)
     return path(name)
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def witness_server(vkey, port):

@@ -1,11 +1,24 @@
 """server -- starts `tokenworks serve` for a test, speaks HTTP to it, stops it; and says TAP."""
-import http.client, json, os, re, signal, subprocess, sys, time
+import http.client, json, os, re, signal, socket, subprocess, sys, time
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 BUILD = os.environ.get("B", os.path.join(ROOT, "build"))
 BINARY = os.path.join(BUILD, "tokenworks")
 STATE = os.environ.get("TOKENWORKS_HOME", os.path.expanduser("~/.cache/tokenworks"))
 MODEL = os.path.join(STATE, "models", "SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def until(condition, what="what is asked for", seconds=60, every=0.02):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
+        time.sleep(every)
 
 
 class Server:

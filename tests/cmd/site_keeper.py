@@ -3,7 +3,7 @@ between them, a signer of RFC 9421 that is not ours (openssl), and the audit."""
 import base64, hashlib, http.client, json, os, re, secrets, shutil, socket, subprocess, tempfile, threading, time
 from email.utils import formatdate
 import tiny_llama
-from server import BINARY, Server
+from server import BINARY, Server, free_port
 
 POLICY = """version: 1
 groups: {EU: [DE, FR]}
@@ -20,12 +20,6 @@ rules:
 """
 CHAT = "/v1/chat/completions"
 TENANTS = ("clinic", "notary")
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def await_port(port):

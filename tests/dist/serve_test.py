@@ -4,7 +4,7 @@ import json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cmd"))
 import tiny_llama
-from server import BINARY, Server, Tap
+from server import BINARY, Server, Tap, until
 
 tap = Tap()
 if not shutil.which("mpirun"):
@@ -66,13 +66,6 @@ def processes(s):
 def rank_of(pid):
     with open(f"/proc/{pid}/environ") as f:
         return int(re.search(r"OMPI_COMM_WORLD_RANK=(\d+)", f.read()).group(1))
-
-
-def until(what, seconds=30):
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(.05)
 
 
 whole = start()

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """books_test -- two gateways, one worker: bills reach the home site's ledger exactly once whoever dies meanwhile, and a
 tenant's limits hold for both gateways together."""
-import http.client, json, os, shutil, signal, socket, sqlite3, subprocess, sys, tempfile, threading, time
+import http.client, json, os, shutil, signal, sqlite3, subprocess, sys, tempfile, threading, time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "cmd"))
 import tiny_llama
-from server import BINARY, Tap
+from server import BINARY, Tap, free_port
 
 tap = Tap()
 if not shutil.which("nats-server"):
@@ -14,12 +14,6 @@ FOLDER = tempfile.TemporaryDirectory()
 MODEL = f"{FOLDER.name}/tiny.gguf"
 tiny_llama.write(MODEL, 7)
 PROMPT_WORDS, OUTPUT = 8, 4
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 BUS = free_port()

@@ -1,4 +1,5 @@
-/* bus_test -- the bus on a real server: order, wildcards, groups; killed, stopped, started again; what is refused. */
+/* bus_test -- the bus on a real server: order, wildcards, groups; killed, stopped, started again; what is refused.
+ * Runs alone: it judges times. */
 #include "../test.h"
 #include "base/clock.h"
 #include "base/mem.h"

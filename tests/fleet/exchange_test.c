@@ -1,4 +1,5 @@
-/* exchange_test -- an exchange through failing workers: at every frame, in every way, the client sees one answer. */
+/* exchange_test -- an exchange through failing workers: at every frame, in every way, the client sees one answer.
+ * Runs alone: it judges silences. */
 #include "scene.h"
 #include "fleet/exchange.h"
 
@@ -35,7 +36,7 @@ static void bodies_in_parts(void)
 static void killed(enum how how, int at, int cut, int other_cut, uint32_t window)
 {
     raise_curtain(2);
-    script = (struct script){ .how = how, .at = at, .cut = cut, .cut_again = other_cut };
+    script = (struct script){ .how = how, .at = at, .cut = cut, .cut_again = other_cut, .bare = at & 1 };
     ask(1000, window);
     until_over(5000);
     whole_answer();
@@ -77,10 +78,133 @@ static void silent_or_still(void)
         until_over(5000);
         double ms = (double)(clock_mono_ns() - began) / 1e6;
         printf("# %s: %.0f ms\n", k ? "stands" : "silent", ms);
-        CHECK(ms > 500 && ms < 1500);
+        CHECK(k ? ms > 500 && ms < 1500 : ms > 250 && ms < 900);
         whole_answer();
         curtain();
     }
+}
+
+static struct fake_worker *other_than(const struct fake_worker *w)
+{
+    return &workers[w == &workers[0]];
+}
+
+/* A worker whose engine stands says so: what it had goes on elsewhere in no time. */
+static void told_that_it_stands(void)
+{
+    for (int at = 1; at < ANSWER_TOKENS + 3; at++) {
+        raise_curtain(2);
+        script = (struct script){ .how = SAYS_IT_STANDS, .at = at, .cut_again = 1 + at % 4 };
+        ask(1000, 64);
+        int64_t began = clock_mono_ns();
+        until_over(5000);
+        CHECK((double)(clock_mono_ns() - began) / 1e6 < 300);
+        whole_answer();
+        struct fleet_place where;
+        int attempts;
+        fleet_call_where(&client.call, &where, &attempts);
+        CHECK_INT(attempts, 2);
+        CHECK_STR(where.name, other_than(script.victim)->place.name);
+        spin(5);
+        CHECK_INT(script.victim->cancels, 1);
+        curtain();
+    }
+}
+
+/* It was suspected wrongly: it goes on before the other one is as far, and the client sees nothing of all this. */
+static void wrongly_suspected(void)
+{
+    for (int lost = 0; lost < 2; lost++) {
+        raise_curtain(2);
+        script = (struct script){ .how = SAYS_IT_STANDS, .at = 9 };
+        workers[0].holds = workers[1].holds = true;
+        ask(1000, 64);
+        spin(10);
+        struct fake_worker *first = &workers[busy()];
+        first->holds = false;
+        for (int i = 0; i < WORKS; i++)
+            work_go(first, &first->works[i]);
+        spin(150);
+        struct fake_worker *second = other_than(first);
+        CHECK_INT(second->requests, 1); /* the hedge */
+        for (int i = 0; lost && i < WORKS; i++)
+            if (second->works[i].used)
+                work_error(second, &second->works[i], "engine_lost");
+        spin(20);
+        CHECK_INT(client.errors, 0);
+        first->stands = first->says = false;
+        for (int i = 0; i < WORKS; i++)
+            work_go(first, &first->works[i]);
+        until_over(2000);
+        whole_answer();
+        spin(10);
+        CHECK(second->cancels >= 1 && second->works[0].used == false);
+        CHECK_INT(first->requests, 1);
+        struct fleet_place where;
+        int attempts;
+        fleet_call_where(&client.call, &where, &attempts);
+        CHECK_STR(where.name, first->place.name);
+        curtain();
+    }
+}
+
+/* The worker is lost while the hedge is under way: that is gone on with, and nobody else is asked. */
+static void hedged_and_lost(void)
+{
+    raise_curtain(3);
+    script = (struct script){ .how = SAYS_IT_STANDS, .at = 9 };
+    for (int i = 0; i < 3; i++)
+        workers[i].holds = true;
+    ask(1000, 64);
+    spin(10);
+    struct fake_worker *first = &workers[busy()];
+    first->holds = false;
+    for (int i = 0; i < WORKS; i++)
+        work_go(first, &first->works[i]);
+    spin(100);
+    first->boot++;
+    worker_beat(first);
+    spin(20);
+    CHECK_INT(workers[0].requests + workers[1].requests + workers[2].requests, 2);
+    for (int k = 0; k < 3; k++) {
+        workers[k].holds = false;
+        for (int i = 0; i < WORKS; i++)
+            if (&workers[k] != first)
+                work_go(&workers[k], &workers[k].works[i]);
+    }
+    until_over(2000);
+    whole_answer();
+    CHECK_INT(workers[0].requests + workers[1].requests + workers[2].requests, 2);
+    curtain();
+}
+
+/* Of an answer that is no stream the next worker is told the tokens too, and need not draw them. */
+static void no_stream(void)
+{
+    static const enum how ways[] = { SAYS_LOST, BOOTS, SAYS_IT_STANDS };
+    for (size_t k = 0; k < MEM_COUNT(ways); k++)
+        for (int at = 2; at < ANSWER_TOKENS + 4; at++) {
+            raise_curtain(2);
+            script = (struct script){ .how = ways[k], .at = at, .whole = true };
+            ask(100, 2);
+            until_over(5000);
+            whole_answer();
+            CHECK_INT(workers[0].requests + workers[1].requests, 2);
+            CHECK_INT(workers[0].drawn + workers[1].drawn, ANSWER_TOKENS);
+            CHECK(json_is_true(json_object_get(workers[0].head, "tell")));
+            curtain();
+        }
+}
+
+/* Nobody was shown anything yet: one that draws other tokens is as good. */
+static void no_stream_and_others(void)
+{
+    raise_curtain(2);
+    script = (struct script){ .how = SAYS_LOST, .at = 20, .whole = true, .lies_tokens = true };
+    ask(100, 64);
+    until_over(5000);
+    whole_answer();
+    curtain();
 }
 
 /* The old worker was only away: what it sends when it is back is nobody's, and it is told to stop. */
@@ -94,6 +218,7 @@ static void stale_frames(void)
     spin(1200);
     CHECK_INT(workers[0].requests + workers[1].requests, 2);
     CHECK(client.frames >= 8 && client.frames <= 8 + EXCHANGE_AGAIN_FRAMES);
+    spin(20); /* the order to stop does not reach it */
     int got = client.frames;
     struct fake_worker *old = script.victim;
     old->silent = false; /* it goes on where it was */
@@ -365,6 +490,11 @@ int main(void)
     RUN(bodies_in_parts);
     RUN(killed_at_every_frame);
     RUN(silent_or_still);
+    RUN(told_that_it_stands);
+    RUN(wrongly_suspected);
+    RUN(hedged_and_lost);
+    RUN(no_stream);
+    RUN(no_stream_and_others);
     RUN(stale_frames);
     RUN(three_times_and_no_more);
     RUN(another_answer_is_an_error);

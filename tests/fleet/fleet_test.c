@@ -1,5 +1,6 @@
 /* fleet_test -- gateway and workers as processes of their own, over a real nats-server: killed, stopped, started anew,
- * cut off. Every client gets its answer once, whole and unchanged; the figures are how long it stood still. */
+ * cut off. Every client gets its answer once, whole and unchanged; the figures are how long it stood still.
+ * Runs alone: it judges silences. */
 #include "../test.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -120,7 +121,7 @@ static void host_drain(void *arg)
 
 static int worker_main(const char *url, const char *name)
 {
-    static const struct fleet_host host = { describe, host_open, host_credit, host_close, host_drain };
+    static const struct fleet_host host = { describe, host_open, host_credit, host_close, host_drain, NULL };
     static const struct bus_events quiet = { NULL, NULL, NULL };
     struct fleet_place me = { "eu", "north", "" };
     struct bus_options o = { .url = url, .name = "worker" };

@@ -1,13 +1,13 @@
 """gates -- what the fleet must survive, as functions on a Lab: a fault strikes while answers stream, and every answer is
 the one that would have come without it, token for token, within a time. gates_test.py runs each once, soak.py at random.
 
-"Silence" is the longest time between two pieces of a stream that ended after the fault struck (or was healed, where
-nothing can be answered before that)."""
-import random, signal, time
+"Silence" is the longest time between two pieces of any of the streams that ended after the fault struck (or was healed,
+where nothing can be answered before that)."""
+import random, signal, threading, time
 from lab import Stream, percentile, until
 
 WORKER_S, LINK_S, ORPHAN_S = 1.5, 4.0, 5.0
-TOKENS = 160
+TOKENS, LONG = 160, 1500
 # prompt, seed, temperature: greedy and drawn
 ASKS = [("Write a long story about a lighthouse.", 1, 0.0), ("List the rivers of Europe, with a remark on each.", 2, 0.0),
         ("Invent a recipe with unusual ingredients.", 3, 0.9), ("Explain how a clock works, at length.", 4, 0.7)]
@@ -17,6 +17,9 @@ class Gates:
     """slow: how much wider the time limits are (a busy machine); everything else is exact."""
     def __init__(self, lab, slow=1.0, tokens=TOKENS):
         self.lab, self.slow, self.tokens, self.truth, self.silences, self.idle = lab, slow, tokens, {}, {}, 0
+        self.answers = self.given = 0  # whole and right: answers, and tokens in them
+        self.load, self.whole_too = None, True
+        self.engines_killed = 0
 
     # ---- the answers there should be
     def learn(self):
@@ -33,7 +36,7 @@ class Gates:
 
     def ask(self, site, ask, **more):
         prompt, seed, temperature = ask
-        return Stream(self.lab, site, prompt, seed, tokens=self.tokens, temperature=temperature, **more)
+        return Stream(self.lab, site, prompt, seed, **{"tokens": self.tokens, "temperature": temperature, **more})
 
     def check(self, s, ask):
         want, prompt_tokens = self.truth[ask]
@@ -42,6 +45,7 @@ class Gates:
         assert s.whole, "the stream has no end"
         used = (s.usage["prompt_tokens"], s.usage["completion_tokens"])
         assert used == (prompt_tokens, self.tokens), f"billed {used}, not {(prompt_tokens, self.tokens)}"
+        self.answers, self.given = self.answers + 1, self.given + self.tokens
 
     def pages(self, name):
         """Of KV memory, in use."""
@@ -50,8 +54,21 @@ class Gates:
     def busy(self, name):
         return sum(m["running"] + m["waiting"] for m in self.lab.beat(name)["models"])
 
-    def rest(self, seconds=15):
-        until(lambda: all(self.busy(n) == 0 for n in self.lab.beating()), "every worker to be idle", seconds)
+    def steps(self):
+        """Of every engine that is heard: while they grow, what is left over is being worked off."""
+        return [m["steps"] for n in self.lab.beating() for m in self.lab.beat(n)["models"]]
+
+    def rest(self, still_s=15, most_s=90):
+        """Every worker idle. Whatever is left over was given up and must end; on a machine that is busy otherwise it may
+        take its time, as long as engines get anywhere. That orphans stop in time is what gone_client and kill_gateway try."""
+        end = time.monotonic() + most_s * self.slow
+        moved, steps = time.monotonic(), None
+        while any(self.busy(n) for n in self.lab.beating()):
+            now, seen = time.monotonic(), self.steps()
+            moved, steps = (now, seen) if seen != steps else (moved, steps)
+            left = {n: self.busy(n) for n in self.lab.beating() if self.busy(n)}
+            assert now < end and now - moved < still_s * self.slow, f"waited in vain for every worker to be idle: {left}"
+            time.sleep(0.05)
 
     def busiest(self, site):
         """The worker that most streams run on: a fault elsewhere would prove nothing."""
@@ -62,8 +79,10 @@ class Gates:
 
     # ---- a fault under way
     def strike(self, what, sites, limit_s, do, undo=None, hold_s=0.0, from_heal=False):
-        """Streams at each of sites; do() once all of them speak; undo() after hold_s. Returns the longest silence."""
+        """Streams at each of sites, and an answer that is none; do() once all of them speak; undo() after hold_s. Returns the
+        longest silence."""
         jobs = [(self.ask(site, ask), ask) for site in sites for ask in ASKS]
+        whole = [(self.ask(site, ASKS[2], stream=False), ASKS[2]) for site in sites if self.whole_too]
         until(lambda: all(len(s.pieces) >= 4 or s.error for s, _ in jobs), "every stream to speak", 60)
         do()
         struck = time.monotonic()
@@ -71,19 +90,26 @@ class Gates:
             time.sleep(hold_s)
             undo()
             struck = time.monotonic() if from_heal else struck
-        for s, ask in jobs:
+        for s, ask in jobs + whole:
             self.check(s.wait(), ask)
         silence = max(s.gap(struck) for s, _ in jobs)
-        self.silences.setdefault(what, []).extend(s.gap(struck) for s, _ in jobs)
+        self.silences.setdefault(what, []).append(silence)
         assert silence < limit_s * self.slow, f"{what}: {silence:.2f} s of silence, {limit_s} allowed"
         return silence
 
     def home(self):
         """Everything healed, every worker as empty as it was before anything happened."""
+        if self.load:
+            self.load.hold()
         self.lab.heal()
         self.rest()
         until(lambda: all(self.pages(n) <= self.idle for n in self.lab.beating()),
               f"KV pages in use to be {self.idle} at most again; they are { {n: self.pages(n) for n in self.lab.beating()} }", 10)
+        said = sum(open(n.log).read().count(" is gone: ") for n in self.lab.nodes.values())
+        crashes, self.lab.crashes = self.lab.crashes, []
+        assert said <= self.engines_killed and not crashes, f"{said} engines ended, {self.engines_killed} by us; " + "; ".join(crashes)
+        if self.load:
+            self.load.go()
 
     # ---- workers
     def kill_worker(self, site="fra"):
@@ -92,6 +118,7 @@ class Gates:
     def kill_engine(self, site="fra"):
         def do():
             node = self.lab.nodes[self.busiest(site)]
+            self.engines_killed += 1
             node.signal(signal.SIGKILL, [node.engine()])
         return self.strike("engine killed", [site], WORKER_S, do)
 
@@ -166,10 +193,10 @@ class Gates:
 
     def gone_client(self, site="fra"):
         """One that hangs up is not computed for any longer."""
-        s = self.ask(site, ASKS[0])
+        s = self.ask(site, ASKS[0], tokens=LONG)  # it would go on for much longer than is allowed
         until(lambda: len(s.pieces) >= 4, "the stream to speak")
         s.hang_up()
-        self.rest(ORPHAN_S * self.slow)
+        self.all_idle("what nobody reads to stop", ORPHAN_S * self.slow)
 
     def payloads(self, site="fra", sizes=(900_000, 1_100_000, 8_000_000)):
         for size in sizes:
@@ -183,20 +210,26 @@ class Gates:
     def kill_gateway(self, site="fra", other="par"):
         """A retry elsewhere with the same Idempotency-Key gets the same answer; the orphan stops."""
         key = {"Idempotency-Key": f"retry-{random.getrandbits(64):x}"}
-        s = self.ask(site, ASKS[2], headers=key)
-        until(lambda: len(s.pieces) >= 4, "the stream to speak")
+        s, orphan = self.ask(site, ASKS[2], headers=key), self.ask(site, ASKS[3], tokens=LONG)
+        until(lambda: len(s.pieces) >= 4 and len(orphan.pieces) >= 4, "the streams to speak")
         self.lab.nodes[f"{site}-gate"].kill()
         killed = time.monotonic()
-        s.wait()
+        s.wait(), orphan.wait()
         assert not s.whole and self.truth[ASKS[2]][0].startswith(s.text), (s.text, s.whole)
         again = self.ask(other, ASKS[2], headers=key)
         self.check(again.wait(), ASKS[2])
-        until(lambda: all(self.busy(n) == 0 for n in self.lab.beating()), "the orphan to stop",
-              max(0.1, ORPHAN_S * self.slow - (time.monotonic() - killed)))
+        self.all_idle("the orphan to stop", max(0.1, ORPHAN_S * self.slow - (time.monotonic() - killed)))
+
+    def all_idle(self, what, seconds):
+        if self.load:
+            self.load.hold()  # its answers are short; home() lets it go on
+        until(lambda: all(self.busy(n) == 0 for n in self.lab.beating()), what, seconds)
 
     # ---- residency
     def residency(self):
         """A word said in Zurich is on no other site's server and on no link; one said in Frankfurt is never in Zurich."""
+        if self.load:
+            self.load.listen()
         for spy in self.lab.spies.values():
             spy.content.clear()
         for site, word in (("zrh", b"kanarienvogel-zrh"), ("fra", b"kanarienvogel-fra"), ("par", b"kanarienvogel-par")):
@@ -215,7 +248,95 @@ class Gates:
         assert b"kanarienvogel" not in wire and b".req " not in wire.replace(b"LS", b""), "content on Zurich's link"
 
     def table(self):
-        lines = [f"{'fault':34} {'n':>4} {'p50 s':>7} {'p99 s':>7} {'max s':>7}"]
+        lines = [f"{'longest silence of a stream':34} {'n':>4} {'p50 s':>7} {'p99 s':>7} {'max s':>7}"]
         for what, values in self.silences.items():
             lines.append(f"{what:34} {len(values):4} {percentile(values, .5):7.2f} {percentile(values, .99):7.2f} {max(values):7.2f}")
         return lines
+
+
+class Load:
+    """What goes on whatever happens: at each site somebody asks, waits for the answer, and asks again. An answer that began
+    is whole and right; only with its gateway may it be cut off, and then it is right so far. Who is refused (503 before
+    anything was said) comes again."""
+    WORD = "zaunkoenig-"
+
+    def __init__(self, gates, dice):
+        self.gates, self.lab, self.dice = gates, gates.lab, dice
+        self.whole = self.tokens = self.refused = self.cut = self.under_way = 0
+        self.lost, self.misrouted, self.read_to, self.truth = [], [], 0, {}
+        self.lock, self.running, self.ended = threading.Lock(), threading.Event(), False
+        for site in self.lab.places:
+            for i in range(2):
+                ask = (f"Tell me about the {self.WORD}{site} and its song, part {i}.", 5 + i, 0.8 * i)
+                s = self.ask(site, ask, stream=True).wait()
+                assert s.whole and not s.error, s.error
+                self.truth[site, i] = ask, s.text, s.usage
+        self.threads = [threading.Thread(target=self.run, args=(site,), daemon=True) for site in self.lab.places]
+        self.go()
+        [t.start() for t in self.threads]
+
+    def ask(self, site, ask, stream):
+        prompt, seed, temperature = ask
+        return Stream(self.lab, site, prompt, seed, tokens=48, temperature=temperature, stream=stream)
+
+    def go(self):
+        self.running.set()
+
+    def hold(self):
+        self.running.clear()
+        until(lambda: not self.under_way, "the load's requests to end", 90)
+
+    def end(self):
+        self.hold()
+        self.ended = True
+        self.running.set()
+        [t.join() for t in self.threads]
+
+    def run(self, site):
+        while True:
+            self.running.wait()
+            if self.ended:
+                return
+            with self.lock:
+                if not self.running.is_set():
+                    continue
+                self.under_way += 1
+                i, stream, pause = self.dice.randrange(2), self.dice.random() < .5, self.dice.uniform(.3, 2)
+            s = self.ask(site, self.truth[site, i][0], stream)
+            try:
+                s.wait()
+            except AssertionError as e:
+                s.error = str(e)
+            with self.lock:
+                self.judge(s, site, i)
+                self.under_way -= 1
+            time.sleep(pause)
+
+    def judge(self, s, site, i):
+        _, text, usage = self.truth[site, i]
+        killed = self.lab.nodes[f"{site}-gate"].killed or 0
+        began = s.status == 200 or s.pieces
+        billed = s.usage and [s.usage[k] for k in ("prompt_tokens", "completion_tokens")]
+        if s.whole and not s.error and s.text == text and billed == [usage["prompt_tokens"], usage["completion_tokens"]]:
+            self.whole, self.tokens = self.whole + 1, self.tokens + usage["completion_tokens"]
+        elif killed > s.started and not s.whole and text.startswith(s.text):
+            self.cut += 1
+        elif not began and (s.status in (429, 503) or (not s.status and not self.lab.nodes[f"{site}-gate"].alive())):
+            self.refused += 1
+        else:
+            self.lost.append(f"at {site}: {s.status} {s.error or ''} whole {s.whole} billed {billed}: {s.text!r}, not {text!r}")
+
+    def listen(self):
+        """What is said in Zurich stays there, and the other way round: on every server, and on Zurich's link."""
+        for at, spy in self.lab.spies.items():
+            seen, spy.content = spy.content, []
+            for _, subject, data in seen:
+                foreign = [s for s in self.lab.places if (s == "zrh") != (at == "zrh") and (self.WORD + s).encode() in data]
+                if foreign:
+                    self.misrouted.append(f"{subject} at {at} has what was said in {foreign}")
+        with open(self.lab.tap_file("zrh-link"), "rb") as f:
+            f.seek(max(0, self.read_to - 64))
+            wire = f.read()
+            self.read_to = f.tell()
+        if self.WORD.encode() in wire:
+            self.misrouted.append("content on Zurich's link")

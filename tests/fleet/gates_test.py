@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""gates_test -- the fleet's gates, once each, on three sites in network namespaces (lab.py) with the default model."""
+"""gates_test -- the fleet's gates, once each, on three sites in network namespaces (lab.py) with the default model.
+Runs alone: it judges silences."""
 import os, sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))

@@ -1,5 +1,5 @@
 /* gateway_test -- the gateway's own affairs, on the made bus: models, state, orders, residency, prefixes, overload, the
- * try without a name, round trips, its heartbeat. */
+ * try without a name, round trips, its heartbeat. Runs alone: it judges times. */
 #include "scene.h"
 #include "base/rng.h"
 #include "fleet/exchange.h"

@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(HERE, "..", "..")
 sys.path[:0] = [HERE, os.path.join(ROOT, "tests", "cmd")]
 from nats_client import Client
-from server import BINARY, MODEL
+from server import BINARY, MODEL, until
 
 SITES = {"fra": "de", "par": "fr", "zrh": "ch"}
 WORKERS = ("one", "two")
@@ -35,20 +35,12 @@ def ip(*words, check=True):
     return run.returncode == 0
 
 
-def until(condition, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"waited {seconds} s in vain for {what}")
-
-
 class Node:
     """A process in a namespace of its own, that can be stopped, killed, cut off and started again."""
     def __init__(self, lab, name, address, command, env=None):
         self.lab, self.name, self.address, self.command = lab, name, address, command
         self.env, self.process = {**os.environ, **(env or {})}, None
+        self.killed = None  # when it was by us
         self.space = f"tw{lab.number}-{name}"
         self.veth = f"tw{lab.number}{name.replace('-', '')}"[:15]
         self.log = os.path.join(lab.dir, name + ".log")
@@ -62,7 +54,12 @@ class Node:
         with open(self.log, "a") as log:
             self.process = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.space}", *self.command], stdout=log,
                                             stderr=log, stdin=subprocess.DEVNULL, env=self.env)
+        self.ended = False
         return self
+
+    def crashed(self):
+        """It ended, and nobody here ended it."""
+        return self.process is not None and self.process.poll() is not None and not self.ended
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
@@ -88,6 +85,7 @@ class Node:
                 pass
 
     def kill(self):
+        self.ended, self.killed = True, time.monotonic()
         self.signal(signal.SIGKILL, [self.process.pid])
         self.process.wait()
 
@@ -139,7 +137,7 @@ class Lab:
     def __init__(self, model=MODEL, workers=WORKERS, worker_options=(), gateway_options=(), sites=SITES):
         self.number, self.dir = os.getpid() % 100000, tempfile.mkdtemp(prefix="tw-lab-")
         self.bridge, self.net = f"tw{self.number}br", random.randint(200, 254)
-        self.nodes, self.spies, self.proxy = {}, {}, None
+        self.nodes, self.spies, self.proxy, self.crashes = {}, {}, None, []
         atexit.register(self.close)
         self.places, self.workers, self.model = sites, workers, model
         self.worker_options, self.gateway_options = worker_options, gateway_options
@@ -269,7 +267,10 @@ class Lab:
         self.nodes[name].start()
 
     def heal(self):
-        """Every fault undone, every node running, every worker heard."""
+        """Every fault undone, every node running, every worker heard. What ended by itself is remembered in crashes."""
+        for node in self.nodes.values():
+            if node.crashed():
+                self.crashes.append(f"{node.name} ended by itself, status {node.process.returncode}:\n{self.tail(node.name, 5)}")
         for name, (port, target) in self.routes.items():
             self.fault(name, "open")
         for node in self.nodes.values():
@@ -379,7 +380,7 @@ class Stream:
         self.lab, self.site, self.headers, self.pace, self.pad, self.timeout = lab, site, headers or {}, pace, pad, timeout
         self.fields = {"model": "default", "messages": [{"role": "user", "content": prompt}], "seed": seed, "stream": stream,
                        "temperature": temperature, "max_tokens": tokens, "ignore_eos": True,
-                       "stream_options": {"include_usage": True}}
+                       **({"stream_options": {"include_usage": True}} if stream else {})}
         self.pieces, self.times, self.usage, self.status, self.error, self.id = [], [], None, 0, "", ""
         self.started, self.whole = time.monotonic(), False
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -401,11 +402,14 @@ class Stream:
             if r.status != 200:
                 self.error = r.read().decode()
                 return
+            if not self.fields["stream"]:
+                self._whole(json.loads(r.read()))
+                return
             for line in r:
                 self._line(line)
                 if self.pace:
                     time.sleep(self.pace)
-        except (OSError, http.client.HTTPException) as e:
+        except (OSError, http.client.HTTPException, ValueError) as e:
             self.error = f"{type(e).__name__}: {e}"
         finally:
             c.close()
@@ -427,6 +431,11 @@ class Stream:
             if text:
                 self.pieces.append(text)
                 self.times.append(time.monotonic())
+
+    def _whole(self, v):
+        self.id, self.usage, self.whole = v["id"], v["usage"], True
+        self.pieces.append(v["choices"][0]["message"]["content"])
+        self.times.append(time.monotonic())
 
     def hang_up(self):
         self.socket.shutdown(socket.SHUT_RDWR)

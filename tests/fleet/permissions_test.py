@@ -8,7 +8,7 @@ ROOT = os.path.join(HERE, "..", "..")
 sys.path[:0] = [HERE, os.path.join(ROOT, "tests", "cmd")]
 sys.dont_write_bytecode = True
 from nats_client import Client
-from server import Tap
+from server import Tap, free_port
 
 tap = Tap()
 if not shutil.which("nats-server"):
@@ -29,12 +29,6 @@ sites = load_sites()
 work = tempfile.TemporaryDirectory()
 # Who listens at a site with every right there is: what he does not hear is not there.
 SPY = '      { user: "spy.node.tokenworks", permissions: { publish: ">", subscribe: ">" } }\n'
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def description(**changes):

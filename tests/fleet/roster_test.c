@@ -8,7 +8,7 @@
 static struct roster *roster;
 static uint32_t lost[16];
 static char lost_why[80];
-static int lost_count, changes;
+static int lost_count, changes, suspicions;
 static int64_t now = 1000000;
 
 static void on_lost(void *arg, uint32_t serial, const char *why)
@@ -22,11 +22,16 @@ static void on_changed(void *arg)
     changes++;
 }
 
+static void on_suspected(void *arg, uint32_t serial)
+{
+    suspicions++;
+}
+
 struct said {
     const char *name;
     uint64_t boot;
     int64_t steps, running, backlog;
-    bool draining, facts;
+    bool draining, facts, stands;
     double rate;
     const char *site;
 };
@@ -43,7 +48,7 @@ static const struct fleet_place *place_of(const struct said *s)
 static struct roster_worker *beat(struct said s)
 {
     struct heartbeat_model m = { .id = "m", .steps = s.steps, .running = s.running, .prefill_backlog = s.backlog,
-                                 .tokens_per_s = s.rate, .kv_pages = 100, .kv_pages_free = 50,
+                                 .tokens_per_s = s.rate, .kv_pages = 100, .kv_pages_free = 50, .stands = s.stands,
                                  .facts = s.facts ? json_pack("{s:i}", "ctx", 4096) : NULL };
     struct heartbeat h = { .boot = s.boot ? s.boot : 1, .draining = s.draining, .models = &m, .model_count = 1 };
     struct buf b = { 0 };
@@ -57,10 +62,10 @@ static struct roster_worker *beat(struct said s)
 
 static void begin(void)
 {
-    static const struct roster_events events = { on_lost, on_changed };
+    static const struct roster_events events = { on_lost, on_changed, on_suspected };
     roster_free(roster);
     roster = roster_new(&events, NULL);
-    lost_count = changes = 0;
+    lost_count = changes = suspicions = 0;
 }
 
 /* ms pass; b and c (when named) beat, as well as our own ears hear (echoes). true: an echo was asked for. */
@@ -98,6 +103,53 @@ static void three_missed_beats(void)
     beat((struct said){ .name = "a" }); /* the same boot: it had only been away */
     CHECK_INT(a->life, ROSTER_ALIVE);
     CHECK_INT(a->serial, serial);
+}
+
+static void suspicion_comes_first(void)
+{
+    begin();
+    struct roster_worker *a = beat((struct said){ .name = "a" });
+    beat((struct said){ .name = "b" });
+    pass(300, "b", NULL, true);
+    CHECK(!roster_suspects(a, NULL));
+    pass(100, "b", NULL, true);
+    CHECK(roster_suspects(a, "m") && a->life == ROSTER_ALIVE);
+    CHECK_INT(suspicions, 1);
+    roster_sign(roster, a->serial, now); /* an answer, or an echo */
+    CHECK(!roster_suspects(a, NULL));
+    beat((struct said){ .name = "a" });
+    pass(450, "b", NULL, true); /* it was silent for 400 before: now that is no reason */
+    CHECK(!roster_suspects(a, NULL));
+    pass(150, "b", NULL, true);
+    CHECK(roster_suspects(a, NULL));
+    CHECK_INT(suspicions, 2);
+    pass(400, "b", NULL, true);
+    CHECK_INT(lost_count, 1);
+}
+
+static void our_own_silence_is_no_suspicion(void)
+{
+    begin();
+    struct roster_worker *a = beat((struct said){ .name = "a" });
+    CHECK(pass(2000, NULL, NULL, false));
+    CHECK(!roster_suspects(a, NULL));
+    pass(100, NULL, NULL, true); /* we hear ourselves */
+    CHECK(roster_suspects(a, NULL));
+}
+
+static void it_says_that_its_engine_stands(void)
+{
+    begin();
+    struct roster_worker *a = beat((struct said){ .name = "a", .running = 1 });
+    beat((struct said){ .name = "a", .running = 1, .stands = true });
+    CHECK(roster_suspects(a, "m") && !roster_suspects(a, "other") && a->life == ROSTER_ALIVE);
+    roster_sign(roster, a->serial, now);
+    beat((struct said){ .name = "a", .running = 1, .stands = true });
+    CHECK(roster_suspects(a, "m"));
+    CHECK_INT(suspicions, 1);
+    beat((struct said){ .name = "a", .running = 1, .steps = 2 });
+    CHECK(!roster_suspects(a, NULL));
+    CHECK_INT(lost_count, 0);
 }
 
 static void own_silence_kills_nobody(void)
@@ -313,6 +365,9 @@ int main(void)
 {
     log_set(LOG_ERROR, false);
     RUN(three_missed_beats);
+    RUN(suspicion_comes_first);
+    RUN(our_own_silence_is_no_suspicion);
+    RUN(it_says_that_its_engine_stands);
     RUN(own_silence_kills_nobody);
     RUN(a_loop_that_stood);
     RUN(back_on_the_bus);

@@ -12,7 +12,7 @@
 #include "fleet/heartbeat.h"
 
 enum { WORKERS = 3, WORKS = 8, ANSWER_TOKENS = 24, MODEL_BEATS_MS = 100 };
-enum how { FINE, SAYS_LOST, BOOTS, LOSES_A_FRAME, GOES_SILENT, STANDS };
+enum how { FINE, SAYS_LOST, BOOTS, LOSES_A_FRAME, GOES_SILENT, STANDS, SAYS_IT_STANDS };
 
 struct fake_work {
     bool used;
@@ -22,6 +22,7 @@ struct fake_work {
     struct buf body;              /* head, LF, body */
     bool whole;
     int next;                     /* frame */
+    int known;                    /* tokens its head told it */
     int64_t credit;
 };
 
@@ -30,6 +31,8 @@ struct fake_worker {
     struct bus *bus;
     uint64_t boot;
     bool silent, draining, stands;
+    bool says;                    /* that its engine stands */
+    bool holds;                   /* it takes requests and answers none yet */
     bool mute;                    /* it works, but no beat of it is heard */
     int64_t waiting;              /* as it says */
     uint64_t prefix;              /* the same; 0: none */
@@ -37,6 +40,7 @@ struct fake_worker {
     struct fake_work works[WORKS];
     struct bus_sub *subs[3];
     int64_t steps;
+    int drawn;                    /* frames of tokens that it was not told */
     int requests, cancels, drains, resumes, hellos;
     json_t *head;                 /* of the last request */
     uint32_t body_crc;
@@ -49,6 +53,8 @@ static struct script {
     int at;                       /* instead of sending this frame of the answer, */
     int more;                     /* and so many more times */
     int cut, cut_again;           /* tokens a frame: of the first attempt, of others */
+    bool bare;                    /* some tokens have no bytes */
+    bool whole;                   /* no stream: the tokens first, without bytes; then all bytes at once */
     bool lies_tokens, lies_bytes; /* later attempts give another answer */
     int tokens_again;             /* or one that is shorter */
     const char *refusal;          /* the code of the ERROR that requests get, */
@@ -77,7 +83,7 @@ static struct loop_timer *beats, *stop;
 static int models_told;
 static const char same_numerics[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/* ---- the answer: tokens of 0..10 bytes */
+/* ---- the answer: tokens of 1..11 bytes, or 0..10 */
 
 static uint32_t token_id(int i)
 {
@@ -86,7 +92,7 @@ static uint32_t token_id(int i)
 
 static void token_bytes(int i, struct buf *out)
 {
-    for (int k = 0; k < 7 * i % 11; k++)
+    for (int k = 0; k < 7 * i % 11 + !script.bare; k++)
         buf_putc(out, (char)('a' + (i + 3 * k) % 26));
 }
 
@@ -128,7 +134,7 @@ static void worker_beat(struct fake_worker *w)
         running += w->works[i].used;
     struct heartbeat_model m = { .id = "m", .ctx = 4096, .running = running || w->stands, .steps = w->steps,
                                  .kv_pages = 100, .kv_pages_free = 100, .tokens_per_s = 500,
-                                 .waiting = w->waiting, .prefixes = { w->prefix }, .prefix_count = w->prefix != 0,
+                                 .waiting = w->waiting, .stands = w->says, .prefixes = { w->prefix }, .prefix_count = w->prefix != 0,
                                  .facts = json_pack("{s:i}", "ctx", 4096) };
     struct heartbeat h = { .boot = w->boot, .draining = w->draining, .models = &m, .model_count = 1 };
     struct buf b = { 0 };
@@ -164,6 +170,10 @@ static bool fail_now(struct fake_worker *w, struct fake_work *k)
         return false;
     case GOES_SILENT: w->silent = true; return false;
     case STANDS: w->stands = true; return false;
+    case SAYS_IT_STANDS:
+        w->stands = w->says = true;
+        worker_beat(w);
+        return false;
     default: return true;
     }
 }
@@ -189,8 +199,21 @@ static void put_tokens(const struct fake_work *k, int from, struct buf *out)
     buf_put_u16(out, (uint16_t)(to - from));
     for (int i = from; i < to; i++)
         buf_put_u32(out, token_id(i) + (k->attempt && script.lies_tokens && i == 5));
-    for (int i = from; i < to; i++)
+    for (int i = from; i < to && !script.whole; i++)
         token_bytes(i + (k->attempt && script.lies_bytes && i == 6), out);
+}
+
+static void put_whole(struct fake_worker *w, struct fake_work *k)
+{
+    static const char head[] = "{\"status\":200,\"headers\":{\"content-type\":\"application/json\"}}";
+    struct buf b = { 0 };
+    if (!script.whole)
+        return;
+    work_send(w, k, FRAME_HEAD, 0, head, sizeof head - 1);
+    for (int i = 0; i < tokens_of(k); i++)
+        token_bytes(i, &b);
+    work_send(w, k, FRAME_DATA, 0, b.data, b.len);
+    buf_release(&b);
 }
 
 /* Frame k->next of the answer; the last one ends the work. */
@@ -198,7 +221,9 @@ static void work_frame(struct fake_worker *w, struct fake_work *k)
 {
     int datas = datas_of(k), at = k->next++ - 2;
     struct buf b = { 0 };
-    if (at == -2) {
+    if (at == -2 && script.whole) {
+        return; /* its head comes with the bytes */
+    } else if (at == -2) {
         buf_puts(&b, "{\"status\":200,\"headers\":{\"content-type\":\"text/event-stream\"}}");
         work_send(w, k, FRAME_HEAD, 0, b.data, b.len);
     } else if (at == -1 || at == datas) {
@@ -208,7 +233,9 @@ static void work_frame(struct fake_worker *w, struct fake_work *k)
     } else if (at < datas) {
         put_tokens(k, at * cut_of(k), &b);
         work_send(w, k, FRAME_DATA, FRAME_TOKENS, b.data, b.len);
+        w->drawn += !script.whole || at >= k->known;
     } else {
+        put_whole(w, k);
         buf_printf(&b, "{\"finish\":\"stop\",\"usage\":{\"prompt_tokens\":9,\"cached_tokens\":%d}}",
                    8 * (int)k->attempt);
         work_send(w, k, FRAME_END, 0, b.data, b.len);
@@ -220,7 +247,7 @@ static void work_frame(struct fake_worker *w, struct fake_work *k)
 static void work_go(struct fake_worker *w, struct fake_work *k)
 {
     int datas = datas_of(k);
-    while (k->used && k->whole && !w->silent && !w->stands) {
+    while (k->used && k->whole && !w->silent && !w->stands && !w->holds) {
         bool data = k->next >= 2 && k->next < 2 + datas;
         if (script.how && k->next == script.at && !fail_now(w, k))
             continue;
@@ -242,6 +269,7 @@ static void work_begin(struct fake_worker *w, struct fake_work *k)
     CHECK_INT(json_integer_value(json_object_get(w->head, "body_bytes")), (int64_t)w->body_n);
     CHECK_INT(json_integer_value(json_object_get(w->head, "body_crc32")), w->body_crc);
     w->resumes += json_object_get(w->head, "resume") != NULL;
+    k->known = (int)json_array_size(json_object_get(json_object_get(w->head, "resume"), "tokens"));
     w->requests++;
     if (script.refusals && script.refusals--)
         work_error(w, k, script.refusal);
@@ -336,11 +364,12 @@ static void give(struct client *c, uint32_t frames)
 static void client_data(struct client *c, const struct frame *f)
 {
     const unsigned char *u = (const unsigned char *)f->payload;
-    CHECK(f->flags & FRAME_TOKENS && c->heads == 1);
-    size_t count = (size_t)(u[0] | u[1] << 8);
+    bool tokens = f->flags & FRAME_TOKENS;
+    CHECK(tokens != script.whole && c->heads == 1);
+    size_t count = tokens ? (size_t)(u[0] | u[1] << 8) : 0, skip = tokens ? 2 + 4 * count : 0;
     for (size_t i = 0; i < count && c->token_count < (int)MEM_COUNT(c->tokens); i++)
         c->tokens[c->token_count++] = u[2 + 4 * i] | (uint32_t)u[3 + 4 * i] << 8;
-    buf_append(&c->bytes, f->payload + 2 + 4 * count, f->length - 2 - 4 * count);
+    buf_append(&c->bytes, f->payload + skip, f->length - skip);
     c->frames++;
     if (!c->slow)
         give(c, 1);
@@ -503,7 +532,7 @@ static void whole_answer(void)
     CHECK_INT(client.usages, 2);
     CHECK_INT(client.ends, 1);
     CHECK_INT(client.errors, 0);
-    CHECK_INT(client.token_count, ANSWER_TOKENS);
+    CHECK_INT(client.token_count, script.whole ? 0 : ANSWER_TOKENS);
     for (int i = 0; i < client.token_count; i++)
         CHECK_INT(client.tokens[i], token_id(i));
     CHECK(client.bytes.len == want.len && !memcmp(client.bytes.data, want.data, want.len));

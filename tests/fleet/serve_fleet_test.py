@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """serve_fleet_test -- gateways and workers on a real nats-server: what a client sees through them is what one machine
 answers, whatever happens to the workers meanwhile."""
-import glob, http.client, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, threading, time
+import glob, http.client, json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "cmd"))
-from server import BINARY, MODEL, Tap, need_model
+from server import BINARY, MODEL, Tap, free_port, need_model
 
 tap = Tap()
 need_model(tap)
@@ -13,12 +13,6 @@ if not shutil.which("nats-server"):
 FOLDER = tempfile.TemporaryDirectory()
 SAY = [{"role": "user", "content": "Tell me about the sea, the ships on it and those who sail them, at length."}]
 CHAT = "/v1/chat/completions"
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 BUS = free_port()

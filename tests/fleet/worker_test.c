@@ -1,5 +1,6 @@
 /* worker_test -- a worker with a made host on the fake bus: parts, what does not fit, attempts, credit, coalescing,
- * gateways that go, connections that go, draining; and with the real gateway on the other end. */
+ * gateways that go, connections that go, draining; and with the real gateway on the other end.
+ * Runs alone: it judges times. */
 #include "../test.h"
 #include "base/clock.h"
 #include "fake_bus.h"
@@ -28,6 +29,7 @@ static struct made_host {
     enum frame_kind at_once;      /* a frame sent from inside open; 0: none */
     int models;
     int64_t facts;
+    bool stands, stood;           /* its engine does; as last said */
 } host;
 
 static void describe(void *arg, struct heartbeat *h)
@@ -40,6 +42,7 @@ static void describe(void *arg, struct heartbeat *h)
         h->models[i].facts = json_pack("{s:I}", "ctx", (json_int_t)host.facts);
         h->models[i].kv_pages = h->models[i].kv_pages_free = 100;
         h->models[i].tokens_per_s = 100;
+        h->models[i].stands = host.stands;
     }
 }
 
@@ -88,6 +91,13 @@ static void host_drain(void *arg)
 {
     host.drained++;
     fleet_worker_drain(worker);
+}
+
+static bool host_alarm(void *arg)
+{
+    bool due = host.stands != host.stood;
+    host.stood = host.stands;
+    return due;
 }
 
 /* ---- the gateway's end */
@@ -203,7 +213,7 @@ static int ask(uint64_t id, uint32_t attempt, size_t n)
 
 static void begin(void)
 {
-    static const struct fleet_host made = { describe, host_open, host_credit, host_close, host_drain };
+    static const struct fleet_host made = { describe, host_open, host_credit, host_close, host_drain, host_alarm };
     json_decref(host.head);
     host = (struct made_host){ .models = 1, .facts = 1 };
     seen = (struct seen){ 0 };
@@ -234,6 +244,21 @@ static bool saw_error(const char *code, int status)
 }
 
 /* ---- tests */
+
+/* That an engine stands is said at once, and that it does not any more. */
+static void test_alarm(void)
+{
+    begin();
+    for (int i = 1; i <= 4; i++) {
+        turn(HEARTBEAT_MS); /* a beat was just said, or is about to be */
+        int before = beats;
+        host.stands = i & 1;
+        turn(2 * WORKER_TICK_MS);
+        CHECK(beats > before);
+        CHECK_INT(last_beat.models[0].stands, i & 1);
+    }
+    finish();
+}
 
 static void test_whole_exchange(void)
 {
@@ -631,6 +656,7 @@ int main(void)
     RUN(test_gateway_gone);
     RUN(test_connection_away);
     RUN(test_drain_and_beats);
+    RUN(test_alarm);
     RUN(test_fallback_subject);
     RUN(test_hostile);
     bus_unsubscribe(subs[0]);

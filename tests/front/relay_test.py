@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""relay_test -- requests to an engine and back: streaming, hang-up, slow clients, crashes, drain. Fake engine."""
+"""relay_test -- requests to an engine and back: streaming, hang-up, slow clients, crashes, drain. Fake engine.
+Runs alone: it judges times."""
 import json
 import random
 import signal

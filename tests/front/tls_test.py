@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""tls_test -- HTTPS: streaming, hang-up, refusals that survive, old protocols, client certificates, renewal on SIGHUP."""
+"""tls_test -- HTTPS: streaming, hang-up, refusals that survive, old protocols, client certificates, renewal on SIGHUP.
+Runs alone: it judges times."""
 import os
 import shutil
 import signal

@@ -1,6 +1,7 @@
 /* format_test -- blocks mean what the Python gguf package says they mean (vectors.h). */
 #include "common.h"
 #include "vectors.h"
+#include "kern/pack.h"
 
 static void test_dequantize(void)
 {
@@ -49,10 +50,60 @@ static void test_types(void)
     CHECK_INT((intmax_t)kern_row_bytes(KERN_Q6_K, 512), 420);
 }
 
+/* Panels made the short way (weave.c) are those made by way of codes, whatever the memory held and the blocks hold. */
+static void check_panels(enum kern_type type, int rows, int cols)
+{
+    struct kern_matrix m;
+    kern_matrix_init(&m, type, rows, cols);
+    const struct kern_layout *l = kern_layout(type);
+    size_t row_bytes = kern_row_bytes(type, (size_t)cols), bytes = kern_matrix_bytes(&m), done = 0;
+    unsigned char *src = mem_new((size_t)rows, row_bytes), *want = mem_new(bytes, 1);
+    struct kern_codes c;
+    m.data = mem_aligned(bytes);
+    memset(m.data, 0xa5, bytes);
+    for (size_t i = 0; i < (size_t)rows * row_bytes; i++)
+        src[i] = (unsigned char)(rand() >> 7);
+    kern_matrix_pack(&m, src, 0, m.panels);
+    for (int u = 0; u * KERN_UNIT_COLS < cols; u++) {
+        int blocks = kern_unit_blocks(cols, u);
+        for (int r = 0; r < rows; r++) {
+            kern_split(type, src + (size_t)r * row_bytes + kern_row_bytes(type, (size_t)(u * KERN_UNIT_COLS)),
+                       blocks * 32, &c);
+            kern_unit_put(l, want + (size_t)(r / KERN_PANEL_ROWS) * m.panel_bytes + done, blocks,
+                          r % KERN_PANEL_ROWS, &c);
+        }
+        done += kern_unit_bytes(l, blocks);
+    }
+    CHECK(!memcmp(want, m.data, bytes));
+    mem_free(src);
+    mem_free(want);
+    mem_aligned_free(m.data, bytes);
+}
+
+static void test_panels(void)
+{
+    int woven = 0;
+    srand(5);
+    for (int t = 0; t < KERN_TYPE_LIMIT; t++) {
+        if (!kern_type_info(t) || kern_type_is_float((enum kern_type)t))
+            continue;
+        printf("# %s%s\n", kern_type_info(t)->name, kern_weave((enum kern_type)t) ? ", woven" : "");
+        woven += kern_weave((enum kern_type)t) != NULL;
+        check_panels((enum kern_type)t, 37, 512);
+        check_panels((enum kern_type)t, 16, 256);
+        if (kern_type_info(t)->block_len == 32) {
+            check_panels((enum kern_type)t, 32, 256 + 96);
+            check_panels((enum kern_type)t, 17, 64);
+        }
+    }
+    CHECK_INT(woven, 10);
+}
+
 int main(void)
 {
     RUN(test_types);
     RUN(test_dequantize);
     RUN(test_round_trip);
+    RUN(test_panels);
     DONE();
 }

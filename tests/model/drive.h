@@ -9,6 +9,7 @@
 struct drive {
     const struct model *m;
     int threads, chunk, companions;
+    bool fewer; /* another number of the threads takes part in each step */
     int every; /* logits of each every-th position only, the others' are left as they are; 0: of all */
     /* Once work and pages are there (the first of `pages` at block); NULL: nothing to prepare. */
     void (*prepare)(void *arg, struct model_work *w, const unsigned char *block, int pages);
@@ -48,6 +49,8 @@ static inline void drive(const struct drive *d, const int32_t *ids, int n, float
                 wanted[count++] = at - rows + i;
         struct model_batch b = { .rows = at, .tokens = tokens, .runs = runs, .run_count = seqs, .logit_rows = wanted,
                                  .logit_count = count };
+        if (d->fewer)
+            pool_limit(pool, 1 + pos / d->chunk % d->threads);
         const float *got = model_forward(d->m, w, &b);
         for (int i = 0; i < count; i++)
             memcpy(logits + (size_t)(pos + wanted[i] - (at - rows)) * (size_t)vocab, got + (size_t)i * (size_t)vocab,

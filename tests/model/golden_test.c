@@ -75,7 +75,7 @@ static void check_variations(const struct model *m, bool slow)
 {
     static const struct drive how[] = {
         { .threads = 1, .chunk = 1 },
-        { .threads = 3, .chunk = 7 },
+        { .threads = 3, .chunk = 7, .fewer = true },
         { .threads = 2, .chunk = 7, .companions = 3 },
         { .threads = 2, .chunk = 12, .every = 5 }, /* the last layer leaves rows out, */
         { .threads = 3, .chunk = 9, .companions = 1, .every = 16 }, /* of some steps all */

@@ -1,4 +1,5 @@
-/* http_server_test -- the limits of time and memory, set small: slow heads, slow bodies, idle and unreading clients. */
+/* http_server_test -- the limits of time and memory, set small: slow heads, slow bodies, idle and unreading clients.
+ * Runs alone: it judges times. */
 #include "../test.h"
 #include "base/clock.h"
 #include "base/mem.h"
