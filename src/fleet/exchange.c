@@ -367,6 +367,7 @@ void exchange_end(struct fleet_exchange *x, const struct frame *f)
     struct frame last = *f;
     exchange_win(x);
     exchange_drop_hedge(x);
+    roster_done(x->g->roster, x->now.serial, x->ask.model);
     last.id = x->id;
     last.attempt = 0;
     last.seq = x->seq_client++;
