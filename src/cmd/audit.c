@@ -58,12 +58,14 @@ int cmd_audit(int argc, char **argv)
     fputs(buf_str(&r.text), stdout);
     if (!c) {
         printf("%" PRIu64 " leaves, %" PRIu64 " checkpoints, %" PRIu64 " statements, %" PRIu64 " receipts (%" PRIu64
-               " denials), %" PRIu64 " decisions evaluated again, %" PRIu64 " model files hashed: ",
+               " denials), %" PRIu64 " decisions evaluated again, %" PRIu64 " model files hashed",
                r.leaves, r.checkpoints, r.notes, r.receipts, r.denials, r.decided_again, r.files_hashed);
+        if (r.parts)
+            printf(", %" PRIu64 " workers of a fleet named", r.parts);
         if (r.findings)
-            printf("%" PRIu64 " %s wrong\n", r.findings, r.findings == 1 ? "thing is" : "things are");
+            printf(": %" PRIu64 " %s wrong\n", r.findings, r.findings == 1 ? "thing is" : "things are");
         else
-            puts("nothing is wrong");
+            puts(": nothing is wrong");
     }
     buf_release(&r.text);
     buf_release(&policy);

@@ -22,7 +22,7 @@
 enum { BATCH = 500, FILE_BYTES_MAX = 4 << 20 };
 
 struct receipts_options {
-    const char *state, *place, *tenant, *model, *previous;
+    const char *state, *place, *tenant, *model, *previous, *computed;
     int64_t count;
     bool lie;
 };
@@ -38,6 +38,8 @@ static const struct opt receipts_rows[] = {
       OPT_FIELD(struct receipts_options, model), 0, 0 },
     { "previous", 0, OPT_STRING, "BOOT", "the boot this one follows",
       OPT_FIELD(struct receipts_options, previous), 0, 0 },
+    { "computed", 0, OPT_STRING, "PARTS", "which workers of a fleet computed them, as a receipt says it",
+      OPT_FIELD(struct receipts_options, computed), 0, 0 },
     { "lie", 0, OPT_FLAG, NULL, "write the opposite of each decision, to see the audit find it",
       OPT_FIELD(struct receipts_options, lie), 0, 0 },
     { 0 } };
@@ -182,6 +184,16 @@ static void run_close(struct run *r)
     site_close(&r->site);
 }
 
+static enum err_code take_parts(const char *text, struct receipt *x, struct err *e)
+{
+    struct span rest = span_of(text ? text : "-"), item;
+    while (statement_next(&rest, &item))
+        if (x->computed_count == COMPUTED_MAX || !computed_parse(item, &x->computed[x->computed_count++]))
+            return err_set(e, ERR_INVALID, "--computed: at most %d of 'CC/SITE/WORKER boot=16HEX model=sha256:HEX "
+                           "numerics=sha256:HEX tokens=N', commas between them", COMPUTED_MAX);
+    return ERR_OK;
+}
+
 static enum err_code add_one(struct run *r, const struct receipts_options *o, int64_t i, struct err *e)
 {
     struct receipt x = { .tokens_in = 12, .started = clock_wall_s(), .ended = clock_wall_s() };
@@ -217,7 +229,9 @@ static enum err_code add_one(struct run *r, const struct receipts_options *o, in
         x.has_seed = true;
     }
     snprintf(x.finish, sizeof x.finish, "%s", d.allow ? "stop" : "denied");
-    enum err_code c = boot_sign(&r->signer, &x, &note, e);
+    enum err_code c = take_parts(o->computed, &x, e);
+    if (!c)
+        c = boot_sign(&r->signer, &x, &note, e);
     if (!c)
         c = evidence_add(r->evidence, x.id, (struct span){ note.data, note.len }, e);
     if (!c && evidence_waiting(r->evidence) >= BATCH)

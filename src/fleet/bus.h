@@ -28,6 +28,9 @@ struct bus_options {
     const char *creds;            /* a file of NATS credentials (JWT and seed); or NULL */
     const char *user, *password;  /* or NULL */
     const char *ca, *cert, *key;  /* PEM files for mutual TLS; or NULL */
+    /* Of connections that ask JetStream (lease.h, rows.h), nobody else: */
+    const char *domain;           /* of the server that keeps limits and rows; NULL: the one connected to */
+    const char *inbox;            /* where answers are heard: a subject that permissions can name; NULL: _INBOX */
 };
 
 struct bus_message {              /* borrowed for the call */

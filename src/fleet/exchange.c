@@ -23,6 +23,11 @@ static void copy_ask(struct fleet_exchange *x, const struct fleet_ask *ask)
         snprintf(x->names[i], sizeof x->names[i], "%s", ask->jurisdictions[i]);
         x->ask.jurisdictions[i] = x->names[i];
     }
+    json_incref((json_t *)(uintptr_t)x->ask.places);
+    if (ask->hash) {
+        snprintf(x->hash, sizeof x->hash, "%s", ask->hash);
+        x->ask.hash = x->hash;
+    }
 }
 
 /* avoid: a serial; 0: nobody. */
@@ -52,7 +57,7 @@ enum err_code exchange_open(struct fleet_gateway *g, const struct fleet_ask *ask
     delivered_init(&x->told);
     copy_ask(x, ask);
     enum err_code code = pick(x, 0, &p, e);
-    if (code == ERR_NOT_FOUND && catalog_find(&g->catalog, ask->model))
+    if (code == ERR_NOT_FOUND && !ask->named && catalog_find(&g->catalog, ask->model))
         code = ERR_OK; /* nobody is heard of now: the one try without a name */
     if (code) {
         exchange_free(x);
@@ -66,6 +71,7 @@ void exchange_free(struct fleet_exchange *x)
 {
     json_decref(x->head);
     json_decref(x->usage);
+    json_decref((json_t *)(uintptr_t)x->ask.places);
     delivered_release(&x->told);
     x->g->bodies_bytes -= (int64_t)x->body_n;
     mem_free(x->body);
@@ -96,11 +102,32 @@ static void complete_head(struct fleet_exchange *x)
     json_object_set_new(x->head, "body_crc32", json_integer(fleet_crc32(0, x->body, x->body_n)));
     json_object_set_new(x->head, "jurisdictions", where);
     json_object_set_new(x->head, "prefix", prefix);
+    if (x->ask.places)
+        json_object_set_new(x->head, "places", json_copy((json_t *)(uintptr_t)x->ask.places));
     if (x->ask.resumable) /* so that its tokens are known though nothing is shown of them */
         json_object_set_new(x->head, "tell", json_true());
 }
 
 /* ---- attempts */
+
+/* Its place among those who have had it, for who asked; -1: it has been with too many. */
+static int part_of(struct fleet_call *c, const struct route_pick *p)
+{
+    struct fleet_part part = { .place = p->worker->place, .boot = p->worker->boot };
+    snprintf(part.hash, sizeof part.hash, "%s", p->model->beat.hash);
+    snprintf(part.numerics, sizeof part.numerics, "%s", p->model->beat.numerics);
+    for (int i = 0; i < c->part_count; i++) {
+        const struct fleet_part *had = &c->parts[i];
+        if (had->boot == part.boot && !strcmp(had->place.name, part.place.name) &&
+            !strcmp(had->place.site, part.place.site) && !strcmp(had->place.jurisdiction, part.place.jurisdiction) &&
+            !strcmp(had->hash, part.hash) && !strcmp(had->numerics, part.numerics))
+            return i;
+    }
+    if (c->part_count == FLEET_PARTS_MAX)
+        return -1;
+    c->parts[c->part_count] = part;
+    return c->part_count++;
+}
 
 /* Fills x->now with a new attempt and sends it; false: the bus is away. */
 static bool send_attempt(struct fleet_exchange *x, const struct route_pick *p)
@@ -113,6 +140,7 @@ static bool send_attempt(struct fleet_exchange *x, const struct route_pick *p)
     if (p) {
         x->now.serial = p->worker->serial;
         x->now.at = p->worker->place;
+        x->now.part = part_of(x->call, p);
         snprintf(x->now.numerics, sizeof x->now.numerics, "%s", p->model->beat.numerics);
         route_sent(x->g->known, &x->ask, p);
     }
@@ -128,6 +156,10 @@ static void say_where(struct fleet_exchange *x)
 
 static void begin_attempt(struct fleet_exchange *x, const struct route_pick *p)
 {
+    if (p && part_of(x->call, p) < 0) {
+        exchange_fail(x, 503, "engine_unavailable", "this request was with too many workers; try again");
+        return;
+    }
     bool sent = send_attempt(x, p);
     x->state = EXCHANGE_RUNNING;
     x->call->at = x->now.at;
@@ -146,7 +178,7 @@ static void begin_attempt(struct fleet_exchange *x, const struct route_pick *p)
 /* Nobody is heard of who has it: one try with whoever listens. The answer is small enough for one message, or none. */
 static bool may_ask_any(const struct fleet_exchange *x)
 {
-    return !x->begun && bus_is_up(x->g->bus) && x->body_n < FLEET_PART_MAX / 2;
+    return !x->begun && !x->ask.named && bus_is_up(x->g->bus) && x->body_n < FLEET_PART_MAX / 2;
 }
 
 /* Tries to place it; false: not now. May end it when there is no hope. */
@@ -281,7 +313,7 @@ void exchange_hedge(struct fleet_exchange *x)
     if (!may_hedge(x))
         return;
     x->ask.deadline_ms = 0; /* it was admitted */
-    if (pick(x, x->now.serial, &p, &e) || roster_suspects(p.worker, x->ask.model))
+    if (pick(x, x->now.serial, &p, &e) || roster_suspects(p.worker, x->ask.model) || part_of(x->call, &p) < 0)
         return;
     snprintf(x->why, sizeof x->why, "its worker %s gave no sign of life", x->now.at.name);
     x->hedges++;
@@ -378,6 +410,7 @@ void exchange_end(struct fleet_exchange *x, const struct frame *f)
     last.id = x->id;
     last.attempt = 0;
     last.seq = x->seq_client++;
+    c->part = x->now.part;
     c->x = NULL;
     gateway_forget(x->g, x);
     c->frame(c, &last);

@@ -50,6 +50,7 @@ enum exchange_state { EXCHANGE_OPEN, EXCHANGE_RUNNING, EXCHANGE_MOVING, EXCHANGE
 struct fleet_attempt {
     uint32_t number, serial;      /* serial: where, by the roster; 0: with whoever has the model */
     struct fleet_place at;
+    int part;                     /* of call->parts */
     char numerics[65];
     uint64_t seq_in, seq_out;
     int64_t given, received;      /* data frames */
@@ -65,7 +66,7 @@ struct fleet_exchange {
     uint64_t id;
     enum exchange_state state;
     struct fleet_ask ask;         /* its strings are names[] */
-    char names[FLEET_JURISDICTIONS_MAX + 1][HEARTBEAT_ID_MAX];
+    char names[FLEET_JURISDICTIONS_MAX + 1][HEARTBEAT_ID_MAX], hash[65];
     json_t *head;                 /* as the client's side sent it, and what never changes of ours */
     char *body;                   /* [body_n], owned; NULL once it is not needed again */
     size_t body_n;

@@ -24,6 +24,7 @@ static void pass(struct fleet_exchange *x, const struct frame *f)
     out.id = x->id;
     out.attempt = 0;
     out.seq = x->seq_client++;
+    x->call->part = x->now.part;
     x->call->frame(x->call, &out);
 }
 

@@ -111,7 +111,7 @@ enum err_code fleet_call_open(struct fleet_gateway *g, const struct fleet_ask *a
     c->x = NULL;
     c->retry_s = 1;
     c->at = (struct fleet_place){ .name = "" };
-    c->attempts = 0;
+    c->attempts = c->part_count = c->part = 0;
     for (int i = 0; i < ask->jurisdiction_count; i++)
         note_asked(g, ask->jurisdictions[i]);
     if (slot < 0)
@@ -492,6 +492,17 @@ void fleet_gateway_model(const struct fleet_gateway *g, int i, struct fleet_mode
 {
     ASSERT(i >= 0 && i < g->catalog.count);
     *out = g->catalog.models[i];
+}
+
+bool fleet_gateway_has(const struct fleet_gateway *g, const char *model, const char *hash)
+{
+    for (int i = 0; i < roster_count(g->roster); i++) {
+        const struct roster_worker *w = roster_at(g->roster, i);
+        const struct roster_model *m = w->life == ROSTER_DEAD ? NULL : roster_model_of(w, model);
+        if (m && !strcmp(m->beat.hash, hash))
+            return true;
+    }
+    return false;
 }
 
 void fleet_gateway_random(struct fleet_gateway *g, bool random)

@@ -20,7 +20,7 @@
 #include "fleet/subject.h"
 #include "wire/frame.h"
 
-enum { GATEWAY_RESUMES = 3, FLEET_JURISDICTIONS_MAX = 16, FLEET_PREFIX_MAX = 32 };
+enum { GATEWAY_RESUMES = 3, FLEET_JURISDICTIONS_MAX = 16, FLEET_PREFIX_MAX = 32, FLEET_PARTS_MAX = 8 };
 
 struct fleet_gateway;
 
@@ -41,12 +41,17 @@ struct fleet_gateway *fleet_gateway_new(struct loop *l, struct bus *b, const str
 void fleet_gateway_free(struct fleet_gateway *g);
 int fleet_gateway_model_count(const struct fleet_gateway *g);
 void fleet_gateway_model(const struct fleet_gateway *g, int i, struct fleet_model *out);
+/* Somebody who is alive has that model from a file of that hash (64 hex digits). */
+bool fleet_gateway_has(const struct fleet_gateway *g, const char *model, const char *hash);
 
 /* What routing may know of a request. */
 struct fleet_ask {
     const char *model;            /* id */
     const char *jurisdictions[FLEET_JURISDICTIONS_MAX]; /* where its data may go; count 0: the gateway's own only */
     int jurisdiction_count;
+    const json_t *places;         /* ["JURISDICTION/SITE", ..]: there too, and nowhere else; NULL: anywhere there */
+    const char *hash;             /* to workers that state this model file alone, 64 hex digits; NULL: any */
+    bool named;                   /* to workers that are known alone: a receipt will name them */
     uint64_t prefix[FLEET_PREFIX_MAX]; /* by fleet_ask_prefix: hashes of ever longer beginnings, shortest first */
     int prefix_count;
     int64_t prompt_bytes, max_tokens;
@@ -58,6 +63,12 @@ struct fleet_ask {
 /* Takes those beginnings of the chain that every request names: 1, 2, 4, 8, 16, 20, 24, 28, 32, 40 .. 1792 blocks. */
 void fleet_ask_prefix(struct fleet_ask *ask, const struct api_prefix *p);
 
+struct fleet_part {               /* a worker that had the request, as the bus and its beat name it */
+    struct fleet_place place;
+    uint64_t boot;
+    char hash[65], numerics[65];  /* of its model; "" it did not say */
+};
+
 struct fleet_call {
     void (*frame)(struct fleet_call *c, const struct frame *f); /* end and error close the call before this runs */
     void *arg;
@@ -65,6 +76,8 @@ struct fleet_call {
     int retry_s;                  /* after ERR_BUSY: what to put into Retry-After */
     struct fleet_place at;        /* see fleet_call_where */
     int attempts;
+    struct fleet_part parts[FLEET_PARTS_MAX]; /* who had it, each life of a worker once, in the order of its first time */
+    int part_count, part;         /* part: whose the frame is that came last */
 };
 
 /* ERR_BUSY: nobody may and can take it now; ERR_DENIED: no allowed jurisdiction has the model. One sentence. */
@@ -85,6 +98,9 @@ void fleet_call_where(const struct fleet_call *c, struct fleet_place *out, int *
 json_t *fleet_gateway_state(const struct fleet_gateway *g);
 /* Who may take a request is drawn by lot, without regard to load and prefixes: to compare with. */
 void fleet_gateway_random(struct fleet_gateway *g, bool random);
+/* Whether somebody who is alive has a model and may be asked, as far as jurisdictions and outside go; full or draining,
+ * he is somebody. */
+bool fleet_gateway_serves(const struct fleet_gateway *g, const struct fleet_ask *where);
 /* Orders a worker to drain; ERR_NOT_FOUND names the ones there are. */
 enum err_code fleet_gateway_drain(struct fleet_gateway *g, const char *site, const char *worker, struct err *e);
 #endif

@@ -75,6 +75,8 @@ static natsStatus set_identity(natsOptions *no, const struct bus_options *o)
         s = natsOptions_SetUserInfo(no, o->user, o->password);
     if (!s && o->creds)
         s = natsOptions_SetUserCredentialsFromFiles(no, o->creds, NULL);
+    if (!s && o->inbox)
+        s = natsOptions_SetCustomInboxPrefix(no, o->inbox);
     return s;
 }
 

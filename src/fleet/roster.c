@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { STRIDE_MAX_MS = 150, STEP_MARGIN = 4, STEP_FORGET = 16, QUIET_FORGET = 64 };
+enum { STRIDE_MAX_MS = 150, STEP_MARGIN = 4, STEP_FORGET = 16, QUIET_FORGET = 32 };
 #define RATE_KEEP 0.995 /* of the best rate, from beat to beat: half of it is forgotten in 35 s */
 #define RTT_KEEP 0.75
 
@@ -189,7 +189,8 @@ void roster_sent(struct roster_model *m, int64_t tokens)
 static void take_sign(struct roster *r, struct roster_worker *w)
 {
     int64_t quiet = r->time_ms - w->sign_ms;
-    w->quiet_ms = quiet > w->quiet_ms ? quiet : w->quiet_ms;
+    if (quiet > w->quiet_ms && quiet < ROSTER_HABIT_MS)
+        w->quiet_ms = quiet;
     w->sign_ms = r->time_ms;
     w->silent = false;
 }
@@ -225,7 +226,7 @@ static void suspect(struct roster *r, const struct roster_worker *w)
 static bool weigh_silence(struct roster *r, struct roster_worker *w)
 {
     int64_t limit = w->quiet_ms + ROSTER_MARGIN_MS;
-    limit = limit < ROSTER_SUSPECT_MS ? ROSTER_SUSPECT_MS : limit > ROSTER_DEAD_MS ? ROSTER_DEAD_MS : limit;
+    limit = limit < ROSTER_SUSPECT_MS ? ROSTER_SUSPECT_MS : limit > ROSTER_HABIT_MS ? ROSTER_HABIT_MS : limit;
     if (w->silent || roster_silence_ms(r, w) < limit)
         return false;
     if (r->heard_ms - w->sign_ms < limit)

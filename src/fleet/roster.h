@@ -30,6 +30,7 @@ enum {
     ROSTER_DEAD_MS = HEARTBEAT_MS * HEARTBEAT_MISSED,
     ROSTER_SUSPECT_MS = 350,      /* of silence at least; ROSTER_MARGIN_MS more than its longest one lately */
     ROSTER_MARGIN_MS = 150,
+    ROSTER_HABIT_MS = 600,        /* but always of so long a one: that is no habit, and not learned */
     ROSTER_STILL_MS = 1000,       /* a step counter that stands so long, or four times its longest step */
     ROSTER_STILL_MAX_MS = 30000,  /* the same while a prompt is computed: one step may be long */
     ROSTER_FORGET_MS = 600 * 1000, /* the dead are shown so long */

@@ -59,7 +59,20 @@ void route_learn(struct prefixes *known, const struct roster_worker *w)
 
 /* ---- who may */
 
-enum may { MAY, MAY_NOT_ALIVE, MAY_NOT_GO, MAY_NOT_RESUME, MAY_NOT_NOW, MAY_FULL, MAY_LATE, MAY_COUNT };
+enum may { MAY, MAY_NOT_ALIVE, MAY_NOT_GO, MAY_NOT_SIGNED, MAY_NOT_RESUME, MAY_NOT_NOW, MAY_FULL, MAY_LATE, MAY_COUNT };
+
+/* Of the sites that are named, when some are. */
+static bool in_places(const json_t *places, const struct fleet_place *p)
+{
+    const json_t *v;
+    char name[2 * FLEET_NAME_MAX + 2];
+    size_t i;
+    snprintf(name, sizeof name, "%s/%s", p->jurisdiction, p->site);
+    json_array_foreach(places, i, v)
+        if (!strcmp(json_string_value(v), name))
+            return true;
+    return !places;
+}
 
 static bool allowed(const struct route_query *q, const char *jurisdiction)
 {
@@ -97,10 +110,13 @@ static double wait_s(const struct roster_model *m)
 
 static enum may may(const struct route_query *q, const struct roster_worker *w, const struct roster_model *m)
 {
-    if (!allowed(q, w->place.jurisdiction) || (m->beat.outside && !q->ask->outside))
+    if (!allowed(q, w->place.jurisdiction) || !in_places(q->ask->places, &w->place) ||
+        (m->beat.outside && !q->ask->outside))
         return MAY_NOT_GO;
     if (w->life == ROSTER_DEAD)
         return MAY_NOT_ALIVE;
+    if (q->ask->hash && strcmp(m->beat.hash, q->ask->hash))
+        return MAY_NOT_SIGNED;
     if (q->numerics[0] && strcmp(m->beat.numerics, q->numerics))
         return MAY_NOT_RESUME;
     if (w->life != ROSTER_ALIVE || w->draining || excluded(q, w->serial))
@@ -143,6 +159,9 @@ static enum err_code nobody(const struct route_query *q, const int why[MAY_COUNT
     if (why[MAY_NOT_RESUME])
         return err_set(e, ERR_BUSY, "no worker of %.80s computes the same numbers as the one that began; try again",
                        model);
+    if (why[MAY_NOT_SIGNED])
+        return err_set(e, ERR_BUSY, "no worker of %.80s that this request may go to has the weights that were signed; "
+                       "try again", model);
     if (why[MAY_NOT_GO] && !why[MAY_NOT_ALIVE])
         return err_set(e, ERR_DENIED, "no worker of %.80s is in a jurisdiction where this request may go", model);
     return err_set(e, ERR_NOT_FOUND, "no worker that is alive has the model %.80s", model);

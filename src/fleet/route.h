@@ -1,8 +1,9 @@
 /* route -- who gets a request: first who may (policy), then who would answer soonest (score). Pure functions over the
  * roster; the dice and the prefix table are passed in.
  *
- *   may:   alive, not draining, has the model, in an allowed jurisdiction, equal numerics when resuming, not excluded,
- *          its queue not full and its wait within the request's deadline
+ *   may:   alive, not draining, has the model, in an allowed jurisdiction (where evidence is kept also: at an allowed
+ *          site, with the weights asked for), equal numerics when resuming, not excluded, its queue not full and its
+ *          wait within the request's deadline
  *   score: in seconds, less is better.  wait (backlog / rate) + prompt that is not known there / rate
  *          + ROUTE_RTT_WEIGHT * rtt + ROUTE_KV_WEIGHT * used share of KV, squared: pages that run out cost recomputing
  *          + ROUTE_OUTSIDE_S for an outside provider, who gets only what may go there; + ROUTE_SUSPECT_S under

@@ -309,14 +309,23 @@ static void open_work(struct fleet_work *k)
     give(k, credit); /* 0 too: no data before the gateway gave credit */
 }
 
-static bool may_come_here(const struct fleet_worker *w, const json_t *head)
+static bool has_text(const json_t *list, const char *text)
 {
-    const json_t *list = json_object_get(head, "jurisdictions"), *v;
+    const json_t *v;
     size_t i;
     json_array_foreach(list, i, v)
-        if (json_is_string(v) && !strcmp(json_string_value(v), w->me.jurisdiction))
+        if (json_is_string(v) && !strcmp(json_string_value(v), text))
             return true;
     return false;
+}
+
+static bool may_come_here(const struct fleet_worker *w, const json_t *head)
+{
+    const json_t *places = json_object_get(head, "places");
+    char here[2 * FLEET_NAME_MAX + 2];
+    snprintf(here, sizeof here, "%s/%s", w->me.jurisdiction, w->me.site);
+    return has_text(json_object_get(head, "jurisdictions"), w->me.jurisdiction) &&
+           (!places || has_text(places, here));
 }
 
 /* The head of the first part. false: it was refused. */
@@ -344,7 +353,8 @@ static bool take_head(struct fleet_work *k, const char *text, size_t n)
         snprintf(text_, sizeof text_, "a body of %" PRId64 " bytes; at most %d are taken", k->body_bytes, BODY_MAX);
         fail(k, 413, "request_too_large", text_);
     } else if (!may_come_here(w, k->head)) {
-        snprintf(text_, sizeof text_, "this request may not be processed in %s", w->me.jurisdiction);
+        snprintf(text_, sizeof text_, "this request may not be processed in %s at %s", w->me.jurisdiction,
+                 w->me.site);
         fail(k, 403, "residency", text_);
     } else if (w->draining) {
         fail(k, 503, "draining", "this worker is draining; others take new requests");

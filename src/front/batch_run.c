@@ -102,6 +102,7 @@ static void free_call(struct call *c)
     close_call(c);
     account_abandon(c->run ? c->run->b->front->accounts : NULL, &c->bill); /* unless it was settled */
     bool denied = c->draft.decided && !c->draft.r.allow;
+    draft_computed(&c->draft, &c->link_call.far);
     if (c->draft.log)
         draft_file(&c->draft, denied ? "denied" : "aborted", NULL, NULL); /* unless it was */
     buf_release(&c->body);
@@ -292,6 +293,7 @@ static void take_error(struct call *c, const struct frame *f)
 static void take_end(struct call *c, const struct frame *f)
 {
     json_t *end = jsonx_parse(f->payload, f->length, NULL);
+    draft_computed(&c->draft, &c->link_call.far);
     draft_usage(&c->draft, json_object_get(end, "usage"));
     if (c->status >= 500)
         json_object_set_new(json_object_get(end, "usage"), "completion_tokens", json_integer(0));
@@ -411,6 +413,17 @@ static void refuse_line(struct run *r, int line, const struct error *e)
     keep_error(r, line, "", e);
 }
 
+static bool open_call(struct call *c)
+{
+    const struct batch_line *l = &c->run->lines[c->line];
+    struct err e;
+    const struct fleet_request q = { .tenant = batches_text(c->run->t, "_tenant"), .path = l->url, .body = l->body,
+                                     .max_tokens = c->env.max_tokens, .resumable = true, .draft = &c->draft };
+    if (!link_is_far(c->link))
+        return link_call_open(c->link, &c->link_call);
+    return !front_fleet_call(c->front->fleet, c->link, &c->link_call, &q, &e);
+}
+
 /* Asks the ledger and sends the line, unless it is refused, for now or for good. */
 static void admit(struct call *c, const struct ledger_key *key)
 {
@@ -431,22 +444,15 @@ static void admit(struct call *c, const struct ledger_key *key)
                                           .message = answer.message, .code = "not_admitted" });
         return;
     }
-    if (decide(c))
+    bool may = decide(c);
+    if (may && !c->opened && !(c->opened = open_call(c))) {
+        c->draft = (struct draft){ 0 }; /* nobody has seen it */
+        again(c, 1);
+    } else if (may)
         send_call(c, answer.allowance_tokens, key ? key->weight : 0);
     else
         fail_call(c, &(struct error){ .status = 403, .message = "the policy does not allow this request",
                                       .code = "policy" });
-}
-
-static bool open_call(struct call *c)
-{
-    const struct batch_line *l = &c->run->lines[c->line];
-    struct err e;
-    const struct fleet_request q = { .tenant = batches_text(c->run->t, "_tenant"), .path = l->url, .body = l->body,
-                                     .max_tokens = c->env.max_tokens, .resumable = true };
-    if (!link_is_far(c->link))
-        return link_call_open(c->link, &c->link_call);
-    return !front_fleet_call(c->front->fleet, c->link, &c->link_call, &q, &e);
 }
 
 /* The model's engine is there. */
@@ -454,8 +460,9 @@ static void model_ready(void *arg)
 {
     struct call *c = arg;
     const struct ledger_key *key;
-    c->opened = open_call(c);
-    if (!c->opened)
+    bool far = link_is_far(c->link); /* where it may go is decided first */
+    c->opened = !far && open_call(c);
+    if (!c->opened && !far)
         again(c, 1);
     else if (find_owner(c->run, &key))
         admit(c, key);

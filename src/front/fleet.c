@@ -101,6 +101,17 @@ static void bus_refused(void *arg, const char *why)
     log_line(LOG_ERROR, "fleet", "the bus refuses: %s", why);
 }
 
+/* For the evidence: which file they have it from. */
+static void introduce_weights_of(struct front_fleet *t, const struct fleet_model *m)
+{
+    struct link *k = models_find(t->front->models, m->id);
+    char had[HASH_HEX + 1] = "";
+    if (!k || !link_is_far(k))
+        return;
+    bool still = introduce_weights(t->front, k, had) && fleet_gateway_has(t->gateway, m->id, had);
+    introduce_far(t->front, k, m->hash, still);
+}
+
 /* What only others have becomes far links; what nobody has any more is not offered. */
 static void models_changed(void *arg)
 {
@@ -121,7 +132,10 @@ static void models_changed(void *arg)
     for (int k = 0; k < n; k++) {
         struct fleet_model m;
         fleet_gateway_model(t->gateway, k, &m);
-        models_far_set(models, t->gateway, m.id, m.workers > 0, m.facts);
+        introduce_weights_of(t, &m); /* before who waits for the model hears of it; a new link is first there below */
+        bool known = m.facts || !t->front->trust; /* which weights they are is the evidence's first question */
+        models_far_set(models, t->gateway, m.id, m.workers > 0 && known, m.facts);
+        introduce_weights_of(t, &m);
     }
 }
 
@@ -133,6 +147,33 @@ struct fleet_limits *front_fleet_limits(const struct front_fleet *t)
 bool front_fleet_ready(const struct front_fleet *t)
 {
     return !t || (bus_is_up(t->bus) && clock_mono_ns() - t->up_ns > HEARD_MS * 1000000LL);
+}
+
+/* Where data may go: here, and where the configuration says; with evidence nowhere else. names: what out borrows. */
+static void fill_where(const struct front_fleet *t, struct fleet_ask *out,
+                       char names[FLEET_JURISDICTIONS_MAX][FLEET_NAME_MAX + 1])
+{
+    out->outside = t->o->outside && !t->front->trust;
+    out->jurisdictions[out->jurisdiction_count++] = t->me.jurisdiction;
+    for (int i = 0; i < t->o->jurisdiction_count; i++) {
+        if (out->jurisdiction_count == FLEET_JURISDICTIONS_MAX ||
+            take_name(names[i], t->o->jurisdictions[i], "", NULL) || !strcmp(names[i], t->me.jurisdiction))
+            continue;
+        out->jurisdictions[out->jurisdiction_count++] = names[i];
+    }
+}
+
+const char *front_fleet_waits(const struct front_fleet *t)
+{
+    struct fleet_ask where = { .model = "" };
+    char names[FLEET_JURISDICTIONS_MAX][FLEET_NAME_MAX + 1];
+    if (!front_fleet_ready(t))
+        return "the fleet's bus is not reached";
+    if (!t || !t->gateway || t->worker)
+        return NULL;
+    fill_where(t, &where, names);
+    return fleet_gateway_serves(t->gateway, &where) ? NULL :
+           "no worker with a model that this gateway may ask is heard";
 }
 
 enum err_code front_fleet_open(struct front *f, const struct fleet_options *o, struct front_fleet **out, struct err *e)
@@ -148,7 +189,10 @@ enum err_code front_fleet_open(struct front *f, const struct fleet_options *o, s
     if (c)
         return c;
     struct bus_options bus = o->bus;
+    char inbox[FLEET_SUBJECT_MAX];
+    fleet_subject(&t->me, 'g', "js", inbox); /* what the servers' permissions let this gateway hear */
     bus.name = t->me.name;
+    bus.inbox = inbox;
     t->bus = bus_open(f->loop, &bus, &events, t, e);
     if (!t->bus)
         return e->code;
@@ -235,21 +279,46 @@ enum err_code front_fleet_call(struct front_fleet *t, struct link *k, struct lin
                                const struct fleet_request *r, struct err *e)
 {
     struct fleet_ask ask = { .model = link_model_id(k), .prompt_bytes = (int64_t)r->body.n,
-                             .max_tokens = r->max_tokens, .deadline_ms = r->deadline_ms, .resumable = r->resumable,
-                             .outside = t->o->outside && !t->front->trust };
-    char names[FLEET_JURISDICTIONS_MAX][FLEET_NAME_MAX + 1];
-    ask.jurisdictions[ask.jurisdiction_count++] = t->me.jurisdiction;
-    for (int i = 0; !t->front->trust && i < t->o->jurisdiction_count; i++) {
-        if (ask.jurisdiction_count == FLEET_JURISDICTIONS_MAX ||
-            take_name(names[i], t->o->jurisdictions[i], "", NULL) || !strcmp(names[i], t->me.jurisdiction))
-            continue;
-        ask.jurisdictions[ask.jurisdiction_count++] = names[i];
-    }
+                             .max_tokens = r->max_tokens, .deadline_ms = r->deadline_ms, .resumable = r->resumable };
+    char names[FLEET_JURISDICTIONS_MAX][FLEET_NAME_MAX + 1], hash[HASH_HEX + 1];
+    fill_where(t, &ask, names);
     hash_beginnings(t, r, &ask);
-    return link_far_open(k, c, &ask, e);
+    const struct trustlog_model *m = introduce_model(t->front, k);
+    json_t *places = r->draft ? draft_places(r->draft, m) : NULL;
+    ask.named = t->front->trust != NULL;
+    ask.places = places;
+    if (m->is_signed) {
+        code_hex(hash, m->sha256, HASH_BYTES);
+        ask.hash = hash;
+    }
+    enum err_code code = link_far_open(k, c, &ask, e);
+    json_decref(places);
+    return code;
 }
 
 /* ---- what an operator sees and does */
+
+static void put_figures(const char *family, json_t *v, struct buf *out)
+{
+    const char *name;
+    json_t *x;
+    json_object_foreach(v, name, x) {
+        bool counts = !strcmp(name, "sent") || !strcmp(name, "again") || !strcmp(name, "failed");
+        buf_printf(out, "# TYPE tokenworks_fleet_%s_%s%s %s\ntokenworks_fleet_%s_%s%s %lld\n", family, name,
+                   counts ? "_total" : "", counts ? "counter" : "gauge", family, name, counts ? "_total" : "",
+                   json_is_integer(x) ? (long long)json_integer_value(x) : (long long)json_is_true(x));
+    }
+    json_decref(v);
+}
+
+/* The same figures as in /tokenworks/fleet: rows on their way to the fleet's book, and limits held in common. */
+void front_fleet_metrics(const struct front_fleet *t, struct buf *out)
+{
+    if (t && t->bills)
+        put_figures("bills", fleet_bills_state(t->bills), out);
+    if (t && t->limits)
+        put_figures("limits", fleet_limits_state(t->limits), out);
+}
 
 static void refuse(struct front *f, struct http_exchange *x, int status, const char *message)
 {
@@ -280,6 +349,8 @@ static void show(struct front *f, struct http_exchange *x)
     json_object_set_new(v, "bus", json_pack("{s:b, s:s}", "up", bus_is_up(t->bus), "why", t->down));
     if (t->bills)
         json_object_set_new(v, "bills", fleet_bills_state(t->bills));
+    if (t->limits)
+        json_object_set_new(v, "limits", fleet_limits_state(t->limits));
     reply(f, x, v);
 }
 

@@ -2,8 +2,9 @@
  * gateway it has requests answered by others' workers.
  *
  * fleet.c has the gateway's side: models that only others have appear as far links (link.h), and a request to one of
- * them may go where its tenant's data may go: to the gateway's own jurisdiction, and to those the configuration names,
- * unless evidence is kept: a receipt speaks for one place only. fleet_host.c has the worker's side. Owner: the loop. */
+ * them may go where its tenant's data may go: to the gateway's own jurisdiction, and to those the configuration names.
+ * Where evidence is kept, of those to the sites alone where the policy allows it, and to workers of the signed weights;
+ * its receipt names them. fleet_host.c has the worker's side. Owner: the loop. */
 #ifndef FRONT_FLEET_H
 #define FRONT_FLEET_H
 #include "base/json.h"
@@ -25,6 +26,7 @@ struct fleet_options {            /* all borrowed */
     const char *secret_file;      /* the fleet's own; NULL: one that dies with this process */
 };
 
+struct draft;
 struct front;
 struct front_fleet;
 struct fleet_limits;
@@ -33,6 +35,10 @@ enum err_code front_fleet_open(struct front *f, const struct fleet_options *o, s
                                struct err *e);
 void front_fleet_close(struct front_fleet *t); /* works under way go back to their gateways */
 bool front_fleet_ready(const struct front_fleet *t); /* the bus is there, and workers had time to be heard */
+/* NULL: a request would find a worker. Else why not, in a sentence; a server with engines of its own needs only the
+ * bus. */
+const char *front_fleet_waits(const struct front_fleet *t);
+void front_fleet_metrics(const struct front_fleet *t, struct buf *out);
 
 /* What an engine's hello needs for a fleet; adds "identity". A link_hello_fn's part. */
 void front_fleet_hello(const struct front_fleet *t, json_t *hello);
@@ -42,6 +48,7 @@ struct fleet_request {            /* of a client, as far as routing may know it 
     struct http_slice path, body, idempotency; /* idempotency: the key's value; empty: none */
     int64_t max_tokens, deadline_ms;
     bool resumable;
+    const struct draft *draft;    /* of its receipt, decided; NULL: it has none */
 };
 /* Opens a call at a far link. ERR_BUSY, ERR_DENIED (only where the data must not go), ERR_LIMIT. */
 enum err_code front_fleet_call(struct front_fleet *t, struct link *k, struct link_call *c,

@@ -158,7 +158,7 @@ void introduce_ready(struct front *f, struct link *k)
     const char *config = json_string_value(json_object_get(trust, "ohttp"));
     const char *numerics = json_string_value(json_object_get(trust, "numerics"));
     const char *weights = json_string_value(json_object_get(trust, "weights"));
-    if (!in)
+    if (!in || link_is_far(k))
         return;
     in->has_numerics = numerics && code_unhex(in->numerics, HASH_BYTES, span_of(numerics));
     in->has_weights = weights && code_unhex(in->weights, HASH_BYTES, span_of(weights));
@@ -166,6 +166,40 @@ void introduce_ready(struct front *f, struct link *k)
     in->since_ns = clock_mono_ns();
     note(f, in, in->epoch, config, false);
     tell_engine(f, k); /* what changed while it loaded */
+}
+
+/* Who has it may have other weights than who had it: those of the note are kept to while somebody has them. */
+void introduce_far(struct front *f, struct link *k, const char *hash, bool still)
+{
+    struct introductions *t = f->introductions;
+    struct introduction *in = f->trust ? find(f, k) : NULL;
+    struct trustlog_model model;
+    uint8_t weights[HASH_BYTES];
+    struct err e = { 0 };
+    if (!f->trust || !code_unhex(weights, HASH_BYTES, span_of(hash)) || (!in && t->count == TRUSTLOG_MODELS_MAX) ||
+        (in && (!memcmp(in->weights, weights, HASH_BYTES) || (still && in->model.is_signed))))
+        return;
+    if (trustlog_weights(f->trust, weights, &model, &e))
+        log_line(LOG_WARN, "front", "%s, as workers have it: %s", link_model_id(k), e.text);
+    if (in && still && !model.is_signed)
+        return;
+    if (!in)
+        in = &t->of[t->count++];
+    *in = (struct introduction){ .link = k, .model = model, .has_weights = true, .since_ns = clock_mono_ns() };
+    in->epoch = free_epoch(f);
+    memcpy(in->weights, weights, HASH_BYTES);
+    if (!model.is_signed)
+        log_line(LOG_WARN, "front", "no model note lists %s as the fleet's workers have it (sha256 %.16s...): receipts "
+                 "name no model", link_model_id(k), hash);
+    note(f, in, in->epoch, NULL, false);
+}
+
+bool introduce_weights(const struct front *f, const struct link *k, char hex[HASH_HEX + 1])
+{
+    const struct introduction *in = f->trust ? find(f, k) : NULL;
+    if (in && in->has_weights)
+        code_hex(hex, in->weights, HASH_BYTES);
+    return in && in->has_weights;
 }
 
 /* ---- epochs */
@@ -283,6 +317,14 @@ struct link *introduce_link(const struct front *f, uint8_t key_id)
         if (f->introductions->of[i].takes_sealed && has_epoch(&f->introductions->of[i], key_id))
             return (struct link *)(uintptr_t)f->introductions->of[i].link;
     return NULL;
+}
+
+bool introduce_takes_sealed(const struct front *f)
+{
+    bool takes = false;
+    for (int i = 0; f->trust && i < f->introductions->count; i++)
+        takes |= f->introductions->of[i].takes_sealed;
+    return takes;
 }
 
 bool introduce_numerics(const struct front *f, const struct link *k, uint8_t out[HASH_BYTES])

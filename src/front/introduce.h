@@ -23,6 +23,10 @@ void introductions_free(struct introductions *t);
 /* A link_hello_fn; front is the struct front. Adds "trust" to the hello. */
 enum err_code introduce_hello(void *front, struct link *k, const char *path, json_t *hello, struct err *e);
 void introduce_ready(struct front *f, struct link *k);
+/* A far link's: a worker of the fleet has it from a file of that hash (64 hex digits, or ""). still: and somebody has
+ * the one that was introduced before. */
+void introduce_far(struct front *f, struct link *k, const char *hash, bool still);
+bool introduce_weights(const struct front *f, const struct link *k, char hex[HASH_HEX + 1]); /* which were introduced */
 void introduce_said(void *front, struct link *k, const json_t *said);           /* a link_trust_fn */
 void introduce_changed(void *front);                                            /* what holds has changed */
 void introduce_offered(void *front, int slot, uint64_t epoch);                  /* trustlog_options.offered */
@@ -30,6 +34,7 @@ const char *introduce_stopped(const struct front *f, const struct link *k);     
 /* What TW-Node may say of it: "boot.epoch", newest first. How many. */
 enum { INTRODUCE_NODES = 2, INTRODUCE_NODE_MAX = 128 };
 int introduce_nodes(const struct front *f, const struct link *k, char out[INTRODUCE_NODES][INTRODUCE_NODE_MAX + 1]);
+bool introduce_takes_sealed(const struct front *f); /* an engine here does */
 const struct trustlog_model *introduce_model(const struct front *f, const struct link *k); /* never NULL */
 int introduce_slot(const struct front *f, const struct link *k); /* for trustlog_offer; -1: never started */
 struct link *introduce_link(const struct front *f, uint8_t key_id); /* whose sealed requests have this key; or NULL */

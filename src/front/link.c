@@ -28,9 +28,9 @@ enum {
     LEAVE_GRACE_MS = 10 * 1000,
     QUIET_MIN_MS = 200,     /* an engine that pulses is silent for so long at least before it is thought to stand, */
     QUIET_MARGIN_MS = 100,  /* or so much longer than it ever was lately, */
-    QUIET_MAX_MS = 1000,
+    QUIET_MAX_MS = 500,     /* but no longer than this; a silence that long was none of its habits */
     QUIET_STRIDE_MS = 75,   /* and a moment in which we did not look counts as so long at most */
-    QUIET_FORGET = 256,
+    QUIET_FORGET = 128,
     STEP_TIMES = 4,         /* a step stands when it takes so many times what it was to take */
     STEP_MARGIN_MS = 500,
     STEP_MAX_MS = 30 * 1000, /* the same where nobody knows what it was to take */
@@ -291,7 +291,8 @@ bool link_stands(struct link *k)
     p->looked_ns = now;
     if (p->heard) {
         p->longest_ms -= p->longest_ms / QUIET_FORGET;
-        p->longest_ms = p->quiet_ms > p->longest_ms ? p->quiet_ms : p->longest_ms;
+        if (p->quiet_ms > p->longest_ms && p->quiet_ms < QUIET_MAX_MS)
+            p->longest_ms = p->quiet_ms;
     }
     p->quiet_ms = p->heard ? 0 : p->quiet_ms + passed;
     p->heard = false;

@@ -6,8 +6,12 @@
 #include "base/rng.h"
 #include "front/front_impl.h"
 
+#include <ctype.h>
+
 #include <stdio.h>
 #include <string.h>
+
+_Static_assert((int)FLEET_PARTS_MAX == (int)COMPUTED_MAX, "a receipt can name all who had a request");
 
 static void make_id(char out[DRAFT_ID_SIZE])
 {
@@ -137,7 +141,63 @@ void draft_response(struct draft *d, const void *data, size_t n)
 
 void draft_tokens(struct draft *d, int64_t n)
 {
-    d->r.tokens_out += (uint64_t)n;
+    int64_t most = -(int64_t)d->r.tokens_out;
+    d->r.tokens_out += (uint64_t)(n > most ? n : most);
+    if (d->r.computed_count && n > 0)
+        d->r.computed[d->part].tokens += (uint64_t)n;
+}
+
+json_t *draft_places(const struct draft *d, const struct trustlog_model *m)
+{
+    if (!d->log)
+        return NULL;
+    const struct policy_request q = { .tenant = d->tenant, .model = m->is_signed ? m->name : NULL,
+                                      .data_class = d->r.data_class[0] ? d->r.data_class : NULL,
+                                      .is_signed = d->r.has_reqsig };
+    return trustlog_places(d->log, &q);
+}
+
+static void name_part(struct computed *out, const struct fleet_part *p)
+{
+    const char *cc = p->place.jurisdiction;
+    bool country = isalpha((unsigned char)cc[0]) && isalpha((unsigned char)cc[1]) && !cc[2];
+    snprintf(out->jurisdiction, sizeof out->jurisdiction, "%c%c", country ? toupper((unsigned char)cc[0]) : 'Z',
+             country ? toupper((unsigned char)cc[1]) : 'Z');
+    snprintf(out->site, sizeof out->site, "%s", p->place.site);
+    snprintf(out->worker, sizeof out->worker, "%s", p->place.name);
+    out->boot = p->boot;
+    out->has_model = code_unhex(out->model, HASH_BYTES, span_of(p->hash));
+    out->has_numerics = code_unhex(out->numerics, HASH_BYTES, span_of(p->numerics));
+}
+
+void draft_computed(struct draft *d, const struct fleet_call *c)
+{
+    if (!d->log || d->filed)
+        return;
+    for (; d->r.computed_count < c->part_count; d->r.computed_count++)
+        name_part(&d->r.computed[d->r.computed_count], &c->parts[d->r.computed_count]);
+    d->part = c->part;
+}
+
+/* What was not seen to be given piece by piece is his who answered last: it made the answer. What was taken back is
+ * his too, as far as he had given any. The arithmetic is that of who answered. */
+static void settle_parts(struct receipt *r, int part)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < r->computed_count; i++)
+        sum += r->computed[i].tokens;
+    for (int n = 0; n < r->computed_count && sum > r->tokens_out; n++) {
+        int i = (part + r->computed_count - n) % r->computed_count;
+        uint64_t over = sum - r->tokens_out, had = r->computed[i].tokens;
+        r->computed[i].tokens -= over < had ? over : had;
+        sum -= over < had ? over : had;
+    }
+    if (!r->computed_count)
+        return;
+    struct computed *last = &r->computed[part];
+    last->tokens += r->tokens_out - sum;
+    r->has_numerics = last->has_numerics;
+    memcpy(r->numerics, last->numerics, HASH_BYTES);
 }
 
 void draft_usage(struct draft *d, const json_t *usage)
@@ -172,6 +232,7 @@ void draft_file(struct draft *d, const char *finish, trustlog_done done, void *a
     d->r.ended = clock_wall_s();
     if (d->r.ended < d->r.started)
         d->r.ended = d->r.started; /* the clock was turned back */
+    settle_parts(&d->r, d->part);
     trustlog_receipt(d->log, &d->r, d->tenant, done, arg);
 }
 
@@ -252,7 +313,7 @@ static const char *rule_of(const struct error *e)
 {
     switch (e->status) {
     case 401: return "gate/key";
-    case 403: return "limit/model";
+    case 403: return e->code && !strcmp(e->code, "jurisdiction_not_allowed") ? "limit/place" : "limit/model";
     case 404: return "gate/not-found";
     case 409:
     case 422: return "gate/repeat";

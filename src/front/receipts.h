@@ -6,6 +6,7 @@
 #ifndef FRONT_RECEIPTS_H
 #define FRONT_RECEIPTS_H
 #include "base/json.h"
+#include "fleet/gateway.h"
 #include "front/error.h"
 #include "front/trustlog.h"
 #include "net/http_server.h"
@@ -20,6 +21,7 @@ struct draft {
     struct commit request, response;
     bool decided, by_engine;         /* by_engine: the commitments are the engine's, under the seal's own salts */
     bool filed;                      /* draft_file was called */
+    int part;                        /* of r.computed: who answers now */
 };
 
 struct front;
@@ -37,7 +39,11 @@ bool draft_from_engine(struct draft *d, const json_t *v);
 void draft_deny(struct draft *d, const char *rule);
 void draft_response(struct draft *d, const void *data, size_t n);
 void draft_usage(struct draft *d, const json_t *usage); /* of a usage or end frame: counts, seed, sampling */
-void draft_tokens(struct draft *d, int64_t n);          /* given to the client, while nobody else counts */
+void draft_tokens(struct draft *d, int64_t n);          /* given to the client, while nobody else counts; < 0: not */
+/* Who of the fleet had it so far, and who answers now: what is given from here on is that one's. */
+void draft_computed(struct draft *d, const struct fleet_call *c);
+/* Where the fleet may compute it, as trustlog_places; for an open request that was allowed. */
+json_t *draft_places(const struct draft *d, const struct trustlog_model *m);
 /* Once. finish: stop, length, denied, aborted, error. done may be NULL; without a trustlog it is never called. */
 void draft_file(struct draft *d, const char *finish, trustlog_done done, void *arg);
 /* "TW-Receipt-Id: ...", the salt, and the note when it is there already. */

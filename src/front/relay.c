@@ -31,8 +31,7 @@ void relay_free(struct relay *r)
     }
     recent_close(r->line, r->status ? r->status : r->x ? 200 : 499);
     account_abandon(f->accounts, &r->bill); /* unless it was settled */
-    fleet_hold_end(front_fleet_limits(f->fleet), &r->hold, r->bill.settled ? r->bill.use.prompt_tokens +
-                   r->bill.use.output_tokens : 0);
+    fleet_hold_end(front_fleet_limits(f->fleet), &r->hold, &r->bill.booked);
     if (r->repeat >= 0)
         repeat_end(f->repeats, r->repeat, !r->bill.settled ? REPEAT_NOT_BOOKED :
                    r->ending ? REPEAT_WHOLE : REPEAT_PART);
@@ -97,7 +96,8 @@ static struct fleet_request fleet_request(const struct relay *r)
     const struct http_field *repeat = http_head_field(h, "idempotency-key");
     struct fleet_request q = { .tenant = front_tenant(r->front, h), .path = h->path, .body = http_request_body(r->x),
                                .max_tokens = r->env.max_tokens, .deadline_ms = left_ms(r),
-                               .resumable = !r->sealed && !(r->env.stream && r->env.choices > 1) };
+                               .resumable = !r->sealed && !(r->env.stream && r->env.choices > 1),
+                               .draft = &r->draft };
     if (repeat)
         q.idempotency = repeat->value;
     return q;
@@ -224,7 +224,7 @@ static void hold(struct relay *r)
 {
     struct ledger_answer why;
     const struct ledger_key *key = accounts_key(r->front->accounts, keys_shown(http_request_head(r->x)));
-    r->hold = (struct fleet_hold){ .granted = granted, .refused = not_granted, .arg = r, .tokens = r->bill.worst,
+    r->hold = (struct fleet_hold){ .granted = granted, .refused = not_granted, .arg = r, .worst = r->bill.worst,
                                    .limits = account_tenant_limits(r->front->accounts, key) };
     snprintf(r->hold.tenant, sizeof r->hold.tenant, "%s", key ? key->tenant : "local");
     enum hold_verdict v = fleet_hold_take(front_fleet_limits(r->front->fleet), &r->hold, &why);
@@ -239,7 +239,8 @@ static void model_ready(void *arg)
 {
     struct relay *r = arg;
     r->trace.ready_mono_ns = clock_mono_ns();
-    if (!open_call(r))
+    bool far = link_is_far(r->link); /* where it may go is decided first */
+    if (!far && !open_call(r))
         return;
     struct ledger_answer answer;
     struct policy_decision why;
@@ -267,6 +268,8 @@ static void model_ready(void *arg)
         receipts_problem(f, x, &draft, &why);
         return;
     }
+    if (far && !open_call(r))
+        return;
     if (admit(r, &r->env, &answer)) {
         r->allowance = answer.allowance_tokens;
         hold(r);
@@ -371,6 +374,12 @@ void answer_sealed(struct front *f, struct http_exchange *x, const struct route 
         front_reply_error(f, x, &(struct error){ .status = 400, .message = "TW-Max-Tokens is a number" }, NULL);
         return;
     }
+    if (!link && f->fleet && !introduce_takes_sealed(f)) {
+        static const char why[] = "a gateway takes no sealed requests: who computes could not be named before it is "
+                                  "sealed. Send it signed (tokenworks proxy --no-seal), or to a server with an engine";
+        front_reply_error(f, x, &(struct error){ .status = 404, .code = "sealed_not_taken", .message = why }, NULL);
+        return;
+    }
     /* The key died with its engine, or never was: the client asks for the offer and seals again. */
     if (!link || link_state(link) != LINK_READY) {
         front_reply_error(f, x, &(struct error){ .status = 503, .code = "sealed_key_gone",
@@ -397,6 +406,7 @@ void relay_gone(struct http_exchange *x, void *front)
     if (r->ending) /* all was sent but the last byte: billed as it is, freed by booked() */
         return;
     relay_take_back_unsent(r, http_reply_pending(x));
+    draft_computed(&r->draft, &r->call.far);
     if (r->call.id && link_state(r->link) == LINK_READY)
         link_call_send(r->link, &r->call, FRAME_CANCEL, 0, NULL, 0);
     f->metrics.cancelled++;

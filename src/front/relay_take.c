@@ -127,6 +127,7 @@ static void take_end(struct relay *r, const struct frame *f)
     recent_figures(r->line, end);
     if (r->held && r->reply.status >= 500) /* an error instead of the answer: nothing of that was sent */
         json_object_set_new(json_object_get(end, "usage"), "completion_tokens", json_integer(0));
+    draft_computed(&r->draft, &r->call.far);
     draft_usage(&r->draft, json_object_get(end, "usage"));
     trace_end_frame(&r->trace, end);
     const char *finish = json_string_value(json_object_get(end, "finish"));
@@ -143,6 +144,7 @@ void relay_fail(struct relay *r, const struct error *e, int64_t retry_s)
     struct http_exchange *x = r->x;
     struct front *f = r->front;
     http_exchange_set_user(x, NULL);
+    draft_computed(&r->draft, &r->call.far);
     recent_close(r->line, e->status);
     r->line = NULL;
     r->trace.status = r->begun ? r->status : e->status;
@@ -270,7 +272,7 @@ static void send_piece(struct relay *r, const char *p, size_t n, int64_t tokens)
     if (!http_reply_pending(r->x))
         buf_clear(&r->unsent);
     http_reply_data(r->x, p, n);
-    if (r->bill.ticket >= 0)
+    if (r->bill.ticket >= 0 || r->draft.log)
         buf_append(&r->unsent, &piece, sizeof piece);
     account_data(r->front->accounts, &r->bill, tokens);
 }
@@ -282,6 +284,7 @@ void relay_take_back_unsent(struct relay *r, size_t pending)
         struct piece piece;
         memcpy(&piece, r->unsent.data + end - sizeof piece, sizeof piece);
         account_unsent(&r->bill, piece.tokens);
+        draft_tokens(&r->draft, -(int64_t)piece.tokens);
         pending -= piece.bytes < pending ? piece.bytes : pending;
     }
 }
@@ -308,6 +311,7 @@ static bool take_data(struct relay *r, const struct frame *f)
     if ((!r->begun && !r->held) || http_reply_pending(r->x) > PENDING_MAX)
         return false;
     draft_response(&r->draft, p, n);
+    draft_computed(&r->draft, &r->call.far);
     draft_tokens(&r->draft, (int64_t)tokens);
     if (r->held && r->body.len + n <= HELD_MAX) {
         buf_append(&r->body, p, n);

@@ -10,6 +10,7 @@
 #include "trust/archive.h"
 #include "trust/httpsig.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -267,19 +268,47 @@ void trustlog_decide(const struct trustlog *t, const struct policy_request *q, s
     memcpy(out->jurisdiction, t->standing->jurisdiction, sizeof out->jurisdiction);
 }
 
-enum err_code trustlog_model(struct trustlog *t, const char *file, struct trustlog_model *out, struct err *e)
+json_t *trustlog_places(const struct trustlog *t, const struct policy_request *q)
 {
-    const char *slash = strrchr(file, '/'), *base = slash ? slash + 1 : file;
+    const struct policy *p = t->standing->policy.policy;
+    json_t *list = p ? json_array() : NULL;
+    struct policy_request there = *q;
+    struct policy_decision d;
+    char where[3];
+    for (int i = 0; p && (there.site = policy_site(p, i, where)); i++) {
+        policy_decide(p, &there, &d);
+        if (d.allow)
+            json_array_append_new(list, json_sprintf("%c%c/%s", tolower((unsigned char)where[0]),
+                                                     tolower((unsigned char)where[1]), there.site));
+    }
+    return list;
+}
+
+static enum err_code find_model(struct trustlog *t, const char *file, const uint8_t *weights,
+                                struct trustlog_model *out, struct err *e)
+{
     struct served_model m;
     *out = (struct trustlog_model){ 0 };
-    snprintf(out->name, sizeof out->name, "%s", base);
-    enum err_code c = trustlog_find_model(t, base, &m, e);
+    snprintf(out->name, sizeof out->name, "%s", file);
+    enum err_code c = trustlog_find_model(t, file, weights, &m, e);
     if (c || !strcmp(m.hash, "-"))
         return c;
     snprintf(out->name, sizeof out->name, "%s", m.name);
     out->is_signed = code_unhash_text(out->note, span_of(m.hash));
     memcpy(out->sha256, m.sha256, HASH_BYTES);
     return ERR_OK;
+}
+
+enum err_code trustlog_model(struct trustlog *t, const char *file, struct trustlog_model *out, struct err *e)
+{
+    const char *slash = strrchr(file, '/');
+    return find_model(t, slash ? slash + 1 : file, NULL, out, e);
+}
+
+enum err_code trustlog_weights(struct trustlog *t, const uint8_t sha256[HASH_BYTES], struct trustlog_model *out,
+                               struct err *e)
+{
+    return find_model(t, "", sha256, out, e);
 }
 
 uint64_t trustlog_epoch(struct trustlog *t)

@@ -56,6 +56,9 @@ enum err_code trustlog_client(const struct trustlog *t, struct span keyid, struc
                               char tenant[ENROLLED_TENANT_MAX + 1], struct err *e);
 /* What the policy says; without one everything is allowed by "builtin/no-policy". */
 void trustlog_decide(const struct trustlog *t, const struct policy_request *q, struct policy_decision *out);
+/* Where else in a fleet the policy lets it be computed: ["JURISDICTION/SITE", ..], jurisdictions in small letters as
+ * the bus has them; new. NULL: there is no policy. */
+json_t *trustlog_places(const struct trustlog *t, const struct policy_request *q);
 const char *trustlog_policy_note(const struct trustlog *t);       /* its note's hash; "-" none */
 json_t *trustlog_clients(const struct trustlog *t); /* enrolled, not revoked: [["tenant", "vkey"], ...]; new */
 struct span trustlog_policy_text(const struct trustlog *t); /* empty: none */
@@ -67,6 +70,9 @@ struct trustlog_model {
     uint8_t note[HASH_BYTES], sha256[HASH_BYTES];
 };
 enum err_code trustlog_model(struct trustlog *t, const char *file, struct trustlog_model *out, struct err *e);
+/* The same of weights that only others have. */
+enum err_code trustlog_weights(struct trustlog *t, const uint8_t sha256[HASH_BYTES], struct trustlog_model *out,
+                               struct err *e);
 /* Which note holds for the engine in that slot now. NULL: as it was at its start. *stopped: why it is not served. */
 const struct trustlog_model *trustlog_slot_model(const struct trustlog *t, int slot, const char **stopped);
 
@@ -90,7 +96,7 @@ uint64_t trustlog_epoch(struct trustlog *t);
 struct trustlog_engine {
     uint64_t epoch;
     bool renewed;             /* the same engine under a new key: requests to the key before are still opened */
-    const char *file;         /* of the model, without folders */
+    const char *file;         /* of the model, without folders; "": others have it, and weights says which */
     const struct trustlog_model *model;
     const uint8_t *weights, *numerics; /* HASH_BYTES each; NULL: not known */
     struct span ohttp_config; /* empty: it takes no sealed requests */

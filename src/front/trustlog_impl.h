@@ -132,5 +132,7 @@ void trustlog_tend(struct trustlog *t, struct task *k);  /* on the thread */
 void trustlog_tended(struct trustlog *t, struct task *k); /* on the loop */
 void trustlog_tend_later(struct trustlog *t);             /* on the loop */
 bool trustlog_shown(struct trustlog *t, struct slot *s);  /* s->next is in the published checkpoint: it is s->now */
-enum err_code trustlog_find_model(struct trustlog *t, const char *file, struct served_model *out, struct err *e);
+/* weights NULL: by the file's name. */
+enum err_code trustlog_find_model(struct trustlog *t, const char *file, const uint8_t *weights,
+                                  struct served_model *out, struct err *e);
 #endif

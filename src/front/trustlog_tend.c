@@ -112,7 +112,9 @@ static void find_model(struct trustlog *t, const struct slot *slot, int64_t now_
     out->known = true;
     out->model = slot->model;
     code_hash_text(held, slot->model.note);
-    enum err_code c = served_model(&t->site, t->log, t->chain, slot->file, now_s, &m, &e);
+    bool far = !slot->file[0];
+    enum err_code c = far ? served_weights(&t->site, t->log, t->chain, slot->weights, now_s, &m, &e)
+                          : served_model(&t->site, t->log, t->chain, slot->file, now_s, &m, &e);
     if (!c && code_unhash_text(out->model.note, span_of(m.hash)) && slot->has_weights &&
         !memcmp(m.sha256, slot->weights, HASH_BYTES)) {
         out->model.is_signed = true;
@@ -124,7 +126,8 @@ static void find_model(struct trustlog *t, const struct slot *slot, int64_t now_
     if (!c && slot->model.is_signed && chain_is_revoked(t->chain, span_of(held)))
         c = err_set(&e, ERR_DENIED, "its note is revoked");
     if (c)
-        snprintf(out->stopped, sizeof out->stopped, "%.128s is not served: %.200s", slot->file, e.text);
+        snprintf(out->stopped, sizeof out->stopped, "%.128s is not served: %.200s",
+                 far ? slot->model.name : slot->file, e.text);
 }
 
 static bool same_clients(const struct enrolled *a, const struct enrolled *b)

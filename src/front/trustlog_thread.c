@@ -95,7 +95,7 @@ enum err_code trustlog_log_node(struct trustlog *t, struct slot *s, struct err *
                                  .epoch = s->epoch, .numerics = s->has_numerics ? s->numerics : NULL,
                                  .previous_receipts = t->previous_receipts,
                                  .ohttp_config = { (const char *)s->config, s->config_len }, .receipt_key = vkey,
-                                 .sandbox = s->used ? s->sandbox : t->keeper.sandbox,
+                                 .sandbox = s->used && s->file[0] ? s->sandbox : t->keeper.sandbox,
                                  .not_before = now, .not_after = now + NODE_LIFE_MAX_S };
     enum err_code c = boot_node_text(&n, &text, e);
     if (!c)
@@ -348,10 +348,13 @@ void trustlog_rolled_back(struct trustlog *t, const struct err *why)
     trustlog_push(t, k);
 }
 
-enum err_code trustlog_find_model(struct trustlog *t, const char *file, struct served_model *out, struct err *e)
+enum err_code trustlog_find_model(struct trustlog *t, const char *file, const uint8_t *weights,
+                                  struct served_model *out, struct err *e)
 {
+    int64_t now = clock_wall_s();
     pthread_mutex_lock(&t->owner);
-    enum err_code c = served_model(&t->site, t->log, t->chain, file, clock_wall_s(), out, e);
+    enum err_code c = weights ? served_weights(&t->site, t->log, t->chain, weights, now, out, e)
+                              : served_model(&t->site, t->log, t->chain, file, now, out, e);
     pthread_mutex_unlock(&t->owner);
     return c;
 }

@@ -61,6 +61,8 @@ struct kern_matmul {
     float *y;               /* y[t * y_stride + r] = sum_c w[r][c] x[t][c], t = 0..n-1 */
     size_t y_stride;        /* floats between rows of y */
     const float *bias;      /* [rows], added at the end, or NULL */
+    const struct kern_matrix *next; /* what the same thread is likely to multiply afterwards, from next_panel on, or */
+    int next_panel;                 /* NULL: with few rows memory is asked for it in time */
 };
 
 /* ---- attention over paged KV */

@@ -21,6 +21,7 @@ enum {
     CHUNK = 2,               /* units opened at once: with the activations they fill half of L1 */
     ROWS_FEW = 48,           /* up to so many, reading the weights is a good part of the time */
     STREAMS = 4,             /* panels read at a time when memory is the limit */
+    AHEAD = 1,               /* units from what a stream reads to what is asked for */
 };
 
 struct arg {
@@ -230,31 +231,47 @@ static void row_block(const struct kern_matmul *op, int t0, int n, int panel, in
     }
 }
 
-/* Few rows of x: `side` panels unit by unit, each a stream of its own from memory. */
-static void few_rows(const struct kern_matmul *op, int t0, int n, int panel, int side)
+/* Where a stream goes on behind `panel`: STREAMS panels further, or with what the caller multiplies next. */
+static const unsigned char *stream_next(const struct kern_matmul *op, int panel, int first, int end)
+{
+    const struct kern_matrix *w = op->w, *next = op->next;
+    int on = op->next_panel + panel - first;
+    if (panel + STREAMS < end)
+        return w->data + (size_t)(panel + STREAMS) * w->panel_bytes;
+    return next && on < next->panels ? next->data + (size_t)on * next->panel_bytes : NULL;
+}
+
+/* Few rows of x: up to STREAMS panels unit by unit, each a stream of its own from memory. */
+static void few_rows(const struct kern_matmul *op, int panel, int end)
 {
     const struct kern_matrix *w = op->w;
     const struct kern_layout *l = kern_layout(w->type);
     const struct kern_act *x[KERN_STRIP_ROWS];
-    _Alignas(64) float acc[STREAMS][KERN_STRIP_ROWS * 16] = { { 0 } };
-    kern_strip_fn *fn = kern_strip_avx512(w->type, n);
-    struct kern_strip a = { .type = w->type, .x = x };
+    _Alignas(64) float acc[STREAMS][KERN_STRIP_ROWS * 16];
+    kern_strip_fn *fn = kern_strip_avx512(w->type, op->n);
     size_t unit_bytes = kern_unit_bytes(l, KERN_UNIT_BLOCKS);
-    int units = (w->cols + KERN_UNIT_COLS - 1) / KERN_UNIT_COLS;
-    for (int t = 0; t < n; t++)
-        x[t] = kern_x_row(op, t0 + t);
+    struct kern_strip a = { .type = w->type, .x = x, .ahead_step = (int)unit_bytes / KERN_UNIT_BLOCKS };
+    int units = (w->cols + KERN_UNIT_COLS - 1) / KERN_UNIT_COLS, side = end - panel < STREAMS ? end - panel : STREAMS;
+    for (int t = 0; t < op->n; t++)
+        x[t] = kern_x_row(op, t);
+    for (int p = 0; p < side; p++)
+        memset(acc[p], 0, (size_t)op->n * 16 * sizeof(float));
     for (int u = 0; u < units; u++) {
         a.at = (size_t)u * KERN_UNIT_BLOCKS;
         a.blocks = kern_unit_blocks(w->cols, u);
         for (int p = 0; p < side; p++) {
-            a.unit = w->data + (size_t)(panel + p) * w->panel_bytes + (size_t)u * unit_bytes;
-            a.ahead = u + 1 < units ? a.unit + unit_bytes : w->data + (size_t)(panel + p + STREAMS) * w->panel_bytes;
+            const unsigned char *data = w->data + (size_t)(panel + p) * w->panel_bytes;
+            const unsigned char *next = stream_next(op, panel + p, panel, end);
+            a.unit = data + (size_t)u * unit_bytes;
+            a.ahead = a.unit + AHEAD * unit_bytes;
+            a.ahead_end = data + w->panel_bytes;
+            a.ahead_jump = next ? next - a.ahead_end : data - a.ahead; /* nothing: what is there already */
             a.acc = acc[p];
             fn(&a);
         }
     }
     for (int p = 0; p < side; p++)
-        store(op, t0, n, panel + p, acc[p]);
+        store(op, 0, op->n, panel + p, acc[p]);
 }
 
 void kern_matmul_avx512(const struct kern_matmul *op, int panel_first, int panel_end)
@@ -265,7 +282,7 @@ void kern_matmul_avx512(const struct kern_matmul *op, int panel_first, int panel
     }
     if (op->n <= KERN_STRIP_ROWS) {
         for (int p = panel_first; p < panel_end; p += STREAMS)
-            few_rows(op, 0, op->n, p, panel_end - p < STREAMS ? panel_end - p : STREAMS);
+            few_rows(op, p, panel_end);
         return;
     }
     int fit = (int)(BLOCK_BYTES / (kern_q8_bytes(op->w->cols) * GROUP)) * GROUP;

@@ -156,14 +156,4 @@ static inline void open_scales(const struct kern_layout *l, const unsigned char 
     case SCALE_XS: scales_xs(p, t); break;
     }
 }
-
-/* Asks for an eighth of a unit: its caller's loop over blocks asks for all of it. Into L2, and never past what will be
- * read: a fixed distance led into the neighbour panel at the end of each (docs/KERNELS.md). */
-INLINE void ask_for_block(const unsigned char *unit, int unit_bytes, int b)
-{
-    int step = (unit_bytes / 8 + 63) / 64 * 64;
-    const char *p = (const char *)unit + b * step;
-    for (int i = 0; i < step; i += 64)
-        _mm_prefetch(p + i, _MM_HINT_T1);
-}
 #endif

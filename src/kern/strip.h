@@ -8,7 +8,10 @@ enum { KERN_STRIP_ROWS = 8 };
 struct kern_strip {
     enum kern_type type;
     const unsigned char *unit;
-    const unsigned char *ahead;      /* what is read from the same place soon: asked for meanwhile */
+    const unsigned char *ahead;      /* what this stream reads soon, asked for meanwhile: ahead_step for each block; */
+    const unsigned char *ahead_end;  /* from here on it goes on ahead_jump further */
+    ptrdiff_t ahead_jump;
+    int ahead_step;
     int blocks;                      /* in this unit */
     size_t at;                       /* block of x where the unit begins */
     const struct kern_act *const *x; /* [rows] */

@@ -198,7 +198,8 @@ enum err_code report_usage(struct store *s, const struct report_range *r, enum r
     static const char *const sql[] = {
         [REPORT_BY_TENANT] = "SELECT name AS tenant, " SUMS "JOIN tenant ON tenant.id = daily.tenant " RANGE,
         [REPORT_BY_TEAM] = "SELECT coalesce(name, '') AS team, " SUMS "LEFT JOIN team ON team.id = daily.team " RANGE,
-        [REPORT_BY_KEY] = "SELECT daily.key AS key, " SUMS RANGE,
+        [REPORT_BY_KEY] = "SELECT daily.key AS key, coalesce(key.name, '') AS name, " SUMS
+            "LEFT JOIN key ON key.id = daily.key " RANGE,
         [REPORT_BY_MODEL] = "SELECT model, " SUMS RANGE,
         [REPORT_BY_DAY] = "SELECT day, " SUMS RANGE,
         [REPORT_BY_TENANT_DAY] = "SELECT day, name AS tenant, " SUMS "JOIN tenant ON tenant.id = daily.tenant WHERE"
@@ -207,6 +208,16 @@ enum err_code report_usage(struct store *s, const struct report_range *r, enum r
     };
     const int64_t v[] = { meter_day(r->from_ms), meter_day(r->to_ms + 86399999), r->tenant };
     return show(s, sql[by], v, 3, json, out, e);
+}
+
+static void put_tenant(struct store *s, int64_t tenant, struct buf *out)
+{
+    sqlite3_stmt *st;
+    if (store_prepare(s, "SELECT name FROM tenant WHERE id = ?1", &st, NULL))
+        return;
+    sqlite3_bind_int64(st, 1, tenant);
+    buf_printf(out, "tenant %s", sqlite3_step(st) == SQLITE_ROW ? (const char *)sqlite3_column_text(st, 0) : "unknown");
+    sqlite3_finalize(st);
 }
 
 enum err_code report_statement(struct store *s, int64_t tenant, int64_t month, bool json, FILE *out, struct err *e)
@@ -222,7 +233,9 @@ enum err_code report_statement(struct store *s, int64_t tenant, int64_t month, b
         put_day(v[0], &b);
         buf_puts(&b, " to ");
         put_day(v[1] - 1, &b);
-        fprintf(out, "%s (UTC), tenant %lld\n\n", buf_str(&b), (long long)tenant);
+        buf_puts(&b, " (UTC), ");
+        put_tenant(s, tenant, &b);
+        fprintf(out, "%s\n\n", buf_str(&b));
         buf_release(&b);
     }
     enum err_code c = show(s, lines, v, 3, json, out, e);

@@ -29,6 +29,7 @@ enum { AUDIT_FINDINGS_MAX = 200 };
 
 struct audit_result {
     uint64_t leaves, checkpoints, notes, receipts, denials, decided_again, files_hashed;
+    uint64_t parts;             /* workers of a fleet that receipts name */
     uint64_t findings;          /* 0: nothing is wrong */
     uint64_t unchecked;         /* things that could not be checked for lack of a key or file; said in `text` too */
     struct buf text;            /* a line each: "FAIL ..." or "NOTE ..."; the first AUDIT_FINDINGS_MAX of them */

@@ -63,6 +63,13 @@ enum err_code audit_notes(struct audit *a, struct err *e);
 const struct audit_note *audit_find(const struct audit *a, enum statement_type type, const uint8_t hash[HASH_BYTES]);
 /* Receipts: signatures, chain, log, decisions; then boots against each other. */
 enum err_code audit_receipts(struct audit *a, struct err *e);
+/* Which tenant of the policy a receipt's tag stands for; false when the month's key is not at hand. */
+bool audit_tenant(const struct audit *a, const struct policy *p, const struct receipt *r, const char **out);
+const char *audit_model_name(const struct audit *a, const struct receipt *r, char out[256]); /* NULL: none is signed */
+/* Who computed it, when it went through a fleet's gateway: where its policy lets it be, and by signed weights. */
+void audit_computed(struct audit *a, const struct receipt *r);
+/* Refusals of the gate, before the policy is asked, or of limits: not evaluated again, but they may only deny. */
+bool audit_is_gate_rule(const char *rule);
 /* The file names in a folder, sorted; free with audit_names_free. A missing folder has none. */
 int audit_names(const char *dir, const char *suffix, char ***out);
 void audit_names_free(char **names, int count);

@@ -73,7 +73,7 @@ static void verify_some(struct team *t, void *arg)
 
 /* ---- decisions */
 
-static const char *model_name(const struct audit *a, const struct receipt *r, char out[256])
+const char *audit_model_name(const struct audit *a, const struct receipt *r, char out[256])
 {
     const struct audit_note *m = r->has_model ? audit_find(a, STATEMENT_MODEL, r->model) : NULL;
     if (!m)
@@ -83,8 +83,7 @@ static const char *model_name(const struct audit *a, const struct receipt *r, ch
     return out;
 }
 
-/* Which tenant of the policy the tag stands for; false when the month's key is not at hand. */
-static bool tenant_of(const struct audit *a, const struct policy *p, const struct receipt *r, const char **out)
+bool audit_tenant(const struct audit *a, const struct policy *p, const struct receipt *r, const char **out)
 {
     char month[8];
     *out = NULL;
@@ -105,8 +104,7 @@ static bool tenant_of(const struct audit *a, const struct policy *p, const struc
     return false;
 }
 
-/* Refusals the gate makes before the policy is asked: not evaluated again, but they may only deny. */
-static bool is_gate_rule(const char *rule)
+bool audit_is_gate_rule(const char *rule)
 {
     return !strncmp(rule, "gate/", 5) || !strncmp(rule, "limit/", 6);
 }
@@ -117,7 +115,7 @@ static void decide_again(struct audit *a, const struct receipt *r)
     const char *tenant = NULL;
     const struct audit_note *pol = r->has_policy ? audit_find(a, STATEMENT_POLICY, r->policy) : NULL;
     struct policy_decision d;
-    if (is_gate_rule(r->rule)) {
+    if (audit_is_gate_rule(r->rule)) {
         if (r->allow)
             audit_fail(a, "receipt %s/%" PRIu64 ": %s does not allow anything", r->boot, r->seq, r->rule);
         return;
@@ -130,11 +128,11 @@ static void decide_again(struct audit *a, const struct receipt *r)
         audit_fail(a, "receipt %s/%" PRIu64 " names a policy that is not in the bundle", r->boot, r->seq);
         return;
     }
-    if (!tenant_of(a, pol->policy, r, &tenant)) {
+    if (!audit_tenant(a, pol->policy, r, &tenant)) {
         a->r->unchecked++;
         return;
     }
-    const struct policy_request q = { .tenant = tenant, .model = model_name(a, r, model), .site = r->site,
+    const struct policy_request q = { .tenant = tenant, .model = audit_model_name(a, r, model), .site = r->site,
                                       .data_class = r->data_class[0] ? r->data_class : NULL,
                                       .is_signed = r->has_reqsig, .is_sealed = r->sealed, .stores = r->stored };
     policy_decide(pol->policy, &q, &d);
@@ -165,7 +163,7 @@ static bool fits_node(const struct statement *node, struct span boot, const stru
            span_is(statement_get(node, "site"), r->site) &&
            span_is(statement_get(node, "jurisdiction"), r->jurisdiction) &&
            names(node, "release", r->has_release, r->release) && names(node, "policy", r->has_policy, r->policy) &&
-           (!r->has_numerics || !r->allow || names(node, "numerics", true, r->numerics));
+           (!r->has_numerics || !r->allow || r->computed_count || names(node, "numerics", true, r->numerics));
 }
 
 static bool check_node(const struct audit *a, struct work *w, const struct receipt *r)
@@ -219,6 +217,8 @@ static void check_one(struct audit *a, struct work *w, int i, uint64_t *last_lea
             audit_fail(a, "boot %.*s: receipt %d does not follow from the one before", (int)boot.len, boot.data, i);
         check_names(a, w, &r);
         decide_again(a, &r);
+        if (r.computed_count)
+            audit_computed(a, &r);
         a->r->denials += !r.allow;
     }
     mem_free(n);

@@ -119,13 +119,20 @@ static enum err_code accept_checkpoint(struct client *c, const struct offer *o, 
     return code;
 }
 
+static bool may_stand(const char countries[CLIENT_COUNTRIES_MAX][3], int count, struct span where)
+{
+    for (int i = 0; i < count; i++)
+        if (span_is(where, countries[i]))
+            return true;
+    return !count;
+}
+
 static enum err_code check_country(const struct client *c, struct span where, struct err *e)
 {
-    for (int i = 0; i < c->country_count; i++)
-        if (span_is(where, c->countries[i]))
-            return ERR_OK;
-    return c->country_count ? err_set(e, ERR_DENIED, "the node stands in %.*s, where this client sends nothing",
-                                      (int)where.len, where.data) : ERR_OK;
+    if (may_stand(c->countries, c->country_count, where))
+        return ERR_OK;
+    return err_set(e, ERR_DENIED, "the node stands in %.*s, where this client sends nothing", (int)where.len,
+                   where.data);
 }
 
 static bool lists(struct span list, const char *item)
@@ -153,6 +160,8 @@ static enum err_code check_node(const struct client *c, const struct offer *o, s
     enum err_code code = check_country(c, statement_get(&s->node, "jurisdiction"), e);
     struct span key = statement_get(&s->node, "ohttp-key"), boot = statement_get(&s->node, "boot");
     s->can_seal = !statement_absent(key);
+    s->country_count = c->country_count;
+    memcpy(s->countries, c->countries, sizeof s->countries);
     if (!code && s->can_seal)
         code = code_unbase64(config, &n, key)
                    ? ohttp_config_parse((struct span){ (char *)config, n }, &s->ohttp_id, s->ohttp_key, e)
@@ -321,6 +330,15 @@ static bool commits(const struct client_salts *s, enum commit_role role, struct 
     return code_same(have, want, HASH_BYTES);
 }
 
+static enum err_code check_computed(const struct client_session *s, const struct receipt *r, struct err *e)
+{
+    for (int i = 0; i < r->computed_count; i++)
+        if (!may_stand(s->countries, s->country_count, span_of(r->computed[i].jurisdiction)))
+            return err_set(e, ERR_DENIED, "the receipt says that a worker in %s had the request, where this client "
+                           "sends nothing", r->computed[i].jurisdiction);
+    return ERR_OK;
+}
+
 enum err_code client_check_receipt(const struct client_session *s, const struct client_salts *x,
                                    struct span receipt_note, struct span request, struct span response,
                                    struct receipt *out, struct err *e)
@@ -344,6 +362,8 @@ enum err_code client_check_receipt(const struct client_session *s, const struct 
             c = err_set(e, ERR_DENIED, "the receipt commits to other bytes than were exchanged");
         else if (r.allow && !r.has_response)
             c = err_set(e, ERR_DENIED, "the receipt commits to no response");
+        else
+            c = check_computed(s, &r, e);
     }
     if (!c)
         *out = r;

@@ -35,6 +35,8 @@ struct client_session { /* what was accepted; notes are owned */
     char policy[HASH_TEXT_MAX], model[HASH_TEXT_MAX]; /* hashes of the notes, for TW-Policy and TW-Model */
     uint8_t ohttp_id, ohttp_key[HPKE_KEY_BYTES];
     bool can_seal;
+    int country_count;                         /* the client's, for workers of a fleet too */
+    char countries[CLIENT_COUNTRIES_MAX][3];
 };
 
 enum err_code client_init(struct client *c, struct span trust_policy, struct err *e);
@@ -63,7 +65,8 @@ enum err_code client_seal(const struct client_session *s, const struct client_re
 enum err_code client_sign(const struct client_session *s, const struct client_request *r, struct buf *lines,
                           struct err *e);
 
-/* The receipt that came with a response: the node's, about this policy and model, committing to exactly these bytes. */
+/* The receipt that came with a response: the node's, about this policy and model, committing to exactly these bytes,
+ * and computed nowhere but where the client allows. */
 struct client_salts { /* what the commitments are made with */
     bool sealed;
     uint8_t request[COMMIT_SALT_BYTES], response[COMMIT_SALT_BYTES];

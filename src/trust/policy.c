@@ -217,6 +217,14 @@ const char *policy_model(const struct policy *p, int n)
     return n >= 0 && n < p->model_count ? p->models[n].name : NULL;
 }
 
+const char *policy_site(const struct policy *p, int n, char jurisdiction[3])
+{
+    if (n < 0 || n >= p->site_count)
+        return NULL;
+    country_code(p->sites[n].jurisdiction, jurisdiction);
+    return p->sites[n].name;
+}
+
 void policy_problem(const struct policy_decision *d, struct buf *out)
 {
     buf_puts(out, "{\"type\":\"about:blank\",\"title\":\"Not allowed by policy\",\"status\":403,\"detail\":");

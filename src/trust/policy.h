@@ -40,6 +40,8 @@ bool policy_requires_signature(const struct policy *p, const char *tenant); /* t
 /* For the auditor: the n-th tenant's and model's names; NULL at the end. */
 const char *policy_tenant(const struct policy *p, int n);
 const char *policy_model(const struct policy *p, int n);
+/* The n-th site's name, and the jurisdiction it lies in; NULL at the end. */
+const char *policy_site(const struct policy *p, int n, char jurisdiction[3]);
 
 /* The body of a refusal: application/problem+json with the rule's id, never the rule's content. */
 void policy_problem(const struct policy_decision *d, struct buf *out);

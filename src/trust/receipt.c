@@ -11,7 +11,7 @@
 
 _Static_assert(sizeof(crypto_hash_sha256_state) <= sizeof(struct commit), "a commit holds the hash's state");
 
-enum { FIELDS = 25, WORD_MAX = 160 };
+enum { FIELDS = 26, WORD_MAX = 160 };
 
 /* One value's text, in scratch unless it is a string of the receipt. */
 struct words {
@@ -48,6 +48,20 @@ static void put_time(struct words *w, int64_t v)
     put(w, s);
 }
 
+static void put_computed(struct words *w, const struct receipt *r, char scratch[COMPUTED_MAX * COMPUTED_TEXT_MAX])
+{
+    char *at = scratch;
+    *at = '\0';
+    ASSERT(r->computed_count <= COMPUTED_MAX);
+    for (int i = 0; i < r->computed_count; i++) {
+        if (i)
+            *at++ = ',';
+        computed_text(&r->computed[i], at);
+        at += strlen(at);
+    }
+    put(w, scratch);
+}
+
 void receipt_class(struct span asked, char out[RECEIPT_NAME_MAX + 1])
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/@-";
@@ -60,7 +74,7 @@ void receipt_class(struct span asked, char out[RECEIPT_NAME_MAX + 1])
 enum err_code receipt_text(const struct receipt *r, struct buf *out, struct err *e)
 {
     struct words w = { 0 };
-    char decision[RECEIPT_NAME_MAX + 16];
+    char decision[RECEIPT_NAME_MAX + 16], parts[COMPUTED_MAX * COMPUTED_TEXT_MAX];
     snprintf(decision, sizeof decision, "%s rule=%s", r->allow ? "allow" : "deny", r->rule);
     put(&w, r->id);
     put(&w, r->boot);
@@ -87,6 +101,7 @@ enum err_code receipt_text(const struct receipt *r, struct buf *out, struct err 
     put(&w, r->finish);
     put_time(&w, r->started);
     put_time(&w, r->ended);
+    put_computed(&w, r, parts);
     return statement_write(STATEMENT_RECEIPT, w.value, w.count, out, e);
 }
 
@@ -111,6 +126,13 @@ static bool get_hex(const struct statement *s, const char *key, uint8_t *out, si
 static bool get_uint(const struct statement *s, const char *key, uint64_t *out)
 {
     return code_uint(statement_get(s, key), out);
+}
+
+static void get_computed(const struct statement *s, struct receipt *r)
+{
+    struct span rest = statement_get(s, "computed"), item;
+    while (r->computed_count < COMPUTED_MAX && statement_next(&rest, &item))
+        computed_parse(item, &r->computed[r->computed_count++]);
 }
 
 enum err_code receipt_parse(struct span text, struct receipt *out, struct err *e)
@@ -155,6 +177,7 @@ enum err_code receipt_parse(struct span text, struct receipt *out, struct err *e
     get_text(&s, "finish", r.finish, sizeof r.finish);
     r.started = statement_time(&s, "started");
     r.ended = statement_time(&s, "ended");
+    get_computed(&s, &r);
     *out = r;
     return ERR_OK;
 }

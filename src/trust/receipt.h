@@ -4,6 +4,7 @@
  * keeper, which owns boot, seq and prev and so the chain, for the signature. Then the front logs the leaf. */
 #ifndef TRUST_RECEIPT_H
 #define TRUST_RECEIPT_H
+#include "trust/computed.h"
 #include "trust/statement.h"
 
 enum { RECEIPT_NAME_MAX = 128, RECEIPT_TEXT_MAX = 512, RECEIPT_NOTE_MAX = 8192, COMMIT_SALT_BYTES = 32,
@@ -29,6 +30,8 @@ struct receipt {
     uint64_t tokens_in, tokens_out;
     char finish[RECEIPT_NAME_MAX + 1]; /* stop, length, denied, aborted, error */
     int64_t started, ended;       /* Unix seconds */
+    int computed_count;           /* 0: here. Else the fleet's workers that had the request */
+    struct computed computed[COMPUTED_MAX];
 };
 
 /* The data class a request asks for, as policy and receipt can name it: what could be no name reads as

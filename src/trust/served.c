@@ -133,18 +133,19 @@ void served_policy_release(struct served_policy *p)
 }
 
 struct search {
-    const char *file;
-    const uint8_t *program;
+    const char *file;        /* NULL: by its weights */
+    const uint8_t *program, *weights;
     uint64_t seq, newest; /* of the best so far; of all */
     struct buf bytes;
 };
 
-/* The hash the note gives for a file of that name. */
-static bool listed(const struct statement *st, const char *file, uint8_t sha256[HASH_BYTES])
+/* The hash the note gives for the file that is searched for: by its name, or by that hash itself. */
+static bool listed(const struct statement *st, const struct search *q, uint8_t sha256[HASH_BYTES])
 {
     struct span list = statement_get(st, "files"), pair, name, hash;
     while (statement_next(&list, &pair))
-        if (span_cut(pair, '=', &name, &hash) && span_is(name, file) && code_unhash_text(sha256, hash))
+        if (span_cut(pair, '=', &name, &hash) && (!q->file || span_is(name, q->file)) &&
+            code_unhash_text(sha256, hash) && (q->file || !memcmp(sha256, q->weights, HASH_BYTES)))
             return true;
     return false;
 }
@@ -156,7 +157,7 @@ static bool take_model(void *arg, const char *name, struct span bytes)
     struct statement st;
     uint8_t sha256[HASH_BYTES];
     if (!note_parse(bytes, n, NULL) && !statement_parse(n->text, &st, NULL) && st.type == STATEMENT_MODEL &&
-        statement_uint(&st, "seq") > q->seq && listed(&st, q->file, sha256)) {
+        statement_uint(&st, "seq") > q->seq && listed(&st, q, sha256)) {
         q->seq = statement_uint(&st, "seq");
         buf_clear(&q->bytes);
         buf_append(&q->bytes, bytes.data, bytes.len);
@@ -165,29 +166,40 @@ static bool take_model(void *arg, const char *name, struct span bytes)
     return true;
 }
 
-enum err_code served_model(const struct site *s, struct tlog *log, struct chain *c, const char *file, int64_t now_s,
-                           struct served_model *out, struct err *e)
+static enum err_code search_model(const struct site *s, struct tlog *log, struct chain *c, struct search *q,
+                                  int64_t now_s, struct served_model *out, struct err *e)
 {
-    struct search q = { .file = file };
     struct note *n = MEM_NEW(struct note);
     struct statement st;
     uint8_t hash[HASH_BYTES];
     enum err_code code = ERR_OK;
     *out = (struct served_model){ .hash = "-" };
-    scan(s, STATEMENT_MODEL, take_model, &q);
-    struct span bytes = { buf_str(&q.bytes), q.bytes.len };
+    scan(s, STATEMENT_MODEL, take_model, q);
+    struct span bytes = { buf_str(&q->bytes), q->bytes.len };
     if (bytes.len)
         code = check(log, c, STATEMENT_MODEL, bytes, now_s, n, &st, e);
     if (bytes.len && !code) {
         struct span name = statement_get(&st, "name");
         snprintf(out->name, sizeof out->name, "%.*s", (int)name.len, name.data);
-        listed(&st, file, out->sha256);
+        listed(&st, q, out->sha256);
         code_sha256(hash, bytes.data, bytes.len);
         code_hash_text(out->hash, hash);
     }
     mem_free(n);
-    buf_release(&q.bytes);
+    buf_release(&q->bytes);
     return code;
+}
+
+enum err_code served_model(const struct site *s, struct tlog *log, struct chain *c, const char *file, int64_t now_s,
+                           struct served_model *out, struct err *e)
+{
+    return search_model(s, log, c, &(struct search){ .file = file }, now_s, out, e);
+}
+
+enum err_code served_weights(const struct site *s, struct tlog *log, struct chain *c, const uint8_t sha256[HASH_BYTES],
+                             int64_t now_s, struct served_model *out, struct err *e)
+{
+    return search_model(s, log, c, &(struct search){ .weights = sha256 }, now_s, out, e);
 }
 
 /* The release lists a file of that hash, whatever its name. */

@@ -27,6 +27,9 @@ void served_policy_release(struct served_policy *p);
 /* The newest model note that lists a file of that name. */
 enum err_code served_model(const struct site *s, struct tlog *log, struct chain *c, const char *file, int64_t now_s,
                            struct served_model *out, struct err *e);
+/* The newest model note that lists weights of that hash, whatever their file is called. */
+enum err_code served_weights(const struct site *s, struct tlog *log, struct chain *c, const uint8_t sha256[HASH_BYTES],
+                             int64_t now_s, struct served_model *out, struct err *e);
 /* The newest release note that lists a program of that hash; "-" when no release was ever signed. ERR_DENIED: none
  * lists it. *newer: there is a newer release, which does not: this program is an old one. */
 enum err_code served_release(const struct site *s, struct tlog *log, struct chain *c, int64_t now_s,

@@ -3,16 +3,19 @@
 
 #include "base/assert.h"
 #include "base/mem.h"
+#include "trust/computed.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum kind { NAME, TEXT, UINT, TIME, HASH, HASHES, PAIRS, COMMIT, TAG, COUNTRY, VKEY, VKEYS, DECISION, BASE64, TARGET };
+enum kind { NAME, TEXT, UINT, TIME, HASH, HASHES, PAIRS, COMMIT, TAG, COUNTRY, VKEY, VKEYS, DECISION, BASE64, TARGET,
+    PARTS };
 
 struct field {
     const char *key;
     enum kind kind;
     bool optional; /* may be "-" */
+    bool later;    /* its line came later, after all others: where it does not apply it is missing */
 };
 
 struct type {
@@ -47,7 +50,7 @@ static const struct type types[STATEMENT_TYPES] = {
         { "transport", NAME }, { "retention", NAME }, { "numerics", HASH, true },
         { "seed", UINT, true }, { "sampling", TEXT, true }, { "request", COMMIT }, { "response", COMMIT, true },
         { "reqsig", HASH, true }, { "tokens-in", UINT }, { "tokens-out", UINT }, { "finish", NAME },
-        { "started", TIME }, { "ended", TIME } } },
+        { "started", TIME }, { "ended", TIME }, { "computed", PARTS, .later = true } } },
 };
 
 /* ---- what a value may look like */
@@ -114,6 +117,12 @@ static bool is_decision(struct span v)
     return (has_prefix(v, "allow rule=", &rest) || has_prefix(v, "deny rule=", &rest)) && is_name(rest);
 }
 
+static bool is_part(struct span v)
+{
+    struct computed c;
+    return computed_parse(v, &c);
+}
+
 static bool is_base64(struct span v)
 {
     uint8_t raw[1024];
@@ -121,14 +130,14 @@ static bool is_base64(struct span v)
     return v.len <= 1024 && v.len && code_unbase64(raw, &n, v);
 }
 
-static bool is_list(struct span v, bool (*item_ok)(struct span))
+static bool is_list(struct span v, int most, bool (*item_ok)(struct span))
 {
     struct span rest = v, item;
     int n = 0;
     if (!v.len || v.data[v.len - 1] == ',')
         return false;
     while (statement_next(&rest, &item))
-        if (++n > STATEMENT_LIST_MAX || !item_ok(item))
+        if (++n > most || !item_ok(item))
             return false;
     return n > 0;
 }
@@ -145,17 +154,18 @@ static bool value_ok(const struct field *f, struct span v)
     case UINT: return code_uint(v, &number);
     case TIME: return code_untime_text(&when, v);
     case HASH: return is_hash(v);
-    case HASHES: return is_list(v, is_hash);
-    case PAIRS: return is_list(v, is_pair);
+    case HASHES: return is_list(v, STATEMENT_LIST_MAX, is_hash);
+    case PAIRS: return is_list(v, STATEMENT_LIST_MAX, is_pair);
     case COMMIT: return is_hex_after(v, "c1:", HASH_BYTES);
     case TAG: return is_hex_after(v, "hmac:", 16);
     case COUNTRY:
         return v.len == 2 && v.data[0] >= 'A' && v.data[0] <= 'Z' && v.data[1] >= 'A' && v.data[1] <= 'Z';
     case VKEY: return is_vkey(v);
-    case VKEYS: return is_list(v, is_vkey);
+    case VKEYS: return is_list(v, STATEMENT_LIST_MAX, is_vkey);
     case DECISION: return is_decision(v);
     case BASE64: return is_base64(v);
     case TARGET: return is_hash(v) || is_vkey(v);
+    case PARTS: return is_list(v, COMPUTED_MAX, is_part);
     }
     return false;
 }
@@ -209,6 +219,10 @@ enum err_code statement_parse(struct span text, struct statement *out, struct er
     s.count = statement_count(s.type);
     for (int i = 0; i < s.count; i++) {
         struct span key;
+        if (t->fields[i].later && !rest.len) {
+            s.value[i] = SPAN("-");
+            continue;
+        }
         if (!span_line(&rest, &line) || line.len > STATEMENT_VALUE_MAX || !span_cut(line, ' ', &key, &s.value[i]) ||
             !span_is(key, t->fields[i].key))
             return err_set(e, ERR_CORRUPT, "the %s statement needs '%s' in line %d", t->name, t->fields[i].key, i + 2);
@@ -230,6 +244,8 @@ enum err_code statement_write(enum statement_type type, const struct span *value
     ASSERT(count == statement_count(type));
     buf_printf(out, "tokenworks/%s/v1\n", types[type].name);
     for (int i = 0; i < count; i++) {
+        if (types[type].fields[i].later && statement_absent(values[i]))
+            continue;
         buf_printf(out, "%s ", types[type].fields[i].key);
         buf_append(out, values[i].data, values[i].len);
         buf_putc(out, '\n');

@@ -1,7 +1,7 @@
 /* statement -- everything we sign besides checkpoints: one form, one strict parser, one table.
  *
  *     tokenworks/<type>/v1 LF
- *     <key> <value> LF          every key of the type, in the table's order, once
+ *     <key> <value> LF          every key of the type, in the table's order, once; what came later may be missing
  *
  * ASCII only. A value that does not apply is "-" where the table allows it. The first line keeps the types apart:
  * no signature over one can be taken for another, nor for a checkpoint (no log may be named tokenworks/...). */

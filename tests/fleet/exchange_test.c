@@ -49,6 +49,12 @@ static void killed(enum how how, int at, int cut, int other_cut, uint32_t window
     int attempts;
     fleet_call_where(&client.call, &where, &attempts);
     CHECK_INT(attempts, 2);
+    const struct fleet_call *c = &client.call; /* both are named, in their order, each life of a worker by its boot */
+    CHECK_INT(c->part_count, how == LOSES_A_FRAME && !strcmp(c->parts[0].place.name, where.name) ? 1 : 2);
+    CHECK_STR(c->parts[c->part].place.name, where.name);
+    CHECK(c->part_count == 1 || strcmp(c->parts[0].place.name, c->parts[1].place.name) ||
+          c->parts[0].boot != c->parts[1].boot);
+    CHECK_STR(c->parts[0].numerics, same_numerics);
     CHECK(how == LOSES_A_FRAME || strcmp(where.name, script.victim->place.name));
     curtain();
 }

@@ -105,9 +105,9 @@ class Gates:
         self.rest()
         until(lambda: all(self.pages(n) <= self.idle for n in self.lab.beating()),
               f"KV pages in use to be {self.idle} at most again; they are { {n: self.pages(n) for n in self.lab.beating()} }", 10)
-        said = sum(open(n.log).read().count(" is gone: ") for n in self.lab.nodes.values())
+        said = [line for n in self.lab.nodes.values() for line in open(n.log) if "front: the engine of " in line and " is gone: " in line]
         crashes, self.lab.crashes = self.lab.crashes, []
-        assert said <= self.engines_killed and not crashes, f"{said} engines ended, {self.engines_killed} by us; " + "; ".join(crashes)
+        assert len(said) <= self.engines_killed and not crashes, f"{self.engines_killed} engines killed, but {said}, {crashes}"
         if self.load:
             self.load.go()
 

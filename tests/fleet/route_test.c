@@ -86,6 +86,29 @@ static void policy(void)
     CHECK_INT(code, ERR_BUSY);
 }
 
+/* With evidence: the sites that are named, the weights that were signed. */
+static void places_and_weights(void)
+{
+    static const char signed_hash[] = "4444444444444444444444444444444444444444444444444444444444444444";
+    json_t *places = json_pack("[s, s]", "eu/south", "us/north");
+    struct fleet_ask ask = { .model = "m", .jurisdictions = { "eu", "us" }, .jurisdiction_count = 2, .places = places };
+    begin();
+    add((struct says){ .name = "here" });
+    CHECK_STR(picked((struct route_query){ .ask = &ask }), ""); /* eu/north is not among them */
+    CHECK_INT(code, ERR_DENIED);
+    struct roster_worker *w = add((struct says){ .name = "there", .jurisdiction = "us", .backlog = 100000 });
+    for (int i = 0; i < 20; i++)
+        CHECK_STR(picked((struct route_query){ .ask = &ask }), "there");
+    ask.hash = signed_hash;
+    CHECK_STR(picked((struct route_query){ .ask = &ask }), "");
+    CHECK_INT(code, ERR_BUSY);
+    memcpy(w->models[0].beat.hash, signed_hash, sizeof signed_hash);
+    CHECK_STR(picked((struct route_query){ .ask = &ask }), "there");
+    ask.places = NULL;
+    CHECK_STR(picked((struct route_query){ .ask = &ask }), "there");
+    json_decref(places);
+}
+
 static void equal_numerics(void)
 {
     static const char one[] = "1111111111111111111111111111111111111111111111111111111111111111";
@@ -268,6 +291,7 @@ int main(void)
 {
     log_set(LOG_ERROR, false);
     RUN(policy);
+    RUN(places_and_weights);
     RUN(equal_numerics);
     RUN(scores);
     RUN(own_requests_count_before_the_next_beat);

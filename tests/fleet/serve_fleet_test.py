@@ -203,6 +203,33 @@ try:
         asked, given, read = asked + 1, given + N, read + prompt
         both_alive(gate)
 
+    with tap.case("an answer that is no stream, and a call of a tool: the next worker draws only what is left"):
+        steps, drawn = (lambda n, what=what: n.metric(f"tokenworks_{what}_total") for what in ("steps", "generation_tokens"))
+        tools = [{"type": "function", "function": {"name": "note", "parameters": {"type": "object", "required": ["text"], "properties": {
+            "text": {"type": "string", "minLength": 600, "maxLength": 700}}}}}]
+        call = {"stream": True, "stream_options": {"include_usage": True}, "tools": tools, "tool_choice": "required", "max_tokens": 900}
+        for enough, more in (300, {"max_tokens": 400, "min_tokens": 400}), (100, {**call, "min_tokens": 0}):
+            long, got = {**BODY, **more}, []
+            begun = {n: drawn(n) for n in (one, two)}
+            client = threading.Thread(target=lambda: got.append(gate.request("POST", CHAT, long)))
+            client.start()
+            victim = by_name(where(gate))
+            left = two if victim is one else one
+            victim.wait(lambda: drawn(victim) - begun[victim] >= enough)
+            before = steps(left)
+            victim.signal(signal.SIGKILL)
+            client.join()
+            left.wait(left.idle)
+            again, calm = steps(left) - before, left.request("POST", CHAT, long)[1]
+            assert got[0][0] == 200 and still(got[0][1]) == still(calm), (got, calm)
+            used = [int(re.findall(rb'"%s":(\d+)' % k, got[0][1])[-1]) for k in (b"prompt_tokens", b"completion_tokens")]
+            print(f"# {used[1]} tokens, lost with its worker after {enough} or some more: {again:.0f} steps at the next one")
+            assert used[1] > enough and again < used[1] - 0.7 * enough, (used, again)
+            asked, given, read = asked + 1, given + used[1], read + used[0]
+            node = Node("worker" if victim is one else "serve", victim.name).healthy()
+            one, two = (node, two) if victim is one else (one, node)
+            both_alive(gate)
+
     with tap.case("what was used is billed once, as if nothing had happened"):
         rows = subprocess.run([BINARY, "usage", "--state", f"{FOLDER.name}/gate", "--by", "model", "--json"], capture_output=True, text=True)
         line = json.loads(rows.stdout)
@@ -272,11 +299,14 @@ try:
         left.process.wait(30)
         abroad = Node("worker", "abroad", "us").healthy()
         gate.wait(lambda: workers(gate).get("abroad", {}).get("models"))
-        late = Node("gateway", "late", "de").healthy()     # one that never heard of a worker in de
+        late = Node("gateway", "late", "de")               # one that never heard of a worker in de
         late.wait(lambda: workers(late).get("abroad", {}).get("models"))
         for n, want_status in (gate, 503), (late, 403):
             status, v = n.json("POST", CHAT, {**BODY, "max_tokens": 4, "min_tokens": 0})
             assert status == want_status, (status, v)
+            assert n.request("GET", "/livez")[0] == 200, "alive, though nobody may be asked"
+            status, v2 = n.json("GET", "/readyz")
+            assert status == 503 and "no worker with a model that this gateway may ask" in v2["status"], v2
         assert v["error"]["code"] == "jurisdiction_not_allowed", v
         assert abroad.metric("tokenworks_requests_total") == 0
         wide = Node("gateway", "wide", "de", "--to-jurisdiction", "US").healthy()

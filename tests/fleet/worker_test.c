@@ -298,6 +298,19 @@ static void refused(size_t n, uint32_t crc, const char *where, const char *code,
     finish();
 }
 
+/* The policy names sites: ours is not among them. */
+static void refused_elsewhere(void)
+{
+    struct buf b = { 0 };
+    buf_printf(&b, "{\"body_bytes\":0,\"jurisdictions\":[\"ch\"],\"places\":[\"de/%s\",\"ch/elsewhere\"]}\n", me.site);
+    post(FRAME_REQUEST, 0, 9, 0, 0, b.data, b.len);
+    turn(10);
+    CHECK(saw_error("residency", 403));
+    CHECK_INT(host.opened, 0);
+    buf_release(&b);
+    seen = (struct seen){ 0 };
+}
+
 static void test_refused(void)
 {
     refused(5000, 1, "\"ch\"", "body_crc32", 400);
@@ -314,6 +327,7 @@ static void test_refused(void)
         { "{\"body_bytes\":4,\"jurisdictions\":[\"ch\"]}\nabc", "body_too_short", 400 },
     };
     begin();
+    refused_elsewhere();
     for (size_t i = 0; i < MEM_COUNT(heads); i++) {
         post(FRAME_REQUEST, 0, 10 + i, 0, 0, heads[i].head, strlen(heads[i].head));
         turn(10);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """audit_test -- a site, two witnesses, receipts; then everything a dishonest site or a thief could do to the bundle,
 each on a copy, and the audit must find it. Speaks TAP."""
-import os, random, shutil, subprocess, sys, tempfile
+import hashlib, os, random, shutil, subprocess, sys, tempfile
 
 TOOL = os.path.join(os.environ.get("B", "build"), "tokenworks")
 SEED = 20261121
@@ -38,7 +38,7 @@ def write(name, text):
 
 
 POLICY = """{"version":1,"groups":{"EU":["DE","FR"]},"classes":["public","internal"],
-"sites":{"berlin":{"jurisdiction":"DE","operator-law":["DE"]},"virginia":{"jurisdiction":"US","operator-law":["US"]}},
+"sites":{"berlin":{"jurisdiction":"DE","operator-law":["DE"]},"paris":{"jurisdiction":"FR","operator-law":["FR"]},"virginia":{"jurisdiction":"US","operator-law":["US"]}},
 "tenants":{"clinic":{"home":"DE","process-in":["EU"],"default-class":"internal"}},
 "models":{"small":{"max-class":"internal","territory":["EU","US"]}},
 "rules":[{"id":"all","effect":"allow","when":{}}]}
@@ -166,6 +166,43 @@ def flips_everywhere(bundle):
     return quiet
 
 
+def part(where, weights=b"weights", tokens=30, numerics="-"):
+    return f"{where} boot=00000000000000ab model=sha256:{hashlib.sha256(weights).hexdigest()} numerics={numerics} tokens={tokens}"
+
+
+def of_a_fleet():
+    """A gateway's receipts name who computed: honest ones pass, each lie of its own is found."""
+    run("trust", "init", "--site", "gate.example", home="gate")
+    run("trust", "model", "--name", "small", path("models/w.gguf"), home="gate")
+    run("trust", "release", "--version", "0.1.0", TOOL, home="gate")
+    run("trust", "policy", path("policy.json"), home="gate")
+    shutil.copy(path("gate/trust/public/trust.policy"), path("gate.policy"))  # no witnesses: what is tried here is other
+
+    def check(home, *args):
+        return run("audit", *args, path(home, "trust/public"), path("gate.policy"), ok=False)
+    keys = ["--pseudonyms", path("gate/trust/keys")]
+    boot = receipts(2, home="gate", extra=["--computed", ",".join((part("FR/paris/one", tokens=10), part("DE/berlin/two", tokens=20)))])
+    p = check("gate", *keys)
+    say(p.returncode == 0 and "4 workers of a fleet named: nothing is wrong" in p.stdout, "receipts that name a fleet's workers pass",
+        p.stdout + p.stderr)
+    lies = [("a worker where the tenant's data may not be computed", [part("US/virginia/w")], keys, "the policy in force denies it by builtin/process-in"),
+            ("a worker at a site that is not in the policy", [part("DE/munich/w")], [], "does not know"),
+            ("a worker at a site that lies elsewhere", [part("FR/berlin/w")], [], "puts that site in DE"),
+            ("the second of two workers abroad, which gave no token", [part("FR/paris/w"), part("US/virginia/w", tokens=0)], keys, "US/virginia/w"),
+            ("a worker with other weights", [part("FR/paris/w", b"other")], [], "its model note does not list"),
+            ("tokens that nobody computed", [part("FR/paris/w", tokens=29)], [], "come to another sum"),
+            ("more tokens than were given", [part("FR/paris/w", tokens=2**64 - 1), part("FR/paris/v", tokens=31)], [], "come to another sum")]
+    for i, (name, parts, args, expect) in enumerate(lies):
+        shutil.copytree(path("gate"), path(f"lie{i}"), symlinks=True)
+        receipts(1, home=f"lie{i}", previous=boot, extra=["--computed", ",".join(parts)])
+        p = check(f"lie{i}", *args)
+        say(p.returncode == 1 and expect in p.stdout and p.stdout.count("FAIL") == 1, name, p.stdout + p.stderr)
+    shutil.copytree(path("gate"), path("denied"), symlinks=True)
+    receipts(1, home="denied", model="big", previous=boot, extra=["--computed", part("FR/paris/w", tokens=0)])
+    p = check("denied", *keys)
+    say(p.returncode == 1 and "though it was denied by builtin/unknown-model" in p.stdout, "computed, though the policy denied it", p.stdout)
+
+
 def main():
     boots = setup()
     done = witness_all()
@@ -240,6 +277,8 @@ def main():
     receipts(3, place="virginia", previous=boots[2], extra=["--lie"])
     witness_all()
     attack("a request crosses a border and the receipt says it may", lambda b: None, "the policy says deny by builtin/process-in")
+
+    of_a_fleet()
 
     everything = b"".join(open(f, "rb").read() for f in files(path("site/trust/public")))
     say(b"clinic" not in everything.replace(POLICY.encode(), b""), "the tenant's name stands in the policy alone")

@@ -215,6 +215,46 @@ static void a_request_all_the_way(void)
     scene_close(&s);
 }
 
+/* A gateway stands where the client allows; where its workers stand is in the receipt. */
+static enum err_code computed_in(struct scene *s, const char *where)
+{
+    struct gate g;
+    struct ohttp x;
+    struct buf sealed = { 0 }, answer = { 0 }, receipt = { 0 };
+    struct client_salts salts;
+    struct receipt r;
+    struct err e = { 0 };
+    gate_init(&g, s->session.node_id, find_tenant, s);
+    const struct client_request q = { .method = "POST", .authority = "s.example", .path = "/v1/chat/completions",
+                                      .data_class = "internal", .body = SPAN("{}"), .key = &s->tenant, .now_s = NOW };
+    s->computed_in = where;
+    CHECK_INT(client_seal(&s->session, &q, &x, &sealed, &e), ERR_OK);
+    engine_answers(s, &g, help_buf(&sealed), false, &answer, &receipt);
+    client_salts_sealed(&x, &salts);
+    enum err_code c = client_check_receipt(&s->session, &salts, help_buf(&receipt), q.body,
+                                           SPAN("data: {\"choices\":[]}\n\ndata: [DONE]\n\n"), &r, &e);
+    CHECK(!c || strstr(e.text, where));
+    CHECK(c || r.computed_count == 1);
+    gate_release(&g);
+    buf_release(&sealed);
+    buf_release(&answer);
+    buf_release(&receipt);
+    return c;
+}
+
+static void computed_abroad_is_refused(void)
+{
+    static struct scene s;
+    scene_open(&s);
+    CHECK_INT(offer(&s, NOW, NULL, NULL), ERR_OK);
+    CHECK_INT(s.session.country_count, 1);
+    CHECK_INT(computed_in(&s, s.session.countries[0]), ERR_OK);
+    CHECK_INT(computed_in(&s, "US"), ERR_DENIED);
+    s.session.country_count = 0; /* anywhere will do */
+    CHECK_INT(computed_in(&s, "US"), ERR_OK);
+    scene_close(&s);
+}
+
 int main(void)
 {
     if (trust_init(NULL))
@@ -223,6 +263,7 @@ int main(void)
     RUN(bent_offers_are_refused);
     RUN(stale_late_and_abroad);
     RUN(unlogged_keys_are_refused);
+    RUN(computed_abroad_is_refused);
     RUN(older_release_is_refused);
     RUN(another_history_is_refused);
     RUN(a_request_all_the_way);

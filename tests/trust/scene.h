@@ -20,6 +20,7 @@ struct scene {
     char hash[OFFER_PARTS][HASH_TEXT_MAX];
     struct client c;
     struct client_session session;
+    const char *computed_in; /* a country: its receipts name a worker there; NULL: none */
 };
 
 static inline void publish(struct scene *s, enum statement_type type, const struct span *v, int n, char hash[HASH_TEXT_MAX])
@@ -191,6 +192,9 @@ static inline void engine_answers(struct scene *s, struct gate *g, struct span s
     commit_begin(&commit, COMMIT_RESPONSE, salt);
     commit_add(&commit, text, sizeof text - 1);
     commit_end(&commit, rec.response);
+    rec.computed_count = s->computed_in ? 1 : 0; /* by a worker of a fleet */
+    rec.computed[0] = (struct computed){ .jurisdiction = "", .site = "s", .worker = "w" };
+    snprintf(rec.computed[0].jurisdiction, 3, "%s", s->computed_in ? s->computed_in : "");
     CHECK_INT(boot_sign(&s->signer, &rec, receipt, &e), ERR_OK);
     struct buf body = { 0 };
     const struct bhttp_field f = { SPAN("content-type"), SPAN("text/event-stream") };

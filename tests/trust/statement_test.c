@@ -275,6 +275,66 @@ static void receipts_go_round(void)
     buf_release(&u);
 }
 
+/* What came later: without it the bytes are those of an older receipt; with it, one spelling alone. */
+static void receipts_name_who_computed(void)
+{
+    static const char line[] = "computed DE/fra/one boot=00000000000000ab model=sha256:"
+        "1111111111111111111111111111111111111111111111111111111111111111 numerics=- tokens=300,"
+        "FR/par/two boot=ffffffffffffffff model=- numerics=sha256:"
+        "2222222222222222222222222222222222222222222222222222222222222222 tokens=40\n";
+    static const char *const bad[] = {
+        "computed -\n", "computed \n", "computed DE/fra/one boot=00000000000000ab model=- numerics=- tokens=1,\n",
+        "computed DE/fra boot=00000000000000ab model=- numerics=- tokens=1\n",
+        "computed de/fra/one boot=00000000000000ab model=- numerics=- tokens=1\n",
+        "computed DE/f a/one boot=00000000000000ab model=- numerics=- tokens=1\n",
+        "computed DE/fra/one/x boot=00000000000000ab model=- numerics=- tokens=1\n",
+        "computed DE/fra/one boot=00000000000000aB model=- numerics=- tokens=1\n",
+        "computed DE/fra/one boot=ab model=- numerics=- tokens=1\n",
+        "computed DE/fra/one boot=00000000000000ab numerics=- model=- tokens=1\n",
+        "computed DE/fra/one boot=00000000000000ab model= numerics=- tokens=1\n",
+        "computed DE/fra/one boot=00000000000000ab model=- numerics=- tokens=01\n",
+        "computed DE/fra/one boot=00000000000000ab model=- numerics=- tokens=1 \n",
+        "computed DE/fra/one boot=00000000000000ab model=- numerics=-\n",
+    };
+    struct receipt r = sample(), again;
+    struct buf old = { 0 }, t = { 0 }, m = { 0 };
+    CHECK_INT(receipt_text(&r, &old, NULL), ERR_OK);
+    CHECK(!strstr(old.data, "computed"));
+    buf_append(&t, old.data, old.len);
+    buf_puts(&t, line);
+    CHECK_INT(receipt_parse(help_buf(&t), &again, NULL), ERR_OK);
+    CHECK_INT(again.computed_count, 2);
+    const struct computed *c = again.computed;
+    CHECK(!strcmp(c[0].jurisdiction, "DE") && !strcmp(c[0].site, "fra") && !strcmp(c[0].worker, "one") &&
+          c[0].boot == 0xab && c[0].tokens == 300 && c[0].has_model && c[0].model[31] == 0x11 && !c[0].has_numerics);
+    CHECK(!strcmp(c[1].site, "par") && c[1].boot == UINT64_MAX && c[1].numerics[0] == 0x22 && !c[1].has_model);
+    CHECK_INT(receipt_text(&again, &m, NULL), ERR_OK);
+    CHECK_STR(m.data, t.data);
+    for (size_t i = 0; i < MEM_COUNT(bad); i++) {
+        buf_clear(&m);
+        buf_append(&m, old.data, old.len);
+        buf_puts(&m, bad[i]);
+        if (receipt_parse(help_buf(&m), &again, NULL) != ERR_CORRUPT)
+            printf("# accepted: %s", bad[i]);
+        CHECK_INT(receipt_parse(help_buf(&m), &again, NULL), ERR_CORRUPT);
+    }
+    buf_clear(&m);
+    buf_append(&m, old.data, old.len); /* twice; then more parts than a request has attempts */
+    for (int i = 0; i < 2; i++)
+        buf_puts(&m, line);
+    CHECK_INT(receipt_parse(help_buf(&m), &again, NULL), ERR_CORRUPT);
+    buf_clear(&m);
+    buf_append(&m, old.data, old.len);
+    buf_puts(&m, "computed ");
+    for (int i = 0; i <= COMPUTED_MAX; i++)
+        buf_printf(&m, "%sDE/fra/one boot=00000000000000ab model=- numerics=- tokens=1", i ? "," : "");
+    buf_puts(&m, "\n");
+    CHECK_INT(receipt_parse(help_buf(&m), &again, NULL), ERR_CORRUPT);
+    buf_release(&old);
+    buf_release(&t);
+    buf_release(&m);
+}
+
 /* A line dropped, doubled, swapped, added, or a value bent: refused. */
 static void strict_lines(void)
 {
@@ -444,6 +504,7 @@ int main(void)
     RUN(revoked_means_refused);
     RUN(node_clock_edges);
     RUN(receipts_go_round);
+    RUN(receipts_name_who_computed);
     RUN(strict_lines);
     RUN(receipts_under_their_node);
     RUN(commitments_hide_and_bind);
