@@ -83,6 +83,8 @@ struct fleet_call {
 /* ERR_BUSY: nobody may and can take it now; ERR_DENIED: no allowed jurisdiction has the model. One sentence. */
 enum err_code fleet_call_open(struct fleet_gateway *g, const struct fleet_ask *ask, struct fleet_call *c,
                               struct err *e);
+/* A request, its head and body: a REQUEST whose head nobody writes and reads again. */
+void fleet_call_request(struct fleet_call *c, const json_t *head, const char *body, size_t n);
 /* REQUEST (whole payload, head LF body, any length: the gateway cuts it into parts), CREDIT (no data comes before the
  * first one), CANCEL. */
 void fleet_call_send(struct fleet_call *c, enum frame_kind kind, uint16_t flags, const void *payload, size_t n);

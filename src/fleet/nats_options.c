@@ -51,9 +51,14 @@ static enum err_code set_servers(natsOptions *no, const char *url, struct err *e
     return c;
 }
 
+bool nats_options_tls(const struct bus_options *o)
+{
+    return !strncmp(o->url, "tls://", 6) || strstr(o->url, ",tls://") || o->ca || o->cert;
+}
+
 static natsStatus set_tls(natsOptions *no, const struct bus_options *o)
 {
-    if (strncmp(o->url, "tls://", 6) && !strstr(o->url, ",tls://") && !o->ca && !o->cert)
+    if (!nats_options_tls(o))
         return NATS_OK;
     natsStatus s = natsOptions_SetSecure(no, true);
     if (!s && o->ca)

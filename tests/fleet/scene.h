@@ -294,7 +294,7 @@ static void worker_frame(struct fake_worker *w, const struct bus_message *m, con
 {
     if (f->kind == FRAME_HELLO) {
         w->hellos++;
-        bus_publish(w->bus, m->reply, NULL, m->data, m->n);
+        bus_publish(w->bus, m->reply, NULL, f->payload - FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + f->length);
         return;
     }
     struct fake_work *k = work_of(w, f);
