@@ -19,7 +19,7 @@ enum { TELL_S = 60 };
 
 struct collect_options {
     struct nats_args nats;
-    const char *state;
+    const char *state, *domain;
     int64_t replicas;
     bool log_json;
 };
@@ -27,8 +27,10 @@ struct collect_options {
 #define FIELD(name) OPT_FIELD(struct collect_options, name)
 static const struct opt rows[] = {
     NATS_ROWS(struct collect_options, nats),
-    { "replicas", 0, OPT_INT, "N", "copies of the stream in a NATS cluster, when it is made (1)", FIELD(replicas), 1,
-      5 },
+    { "nats-domain", 0, OPT_STRING, "NAME", "the JetStream domain to collect from: the hub's site name", FIELD(domain),
+      0, 0 },
+    { "replicas", 0, OPT_INT, "N", "copies of stream and limits in a NATS cluster, when they are made (1)",
+      FIELD(replicas), 1, 5 },
     { "state", 0, OPT_STRING, "DIR", "whose ledger.db takes the rows; not a running server's", FIELD(state), 0, 0 },
     { "log-json", 0, OPT_FLAG, NULL, "log lines as JSON objects", FIELD(log_json), 0, 0 },
     { 0 },
@@ -38,8 +40,9 @@ const struct opt_command cmd_collect_spec = {
     "collect", "--nats URL --state DIR", "gather the bills of a fleet's gateways into one ledger",
     "Runs at the home site. Every gateway whose configuration says `nats: { bills: true }` sends the rows of its\n"
     "ledger here, each at least once; a row that is here already changes nothing, so each counts once. What was\n"
-    "billed while a gateway, the bus or this program was away comes later, from the gateway's own ledger. Then\n"
-    "`tokenworks usage` with the same --state has the whole fleet. NATS needs JetStream (nats-server -js).",
+    "billed while a gateway, the bus or this program was away comes later, from the gateway's own ledger. It makes\n"
+    "the bucket of the limits that gateways keep together (`limits: true`) too, which they may not. Then `tokenworks\n"
+    "usage` with the same --state has the whole fleet. NATS needs JetStream (docs/fleet-sites.md, nats-server -js).",
     rows,
 };
 
@@ -84,6 +87,7 @@ static enum err_code collect(const struct collect_options *o, const char *dir, s
 {
     struct collecting g = { .carry = NULL };
     struct bus_options bus = nats_bus(&o->nats, "collect");
+    bus.domain = o->domain;
     struct rows_in_options in = { .bus = &bus, .subjects = "tw.v1.*.*.rows", .replicas = (int)o->replicas };
     sigset_t end;
     sigemptyset(&end); /* before any thread is started: all of them leave these two to wait_for_end */

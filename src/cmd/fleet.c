@@ -98,6 +98,18 @@ static void print_events(const json_t *events)
     }
 }
 
+/* What goes to the fleet's book and what limits are held in common, where this gateway does so. */
+static void print_common(const json_t *bills, const json_t *limits)
+{
+    if (bills)
+        printf("bills: %lld rows sent to the home site, %lld wait%s\n", number(bills, "sent"), number(bills, "waiting"),
+               json_is_true(json_object_get(bills, "reached")) ? "" : "; the home site's stream is not reached");
+    if (limits)
+        printf("limits: %lld in common, something is held of %lld, %lld requests wait for more%s\n",
+               number(limits, "limits"), number(limits, "held"), number(limits, "waiting"),
+               json_is_true(json_object_get(limits, "reached")) ? "" : "; the home site's bucket is not reached");
+}
+
 static void print_state(const json_t *v)
 {
     const json_t *site, *w, *g, *moves = json_object_get(v, "moves"), *bus = json_object_get(v, "bus");
@@ -114,6 +126,7 @@ static void print_state(const json_t *v)
                json_is_true(json_object_get(g, "self")) ? ", this one" : "");
     printf("%lld requests under way here, %lld went on elsewhere, %lld failed, %lld refused\n", number(v, "open"),
            number(moves, "resumed"), number(moves, "failed"), number(moves, "refused"));
+    print_common(json_object_get(v, "bills"), json_object_get(v, "limits"));
     print_events(json_object_get(v, "events"));
 }
 

@@ -37,7 +37,7 @@ const struct opt_command cmd_grammar_spec = {
 struct stats {
     double compile_ms, trie_ms;
     double *mask_us;
-    size_t masks;
+    size_t masks, bytes; /* bytes: of the text, followed */
 };
 
 static struct grammar *compile(const struct options *o, struct err *e)
@@ -87,6 +87,7 @@ static bool follow(struct grammar_state *s, const struct grammar_trie *t, struct
     st->mask_us[st->masks++] = (double)(clock_mono_ns() - start) / 1e3;
     vocab_token_bytes(v, id, false, &b);
     bool ok = (bits[id / 32] >> id % 32 & 1) && grammar_advance_bytes(s, buf_str(&b), b.len);
+    st->bytes += ok ? b.len : 0;
     buf_release(&b);
     return ok;
 }
@@ -122,7 +123,11 @@ static int check(const struct options *o, const struct grammar *g, const struct 
     st.mask_us = mem_new(ids.count + 2, sizeof *st.mask_us);
     for (size_t i = 0; ok && i < ids.count; i++)
         ok = follow(s, t, c, v, ids.v[i], bits, &st);
+    bool whole = ok;
     ok = ok && grammar_can_end(s);
+    if (!ok)
+        fprintf(stderr, "tokenworks grammar: not accepted: %s after %zu of %zu bytes\n",
+                whole ? "the text may not end" : "what follows is not allowed", st.bytes, text->len);
     if (o->stats)
         print_stats(&st, ids.count, ok);
     mem_free(st.mask_us);

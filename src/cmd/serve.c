@@ -84,6 +84,8 @@ const struct opt serve_rows[] = {
     { "nats-cert", 0, OPT_STRING, "FILE", "PEM certificate shown to the bus", FIELD(nats_cert), 0, 0 },
     { "nats-key", 0, OPT_STRING, "FILE", "PEM key of that certificate", FIELD(nats_key), 0, 0 },
     { "nats-creds", 0, OPT_STRING, "FILE", "NATS credentials instead", FIELD(nats_creds), 0, 0 },
+    { "nats-domain", 0, OPT_STRING, "NAME", "the JetStream domain of common bills and limits: the hub's site name",
+      FIELD(nats_domain), 0, 0 },
     { "to-jurisdiction", 0, OPT_STRINGS, "CC", "a gateway's requests may go there too (repeatable)",
       FIELD(to_jurisdictions), 0, 0 },
     { "fleet-secret", 0, OPT_STRING, "FILE", "what all gateways of a fleet know, 16 bytes at least (docs/fleet.md)",

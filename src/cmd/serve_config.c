@@ -70,6 +70,7 @@ static const struct setting settings[] = {
     { "nats", "creds", TEXT, AT(nats_creds), 0, 0 },
     { "nats", "user", TEXT, AT(nats_user), 0, 0 },
     { "nats", "password", TEXT, AT(nats_password), 0, 0 },
+    { "nats", "domain", TEXT, AT(nats_domain), 0, 0 },
     { "nats", "jurisdictions", TEXTS, AT(to_jurisdictions), 0, 0 },
     { "nats", "limits", BOOL, AT(fleet_limits), 0, 0 },
     { "nats", "bills", BOOL, AT(fleet_bills), 0, 0 },

@@ -18,6 +18,7 @@ struct serve_options {
     const char *speculate, *draft;
     struct opt_strings to_jurisdictions;
     const char *nats, *name, *nats_ca, *nats_cert, *nats_key, *nats_creds, *nats_user, *nats_password, *fleet_secret;
+    const char *nats_domain;
     int64_t itl_ms, ttft_ms, lora_slots, lora_rank;
     bool fleet_outside, fleet_bills, fleet_limits;
     bool matryoshka, log_json, log_requests, ledger, no_ledger, no_trust, air_gapped;

@@ -24,7 +24,7 @@ enum err_code serve_fleet_options(const struct serve_options *o, enum serve_as a
         return c;
     f->fleet = (struct fleet_options){
         .bus = { .url = o->nats, .creds = o->nats_creds, .user = o->nats_user, .password = o->nats_password,
-                 .ca = o->nats_ca, .cert = o->nats_cert, .key = o->nats_key },
+                 .ca = o->nats_ca, .cert = o->nats_cert, .key = o->nats_key, .domain = o->nats_domain },
         .site = o->site, .jurisdiction = o->jurisdiction, .name = o->name, .worker = as != SERVE_GATEWAY,
         .gateway = as != SERVE_WORKER, .secret_file = o->fleet_secret,
         .outside = o->fleet_outside, .bills = o->fleet_bills, .limits = o->fleet_limits };

@@ -153,9 +153,16 @@ static enum err_code verify(struct store *s, void *options, char **args, struct 
            ERR_OK;
 }
 
+static enum err_code unsent_before(struct store *s, int64_t before_ms, int64_t *count, struct err *e)
+{
+    char sql[80];
+    snprintf(sql, sizeof sql, "SELECT count(*) FROM usage WHERE settled_ms < %lld", (long long)before_ms);
+    return store_int(s, sql, NULL, 0, count, e);
+}
+
 static enum err_code purge(struct store *s, void *options, char **args, struct err *e)
 {
-    int64_t before, gone = 0, now = ledger_args_now_ms();
+    int64_t before, gone = 0, kept = 0, now = ledger_args_now_ms();
     enum err_code c = ledger_args_date(args[0], now, &before, e);
     if (!c && before > now)
         c = err_set(e, ERR_INVALID, "%s is not over yet; nothing was deleted", args[0]);
@@ -163,6 +170,8 @@ static enum err_code purge(struct store *s, void *options, char **args, struct e
         c = admin_purge(s, meter_day(before), &gone, e);
     if (!c)
         fprintf(stderr, "%lld rows deleted; their daily sums stay\n", (long long)gone);
+    if (!c && before > 0 && !unsent_before(s, before, &kept, e) && kept)
+        fprintf(stderr, "%lld rows stay: they have not reached the fleet's book yet\n", (long long)kept);
     return c;
 }
 

@@ -1,8 +1,8 @@
 /* bus -- messages between machines: subjects, publishers, subscribers, one connection. The door to NATS.
  *
- * Everything is called on the loop's thread, and every callback runs there; the client library's own threads stop at
- * nats_line.c. A message is delivered at most once and, of one publisher on one subject, in order; while the connection
- * is away what is published is refused, and subscriptions come back by themselves when it does.
+ * Everything is called on the loop's thread, and every callback runs there. A message is delivered at most once and, of
+ * one publisher on one subject, in order; while the connection is away what is published is refused, and subscriptions
+ * come back by themselves when it does.
  *
  * Liveness is judged by heartbeats (roster.h), never by the bus. Pings go out each second; two unanswered ones end the
  * connection, so that a half-open link heals within seconds. */
@@ -16,7 +16,7 @@
 
 enum {
     BUS_MESSAGE_MAX = 768 << 10,  /* of NATS' 1 MB; frames on the bus carry FLEET_PART_MAX at most */
-    BUS_PENDING_MAX = 64 << 20,   /* bytes waiting for the loop's thread: past it a subscription drops and says so */
+    BUS_PENDING_MAX = 64 << 20,   /* bytes that wait to be sent: past it publishing is refused */
 };
 
 struct bus;
@@ -28,6 +28,9 @@ struct bus_options {
     const char *creds;            /* a file of NATS credentials (JWT and seed); or NULL */
     const char *user, *password;  /* or NULL */
     const char *ca, *cert, *key;  /* PEM files for mutual TLS; or NULL */
+    /* Of connections that ask JetStream (lease.h, rows.h), nobody else: */
+    const char *domain;           /* of the server that keeps limits and rows; NULL: the one connected to */
+    const char *inbox;            /* where answers are heard: a subject that permissions can name; NULL: _INBOX */
 };
 
 struct bus_message {              /* borrowed for the call */

@@ -205,13 +205,20 @@ static void place(struct fleet_exchange *x)
 void exchange_request(struct fleet_exchange *x, const char *payload, size_t n)
 {
     const char *lf = memchr(payload, '\n', n);
-    x->head = lf && x->state == EXCHANGE_OPEN ? jsonx_parse(payload, (size_t)(lf - payload), NULL) : NULL;
-    if (!json_is_object(x->head)) {
+    json_t *head = lf ? jsonx_parse(payload, (size_t)(lf - payload), NULL) : NULL;
+    exchange_begin(x, head, lf ? lf + 1 : "", lf ? n - (size_t)(lf + 1 - payload) : 0);
+}
+
+void exchange_begin(struct fleet_exchange *x, json_t *head, const char *body, size_t n)
+{
+    if (!json_is_object(head) || x->state != EXCHANGE_OPEN) {
+        json_decref(head);
         exchange_fail(x, 500, "internal", "a request frame without a head, or twice");
         return;
     }
-    x->body_n = n - (size_t)(lf + 1 - payload);
-    x->body = mem_dup(lf + 1, x->body_n);
+    x->head = head;
+    x->body_n = n;
+    x->body = mem_dup(body, n);
     x->g->bodies_bytes += (int64_t)x->body_n;
     complete_head(x);
     x->wait_until_ms = gateway_now_ms() + EXCHANGE_WAIT_MS;
@@ -401,6 +408,7 @@ void exchange_end(struct fleet_exchange *x, const struct frame *f)
     struct frame last = *f;
     exchange_win(x);
     exchange_drop_hedge(x);
+    roster_done(x->g->roster, x->now.serial, x->ask.model);
     last.id = x->id;
     last.attempt = 0;
     last.seq = x->seq_client++;

@@ -103,6 +103,7 @@ void exchange_free(struct fleet_exchange *x); /* cancels nothing */
 
 /* From the client's side. Each may end it: x is gone then. */
 void exchange_request(struct fleet_exchange *x, const char *payload, size_t n);
+void exchange_begin(struct fleet_exchange *x, json_t *head, const char *body, size_t n); /* takes head */
 void exchange_credit(struct fleet_exchange *x, uint32_t frames);
 void exchange_pass_on(struct fleet_exchange *x, enum frame_kind kind, uint16_t flags, const void *payload, size_t n);
 void exchange_cancel(struct fleet_exchange *x);

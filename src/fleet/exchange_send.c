@@ -36,9 +36,10 @@ static json_t *resume_of(const struct fleet_exchange *x)
 /* The attempt's head: what is left of the deadline, and what is known of the answer. */
 static void write_head(const struct fleet_exchange *x, struct buf *out)
 {
-    json_t *head = json_copy(x->head);
-    int64_t deadline = json_integer_value(json_object_get(head, "deadline_ms"));
+    int64_t deadline = json_integer_value(json_object_get(x->head, "deadline_ms"));
     int64_t left = deadline - (gateway_now_ms() - x->opened_ms);
+    bool as_is = deadline <= 0 && !x->usage && !x->status;
+    json_t *head = as_is ? json_incref(x->head) : json_copy(x->head);
     if (deadline > 0)
         json_object_set_new(head, "deadline_ms", json_integer(left > 0 ? left : 1));
     if (x->usage || x->status)

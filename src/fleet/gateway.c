@@ -133,6 +133,12 @@ enum err_code fleet_call_open(struct fleet_gateway *g, const struct fleet_ask *a
     return ERR_OK;
 }
 
+void fleet_call_request(struct fleet_call *c, const json_t *head, const char *body, size_t n)
+{
+    if (c->x)
+        exchange_begin(c->x, json_copy((json_t *)(uintptr_t)head), body, n); /* it is only read */
+}
+
 void fleet_call_send(struct fleet_call *c, enum frame_kind kind, uint16_t flags, const void *payload, size_t n)
 {
     struct fleet_exchange *x = c->x;

@@ -76,13 +76,15 @@ struct fleet_call {
     int retry_s;                  /* after ERR_BUSY: what to put into Retry-After */
     struct fleet_place at;        /* see fleet_call_where */
     int attempts;
-    struct fleet_part parts[FLEET_PARTS_MAX]; /* who had it, each life of a worker once, by its first time */
+    struct fleet_part parts[FLEET_PARTS_MAX]; /* who had it, each life of a worker once, as they came to it */
     int part_count, part;         /* part: whose the frame is that came last */
 };
 
 /* ERR_BUSY: nobody may and can take it now; ERR_DENIED: no allowed jurisdiction has the model. One sentence. */
 enum err_code fleet_call_open(struct fleet_gateway *g, const struct fleet_ask *ask, struct fleet_call *c,
                               struct err *e);
+/* A request, its head and body: a REQUEST whose head nobody writes and reads again. */
+void fleet_call_request(struct fleet_call *c, const json_t *head, const char *body, size_t n);
 /* REQUEST (whole payload, head LF body, any length: the gateway cuts it into parts), CREDIT (no data comes before the
  * first one), CANCEL. */
 void fleet_call_send(struct fleet_call *c, enum frame_kind kind, uint16_t flags, const void *payload, size_t n);
@@ -96,6 +98,9 @@ void fleet_call_where(const struct fleet_call *c, struct fleet_place *out, int *
 json_t *fleet_gateway_state(const struct fleet_gateway *g);
 /* Who may take a request is drawn by lot, without regard to load and prefixes: to compare with. */
 void fleet_gateway_random(struct fleet_gateway *g, bool random);
+/* Whether somebody who is alive has a model and may be asked, as far as jurisdictions and outside go; full or draining,
+ * he is somebody. */
+bool fleet_gateway_serves(const struct fleet_gateway *g, const struct fleet_ask *where);
 /* Orders a worker to drain; ERR_NOT_FOUND names the ones there are. */
 enum err_code fleet_gateway_drain(struct fleet_gateway *g, const char *site, const char *worker, struct err *e);
 #endif

@@ -2,8 +2,9 @@
  *
  * Threads: the owner (the loop) takes and returns under s->lock and never waits for the network; `run` talks to the
  * bucket, one limit at a time, and holds the lock only to look and to book.
- * I1: of a limit, `used` <= `leased` <= what the bucket says is ours, whatever became of the last write: before a write
- * that gives back, `leased` shrinks; after one whose answer was lost, the count in our entry tells. */
+ * I1: of a limit, `used` <= `leased` (but for what lease_charge adds) <= what the bucket says is ours, whatever became
+ * of the last write: before a write that gives back, `leased` shrinks; after one whose answer was lost, the count in
+ * our entry tells. */
 #include "fleet/lease.h"
 
 #include "base/assert.h"
@@ -11,6 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sha256.h"
+#include "fleet/lease_bucket.h"
 #include "fleet/lease_value.h"
 #include "fleet/nats_options.h"
 
@@ -42,19 +44,20 @@ struct lease {
     void (*changed)(void *arg);
     void *arg;
     char holder[LEASE_HOLDER_MAX + 1], bucket[64];
+    char *domain;                 /* NULL: the server's own */
     int replicas;
     natsOptions *options;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t work;
     bool closing, started;
+    bool reached;                 /* the bucket answers; run's alone to write */
     struct share *shares[BUCKETS];
     int share_count;
     /* run's */
     natsConnection *nc;
     jsCtx *js;
     kvStore *kv;
-    bool reached;
 };
 
 static int64_t mono_ms(void)
@@ -151,14 +154,38 @@ enum lease_verdict lease_take(struct lease *s, const struct lease_limit *limit, 
     return v;
 }
 
-void lease_return(struct lease *s, const struct lease_limit *limit, int64_t amount, int64_t taken_ms)
+static void use(struct lease *s, const struct lease_limit *limit, int64_t amount, int64_t taken_ms)
 {
-    ASSERT(amount >= 0);
     pthread_mutex_lock(&s->lock);
     struct share *h = share_of(s, limit->name);
     if (h && h->window == taken_ms / limit->span_ms)
-        h->used -= amount;
+        h->used += amount;
+    if (amount > 0)
+        pthread_cond_signal(&s->work); /* the others are to know */
     pthread_mutex_unlock(&s->lock);
+}
+
+void lease_return(struct lease *s, const struct lease_limit *limit, int64_t amount, int64_t taken_ms)
+{
+    ASSERT(amount >= 0);
+    use(s, limit, -amount, taken_ms);
+}
+
+void lease_charge(struct lease *s, const struct lease_limit *limit, int64_t amount, int64_t taken_ms)
+{
+    ASSERT(amount >= 0);
+    use(s, limit, amount, taken_ms);
+}
+
+struct lease_stats lease_stats(struct lease *s)
+{
+    pthread_mutex_lock(&s->lock);
+    struct lease_stats out = { .limits = s->share_count, .reached = s->reached || !s->started };
+    for (int i = 0; i < BUCKETS; i++)
+        for (const struct share *h = s->shares[i]; h; h = h->next)
+            out.held += h->leased > 0;
+    pthread_mutex_unlock(&s->lock);
+    return out;
 }
 
 static void heard(void *arg)
@@ -181,31 +208,37 @@ static void hang_up(struct lease *s)
     s->nc = NULL;
 }
 
+/* why: said when it is away now and was not. */
+static void set_reached(struct lease *s, bool reached, const char *why, const char *hint)
+{
+    pthread_mutex_lock(&s->lock);
+    if (!reached && (s->reached || !s->started))
+        log_line(LOG_WARN, "fleet", "shared limits cannot be reached: %s%s", why, hint);
+    s->started = true;
+    s->reached = reached;
+    pthread_mutex_unlock(&s->lock);
+}
+
 static bool dial(struct lease *s)
 {
     jsOptions jo;
-    kvConfig kc;
     if (s->kv)
         return true;
     jsOptions_Init(&jo);
     jo.Wait = WAIT_MS;
+    jo.Domain = s->domain;
     natsStatus st = natsConnection_Connect(&s->nc, s->options);
     if (!st)
         st = natsConnection_JetStream(&s->js, s->nc, &jo);
-    if (!st && js_KeyValue(&s->kv, s->js, s->bucket)) {
-        kvConfig_Init(&kc);
-        kc.Bucket = s->bucket;
-        kc.History = 1;
-        kc.Replicas = s->replicas;
-        st = js_CreateKeyValue(&s->kv, s->js, &kc);
-    }
-    if (st) {
-        if (s->reached || !s->started)
-            log_line(LOG_WARN, "fleet", "shared limits cannot be reached: %s", natsStatus_GetText(st));
+    if (!st)
+        st = js_KeyValue(&s->kv, s->js, s->bucket);
+    bool missing = st == NATS_NOT_FOUND;
+    if (missing && !(st = lease_bucket_need(s->js, s->bucket, s->replicas)))
+        st = js_KeyValue(&s->kv, s->js, s->bucket);
+    if (st)
         hang_up(s);
-    }
-    s->started = true;
-    s->reached = !st;
+    set_reached(s, !st, natsStatus_GetText(st),
+                missing ? "; `tokenworks collect` at the home site makes their bucket" : "");
     return !st;
 }
 
@@ -332,8 +365,10 @@ static bool settle(struct lease *s, struct share *h, bool last)
     pthread_mutex_unlock(&s->lock);
     if (waits)
         ring(s);
-    if (!there)
+    if (!there) {
         hang_up(s);
+        set_reached(s, false, "the bucket does not answer", "");
+    }
     return there;
 }
 
@@ -408,6 +443,7 @@ static void free_lease(struct lease *s)
             mem_free(h);
         }
     natsOptions_Destroy(s->options);
+    mem_free(s->domain);
     if (s->wake_fd >= 0)
         close(s->wake_fd);
     pthread_cond_destroy(&s->work);
@@ -427,7 +463,8 @@ struct lease *lease_open(struct loop *l, const struct lease_options *o, void (*c
     pthread_cond_init(&s->work, &mono);
     pthread_condattr_destroy(&mono);
     snprintf(s->holder, sizeof s->holder, "%s", o->holder);
-    snprintf(s->bucket, sizeof s->bucket, "%s", o->bucket ? o->bucket : "tw_quota");
+    snprintf(s->bucket, sizeof s->bucket, "%s", o->bucket ? o->bucket : LEASE_BUCKET);
+    s->domain = o->bus->domain ? mem_strdup(o->bus->domain) : NULL;
     s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     s->options = s->wake_fd < 0 ? (err_errno(e, "cannot make an eventfd"), NULL) : nats_options_new(o->bus, e);
     if (s->options && pthread_create(&s->thread, NULL, run, s)) {

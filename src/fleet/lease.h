@@ -10,6 +10,7 @@
  *         `--not in it--> the thread asks for a slice --changed()--> take again
  *
  * Q1  spent + all leases <= limit, in every value ever written: together the gateways never admit more than the limit.
+ *     Beyond it is only what requests used above what was taken for them, told by lease_charge when they end.
  * Q2  A holder renews each LEASE_RENEW_MS, saying what it used; a slice that was not touched for LEASE_IDLE_MS is given
  *     back. Who has not renewed for LEASE_LAPSE_MS is dead: its lease counts as spent, since nobody knows. It never
  *     lapses by the server's time-to-live, which expires without a word. Clocks may differ by some seconds.
@@ -56,6 +57,15 @@ void lease_close(struct lease *s); /* gives back what is held; a call that is un
 
 enum lease_verdict lease_take(struct lease *s, const struct lease_limit *limit, int64_t amount, int64_t now_ms,
                               int64_t *retry_ms);
+/* More was used than was taken: it counts as spent, even beyond the limit, so that nobody is granted more until there
+ * is room again. Of a span that is over: nothing. */
+void lease_charge(struct lease *s, const struct lease_limit *limit, int64_t amount, int64_t taken_ms);
+
+struct lease_stats {
+    int limits, held;             /* known here; of which something is leased here */
+    bool reached;                 /* the bucket answers, or was not asked yet */
+};
+struct lease_stats lease_stats(struct lease *s);
 /* Of what was taken this was not used after all; of a span that is over: nothing. taken_ms: when it was taken. */
 void lease_return(struct lease *s, const struct lease_limit *limit, int64_t amount, int64_t taken_ms);
 #endif

@@ -51,9 +51,14 @@ static enum err_code set_servers(natsOptions *no, const char *url, struct err *e
     return c;
 }
 
+bool nats_options_tls(const struct bus_options *o)
+{
+    return !strncmp(o->url, "tls://", 6) || strstr(o->url, ",tls://") || o->ca || o->cert;
+}
+
 static natsStatus set_tls(natsOptions *no, const struct bus_options *o)
 {
-    if (strncmp(o->url, "tls://", 6) && !strstr(o->url, ",tls://") && !o->ca && !o->cert)
+    if (!nats_options_tls(o))
         return NATS_OK;
     natsStatus s = natsOptions_SetSecure(no, true);
     if (!s && o->ca)
@@ -70,6 +75,8 @@ static natsStatus set_identity(natsOptions *no, const struct bus_options *o)
         s = natsOptions_SetUserInfo(no, o->user, o->password);
     if (!s && o->creds)
         s = natsOptions_SetUserCredentialsFromFiles(no, o->creds, NULL);
+    if (!s && o->inbox)
+        s = natsOptions_SetCustomInboxPrefix(no, o->inbox);
     return s;
 }
 

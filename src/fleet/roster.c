@@ -236,6 +236,14 @@ static bool weigh_silence(struct roster *r, struct roster_worker *w)
     return false;
 }
 
+void roster_done(struct roster *r, uint32_t serial, const char *model)
+{
+    const struct roster_worker *w = roster_by_serial(r, serial);
+    struct roster_model *m = w ? roster_model_of(w, model) : NULL;
+    if (m)
+        m->sent[!m->sent[0]] -= m->sent[0] + m->sent[1] > 0;
+}
+
 /* ---- beats */
 
 /* How long its counter may stand while something runs. No step of a prompt is longer than all that waits at the rate it

@@ -41,7 +41,8 @@ enum roster_life { ROSTER_ALIVE, ROSTER_STILL, ROSTER_DEAD };
 struct roster_model {             /* a model of a worker */
     struct heartbeat_model beat;  /* the latest; facts and aliases kept between beats */
     double rate;                  /* tokens/s it has shown, forgotten slowly: what a backlog is divided by */
-    int64_t sent_tokens[2], sent[2]; /* by us since its last beat, and in the beat before: it may not know of them */
+    int64_t sent_tokens[2];       /* by us since its last beat, and in the beat before: it may not know of them */
+    int64_t sent[2];              /* requests, the same; less those that are over */
     int64_t stepped_ms;           /* when its counter last moved, or nothing ran */
     int64_t step_ms;              /* the longest it has stood and moved again */
 };
@@ -101,6 +102,7 @@ int64_t roster_age_ms(const struct roster *r, const struct roster_worker *w);
 
 void roster_rtt(struct roster_worker *w, double ms);
 void roster_sent(struct roster_model *m, int64_t tokens); /* a request with so many tokens to compute went there */
+void roster_done(struct roster *r, uint32_t serial, const char *model); /* and one is over */
 
 /* What happened lately, oldest first; i in [0, count). */
 int roster_event_count(const struct roster *r);

@@ -1,4 +1,6 @@
-/* rows_in -- see rows.h: the home site's end. It makes the stream when it is not there: kept until taken, on disk. */
+/* rows_in -- see rows.h: the home site's end. It makes the stream when it is not there (kept until taken, on disk),
+ * and the bucket of the limits that gateways keep together: who collects may make things there, gateways may not. */
+#include "fleet/lease_bucket.h"
 #include "fleet/rows_impl.h"
 
 #include "base/log.h"
@@ -10,7 +12,7 @@ enum { FETCH_MS = 500, AGAIN_MS = 1000, ACK_WAIT_S = 30, DUPLICATES_S = 600 };
 
 struct rows_in {
     struct rows_end end;
-    char *subjects;
+    char *subjects, *domain;      /* domain NULL: the server's own */
     int replicas;
     rows_take_fn take;
     void *arg;
@@ -50,9 +52,12 @@ static natsStatus subscribe(struct rows_in *r)
         return NATS_OK;
     jsOptions_Init(&jo);
     jo.Wait = ROWS_WAIT_MS;
+    jo.Domain = r->domain;
     natsStatus s = r->js ? NATS_OK : natsConnection_JetStream(&r->js, r->end.nc, &jo);
     if (!s)
         s = make_stream(r);
+    if (!s)
+        s = lease_bucket_need(r->js, NULL, r->replicas); /* gateways may not make it: see packaging/nats */
     if (s)
         return s;
     jsSubOptions_Init(&so);
@@ -126,15 +131,21 @@ static void *run(void *arg)
     return NULL;
 }
 
+static void free_in(struct rows_in *r)
+{
+    mem_free(r->subjects);
+    mem_free(r->domain);
+    mem_free(r);
+}
+
 struct rows_in *rows_in_open(const struct rows_in_options *o, rows_take_fn take, void *arg, struct err *e)
 {
     struct rows_in *r = MEM_NEW(struct rows_in);
     *r = (struct rows_in){ .subjects = mem_strdup(o->subjects), .replicas = o->replicas > 0 ? o->replicas : 1,
-                           .take = take, .arg = arg };
+                           .domain = o->bus->domain ? mem_strdup(o->bus->domain) : NULL, .take = take, .arg = arg };
     if (rows_end_open(&r->end, "home", o->bus, run, r, e))
         return r;
-    mem_free(r->subjects);
-    mem_free(r);
+    free_in(r);
     return NULL;
 }
 
@@ -143,8 +154,7 @@ void rows_in_close(struct rows_in *r)
     if (!r)
         return;
     rows_end_close(&r->end);
-    mem_free(r->subjects);
-    mem_free(r);
+    free_in(r);
 }
 
 struct rows_stats rows_in_stats(struct rows_in *r)

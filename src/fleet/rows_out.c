@@ -15,16 +15,16 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FAREWELL_BATCHES = 16 };
+enum { FAREWELL_BATCHES = 16, INBOX_MAX = 256 };
 
 struct rows_out {
     struct rows_end end;
-    char *subject, *mark_file;
+    char *subject, *mark_file, *prefix; /* prefix: of the inbox; NULL: the library's */
     rows_next_fn next;
     void *arg;
     uint64_t mark;
     natsSubscription *acks;
-    natsInbox *inbox;
+    char inbox[INBOX_MAX];
     uint64_t batch;
 };
 
@@ -58,16 +58,20 @@ static bool write_mark(struct rows_out *r, uint64_t mark)
 static void hang_up(struct rows_out *r)
 {
     natsSubscription_Destroy(r->acks);
-    natsInbox_Destroy(r->inbox);
     r->acks = NULL;
-    r->inbox = NULL;
+    r->inbox[0] = '\0';
     rows_end_hang_up(&r->end);
 }
 
 static natsStatus listen_for_acks(struct rows_out *r)
 {
-    char subject[128];
-    natsStatus s = r->inbox ? NATS_OK : natsInbox_Create(&r->inbox);
+    char subject[INBOX_MAX + 4];
+    natsInbox *inbox = NULL;
+    natsStatus s = *r->inbox ? NATS_OK : natsInbox_Create(&inbox);
+    if (inbox) /* "_INBOX.<unique>", and ours below the prefix that we may hear */
+        snprintf(r->inbox, sizeof r->inbox, "%.*s%s", INBOX_MAX - 40, r->prefix ? r->prefix : "_INBOX",
+                 strrchr(inbox, '.'));
+    natsInbox_Destroy(inbox);
     if (s || r->acks)
         return s;
     snprintf(subject, sizeof subject, "%s.*", r->inbox);
@@ -76,7 +80,7 @@ static natsStatus listen_for_acks(struct rows_out *r)
 
 static natsStatus send_row(struct rows_out *r, const struct rows_row *row)
 {
-    char reply[160];
+    char reply[INBOX_MAX + 24];
     natsMsg *m = NULL;
     snprintf(reply, sizeof reply, "%s.%" PRIu64, r->inbox, r->batch);
     natsStatus s = natsMsg_Create(&m, r->subject, reply, buf_str(row->data), (int)row->data->len);
@@ -178,6 +182,7 @@ static void free_out(struct rows_out *r)
 {
     mem_free(r->subject);
     mem_free(r->mark_file);
+    mem_free(r->prefix);
     mem_free(r);
 }
 
@@ -186,7 +191,7 @@ struct rows_out *rows_out_open(const struct bus_options *bus, const char *subjec
 {
     struct rows_out *r = MEM_NEW(struct rows_out);
     *r = (struct rows_out){ .subject = mem_strdup(subject), .mark_file = mem_strdup(mark_file), .next = next,
-                            .arg = arg };
+                            .prefix = bus->inbox ? mem_strdup(bus->inbox) : NULL, .arg = arg };
     bool begun = !access(mark_file, F_OK) || errno != ENOENT;
     if ((begun && read_mark(mark_file, &r->mark, e)) || !rows_end_open(&r->end, "gateway", bus, run, r, e)) {
         free_out(r);

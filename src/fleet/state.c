@@ -78,3 +78,22 @@ json_t *fleet_gateway_state(const struct fleet_gateway *g)
     return json_pack("{s:o, s:o, s:o, s:o, s:b, s:i}", "sites", sites, "gateways", gateways, "moves", moves, "events",
                      events, "connected", bus_is_up(g->bus), "open", g->open);
 }
+
+static bool may(const struct fleet_gateway *g, const struct fleet_ask *where, const char *jurisdiction)
+{
+    for (int i = 0; i < where->jurisdiction_count; i++)
+        if (!strcmp(jurisdiction, where->jurisdictions[i]))
+            return true;
+    return !where->jurisdiction_count && !strcmp(jurisdiction, g->me.jurisdiction);
+}
+
+bool fleet_gateway_serves(const struct fleet_gateway *g, const struct fleet_ask *where)
+{
+    for (int i = 0; i < roster_count(g->roster); i++) {
+        const struct roster_worker *w = roster_at(g->roster, i);
+        for (int k = 0; w->life != ROSTER_DEAD && k < w->model_count && may(g, where, w->place.jurisdiction); k++)
+            if (w->models[k].beat.facts && (!w->models[k].beat.outside || where->outside))
+                return true;
+    }
+    return false;
+}

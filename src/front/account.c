@@ -162,9 +162,10 @@ bool account_admit(struct accounts *a, struct bill *b, const struct account_ask 
     prompt = ask->ctx && prompt > ask->ctx - 1 && usual >= 0 ? ask->ctx - 1 : prompt;
     struct ledger_ask whole = { .key = ask->key, .model = ask->model, .request_id = ask->request_id,
                                 .prompt_tokens = prompt, .output_tokens = worst_output(b, prompt) };
-    b->worst = whole.prompt_tokens + whole.output_tokens;
     ledger_admit(a->ledger, &whole, now_ms(), answer);
     b->ticket = answer->verdict == LEDGER_ADMITTED ? answer->ticket : -1;
+    if (b->ticket >= 0)
+        b->worst = ledger_held(a->ledger, b->ticket);
     return answer->verdict == LEDGER_ADMITTED;
 }
 
@@ -246,7 +247,8 @@ bool account_settle(struct accounts *a, struct bill *b, const json_t *end, const
         .decode_us = micros(end, "decode_ms"), .kv_page_ms = micros(end, "kv_page_ms") / 1000,
         .finish = said ? said : finish, .receipt_hash = receipt,
     };
-    ledger_settle(a->ledger, b->ticket, &b->use, now_ms(), done, arg);
+    int64_t cost = ledger_settle(a->ledger, b->ticket, &b->use, now_ms(), done, arg);
+    b->booked = (struct ledger_amount){ b->use.prompt_tokens + b->use.output_tokens, cost, b->use.energy_mj };
     b->use.finish = NULL; /* the caller's, like the receipt */
     b->use.receipt_hash = NULL;
     b->settled = true;

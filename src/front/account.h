@@ -40,7 +40,8 @@ struct bill {
     int ticket;                      /* -1: none */
     int64_t max_output;              /* 0: not stated */
     int64_t choices, ctx;            /* for the worst case when it is not */
-    int64_t worst;                   /* tokens, as admitted */
+    struct ledger_amount worst;      /* as admitted */
+    struct ledger_amount booked;     /* once settled */
     int64_t prompt, cached, output;  /* output: data frames seen, until the engine says */
     int64_t worked;                  /* tokens told to the ledger for their share of the joules */
     bool held, counted, settled;     /* the hold is exact; the engine has begun; it was booked */

@@ -21,11 +21,19 @@ bool answer_ready(const struct front *f)
     return front_fleet_ready(f->fleet);
 }
 
-/* 200 when every engine that is to be there is ready; else 503 with how far loading has come. */
+/* 200 as long as this process answers at all: who gets no answer starts it again. */
+void answer_live(struct front *f, struct http_exchange *x, const struct route *r)
+{
+    reply_json(f, x, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+/* 200 when requests may come: every engine that is to be there is ready, and of a fleet somebody who has a model is
+ * heard; else 503 with how far loading has come, or a sentence. */
 void answer_health(struct front *f, struct http_exchange *x, const struct route *r)
 {
     double progress = 1;
     bool ready = true, failed = false;
+    const char *waits = front_fleet_waits(f->fleet);
     for (int i = 0; i < models_count(f->models); i++) {
         const struct link *k = models_link(f->models, i);
         if (!models_expected(f->models, i))
@@ -37,8 +45,8 @@ void answer_health(struct front *f, struct http_exchange *x, const struct route 
     }
     if (f->draining)
         reply_json(f, x, 503, json_pack("{s:s}", "status", "draining"));
-    else if (ready && !front_fleet_ready(f->fleet))
-        reply_json(f, x, 503, json_pack("{s:s}", "status", "the fleet is not reached"));
+    else if (ready && waits)
+        reply_json(f, x, 503, json_pack("{s:s}", "status", waits));
     else if (ready)
         reply_json(f, x, 200, json_pack("{s:s}", "status", "ok"));
     else if (failed)

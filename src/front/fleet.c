@@ -149,6 +149,34 @@ bool front_fleet_ready(const struct front_fleet *t)
     return !t || (bus_is_up(t->bus) && clock_mono_ns() - t->up_ns > HEARD_MS * 1000000LL);
 }
 
+/* Where data may go: here, and where the configuration says; with evidence to no outside provider. names: what out
+ * borrows. */
+static void fill_where(const struct front_fleet *t, struct fleet_ask *out,
+                       char names[FLEET_JURISDICTIONS_MAX][FLEET_NAME_MAX + 1])
+{
+    out->outside = t->o->outside && !t->front->trust;
+    out->jurisdictions[out->jurisdiction_count++] = t->me.jurisdiction;
+    for (int i = 0; i < t->o->jurisdiction_count; i++) {
+        if (out->jurisdiction_count == FLEET_JURISDICTIONS_MAX ||
+            take_name(names[i], t->o->jurisdictions[i], "", NULL) || !strcmp(names[i], t->me.jurisdiction))
+            continue;
+        out->jurisdictions[out->jurisdiction_count++] = names[i];
+    }
+}
+
+const char *front_fleet_waits(const struct front_fleet *t)
+{
+    struct fleet_ask where = { .model = "" };
+    char names[FLEET_JURISDICTIONS_MAX][FLEET_NAME_MAX + 1];
+    if (!front_fleet_ready(t))
+        return "the fleet's bus is not reached";
+    if (!t || !t->gateway || t->worker)
+        return NULL;
+    fill_where(t, &where, names);
+    return fleet_gateway_serves(t->gateway, &where) ? NULL :
+           "no worker with a model that this gateway may ask is heard";
+}
+
 enum err_code front_fleet_open(struct front *f, const struct fleet_options *o, struct front_fleet **out, struct err *e)
 {
     static const struct bus_events events = { bus_up, bus_down, bus_refused };
@@ -162,7 +190,10 @@ enum err_code front_fleet_open(struct front *f, const struct fleet_options *o, s
     if (c)
         return c;
     struct bus_options bus = o->bus;
+    char inbox[FLEET_SUBJECT_MAX];
+    fleet_subject(&t->me, 'g', "js", inbox); /* what the servers' permissions let this gateway hear */
     bus.name = t->me.name;
+    bus.inbox = inbox;
     t->bus = bus_open(f->loop, &bus, &events, t, e);
     if (!t->bus)
         return e->code;
@@ -249,16 +280,9 @@ enum err_code front_fleet_call(struct front_fleet *t, struct link *k, struct lin
                                const struct fleet_request *r, struct err *e)
 {
     struct fleet_ask ask = { .model = link_model_id(k), .prompt_bytes = (int64_t)r->body.n,
-                             .max_tokens = r->max_tokens, .deadline_ms = r->deadline_ms, .resumable = r->resumable,
-                             .outside = t->o->outside && !t->front->trust };
+                             .max_tokens = r->max_tokens, .deadline_ms = r->deadline_ms, .resumable = r->resumable };
     char names[FLEET_JURISDICTIONS_MAX][FLEET_NAME_MAX + 1], hash[HASH_HEX + 1];
-    ask.jurisdictions[ask.jurisdiction_count++] = t->me.jurisdiction;
-    for (int i = 0; i < t->o->jurisdiction_count; i++) {
-        if (ask.jurisdiction_count == FLEET_JURISDICTIONS_MAX ||
-            take_name(names[i], t->o->jurisdictions[i], "", NULL) || !strcmp(names[i], t->me.jurisdiction))
-            continue;
-        ask.jurisdictions[ask.jurisdiction_count++] = names[i];
-    }
+    fill_where(t, &ask, names);
     hash_beginnings(t, r, &ask);
     const struct trustlog_model *m = introduce_model(t->front, k);
     json_t *places = r->draft ? draft_places(r->draft, m) : NULL;
@@ -274,6 +298,28 @@ enum err_code front_fleet_call(struct front_fleet *t, struct link *k, struct lin
 }
 
 /* ---- what an operator sees and does */
+
+static void put_figures(const char *family, json_t *v, struct buf *out)
+{
+    const char *name;
+    json_t *x;
+    json_object_foreach(v, name, x) {
+        bool counts = !strcmp(name, "sent") || !strcmp(name, "again") || !strcmp(name, "failed");
+        buf_printf(out, "# TYPE tokenworks_fleet_%s_%s%s %s\ntokenworks_fleet_%s_%s%s %lld\n", family, name,
+                   counts ? "_total" : "", counts ? "counter" : "gauge", family, name, counts ? "_total" : "",
+                   json_is_integer(x) ? (long long)json_integer_value(x) : (long long)json_is_true(x));
+    }
+    json_decref(v);
+}
+
+/* The same figures as in /tokenworks/fleet: rows on their way to the fleet's book, and limits held in common. */
+void front_fleet_metrics(const struct front_fleet *t, struct buf *out)
+{
+    if (t && t->bills)
+        put_figures("bills", fleet_bills_state(t->bills), out);
+    if (t && t->limits)
+        put_figures("limits", fleet_limits_state(t->limits), out);
+}
 
 static void refuse(struct front *f, struct http_exchange *x, int status, const char *message)
 {
@@ -304,6 +350,8 @@ static void show(struct front *f, struct http_exchange *x)
     json_object_set_new(v, "bus", json_pack("{s:b, s:s}", "up", bus_is_up(t->bus), "why", t->down));
     if (t->bills)
         json_object_set_new(v, "bills", fleet_bills_state(t->bills));
+    if (t->limits)
+        json_object_set_new(v, "limits", fleet_limits_state(t->limits));
     reply(f, x, v);
 }
 

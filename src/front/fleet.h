@@ -35,6 +35,10 @@ enum err_code front_fleet_open(struct front *f, const struct fleet_options *o, s
                                struct err *e);
 void front_fleet_close(struct front_fleet *t); /* works under way go back to their gateways */
 bool front_fleet_ready(const struct front_fleet *t); /* the bus is there, and workers had time to be heard */
+/* NULL: a request would find a worker. Else why not, in a sentence; a server with engines of its own needs only the
+ * bus. */
+const char *front_fleet_waits(const struct front_fleet *t);
+void front_fleet_metrics(const struct front_fleet *t, struct buf *out);
 
 /* What an engine's hello needs for a fleet; adds "identity". A link_hello_fn's part. */
 void front_fleet_hello(const struct front_fleet *t, json_t *hello);

@@ -25,13 +25,29 @@ static int64_t wall_ms(void)
 /* ---- which limits a request is held against */
 
 static const enum ledger_limit kinds[HOLD_LEASES] = { LEDGER_REQUESTS_MINUTE, LEDGER_TOKENS_MINUTE, LEDGER_DAY_TOKENS,
-                                                      LEDGER_MONTH_TOKENS };
+                                                      LEDGER_MONTH_TOKENS, LEDGER_DAY_MONEY, LEDGER_MONTH_MONEY,
+                                                      LEDGER_DAY_ENERGY, LEDGER_MONTH_ENERGY };
 
 struct wanted {
     struct lease_limit limit;
     char name[LEASE_NAME_MAX + 1];
     int64_t amount;
 };
+
+static bool monthly(enum ledger_limit kind)
+{
+    return kind == LEDGER_MONTH_TOKENS || kind == LEDGER_MONTH_MONEY || kind == LEDGER_MONTH_ENERGY;
+}
+
+/* Of a limit's own unit. Where nothing is known to be needed (no price, no joules measured yet) it is one all the same:
+ * of a budget that is spent nothing is had. */
+static int64_t amount_of(enum ledger_limit kind, const struct ledger_amount *a, int64_t least)
+{
+    int64_t n = kind == LEDGER_REQUESTS_MINUTE ? a->tokens > 0
+              : kind == LEDGER_DAY_MONEY || kind == LEDGER_MONTH_MONEY ? a->cost_micros
+              : kind == LEDGER_DAY_ENERGY || kind == LEDGER_MONTH_ENERGY ? a->energy_mj : a->tokens;
+    return n > least ? n : least;
+}
 
 static bool want(const struct fleet_hold *h, int i, int64_t at_ms, struct wanted *out)
 {
@@ -41,25 +57,28 @@ static bool want(const struct fleet_hold *h, int i, int64_t at_ms, struct wanted
     struct tm tm;
     if (!h->limits.v[kind])
         return false;
-    if (kind == LEDGER_MONTH_TOKENS && gmtime_r(&s, &tm))
+    if (monthly(kind) && gmtime_r(&s, &tm))
         strftime(month, sizeof month, "/%Y-%m", &tm);
     snprintf(out->name, sizeof out->name, "tenant/%.128s/%.24s%s", h->tenant, ledger_limit_names[kind], month);
-    out->amount = kind == LEDGER_REQUESTS_MINUTE ? 1 : h->tokens;
+    out->amount = amount_of(kind, &h->worst, 1);
     out->limit = (struct lease_limit){ .name = out->name, .limit = h->limits.v[kind],
-                                       .span_ms = kind == LEDGER_MONTH_TOKENS ? NEVER_MS :
-                                                  kind == LEDGER_DAY_TOKENS ? DAY_MS : MINUTE_MS };
+                                       .span_ms = monthly(kind) ? NEVER_MS :
+                                                  kind == LEDGER_REQUESTS_MINUTE || kind == LEDGER_TOKENS_MINUTE ?
+                                                  MINUTE_MS : DAY_MS };
     return true;
 }
 
-static void give_back(struct fleet_limits *t, const struct fleet_hold *h, int count, int64_t used, bool began)
+static void give_back(struct fleet_limits *t, const struct fleet_hold *h, int count, const struct ledger_amount *used)
 {
     for (int i = 0; i < count; i++) {
         struct wanted w;
         if (!want(h, i, h->taken_ms, &w))
             continue;
-        int64_t spent = kinds[i] != LEDGER_REQUESTS_MINUTE ? used : began;
+        int64_t spent = amount_of(kinds[i], used, 0);
         if (w.amount > spent)
             lease_return(t->lease, &w.limit, w.amount - spent, h->taken_ms);
+        else if (w.amount < spent)
+            lease_charge(t->lease, &w.limit, spent - w.amount, h->taken_ms);
     }
 }
 
@@ -90,7 +109,7 @@ static enum hold_verdict take(struct fleet_limits *t, struct fleet_hold *h, stru
         enum lease_verdict v = lease_take(t->lease, &w.limit, w.amount, h->taken_ms, &retry_ms);
         if (v == LEASE_GRANTED)
             continue;
-        give_back(t, h, i, 0, false);
+        give_back(t, h, i, &(struct ledger_amount){ 0 });
         h->taken_ms = 0;
         if (v == LEASE_ASKED) {
             h->waits_for = kinds[i];
@@ -156,15 +175,25 @@ enum hold_verdict fleet_hold_take(struct fleet_limits *t, struct fleet_hold *h, 
     return v;
 }
 
-void fleet_hold_end(struct fleet_limits *t, struct fleet_hold *h, int64_t used)
+void fleet_hold_end(struct fleet_limits *t, struct fleet_hold *h, const struct ledger_amount *used)
 {
     if (!t)
         return;
     if (h->waits)
         leave(t, h);
     if (h->taken_ms)
-        give_back(t, h, HOLD_LEASES, used, used > 0);
+        give_back(t, h, HOLD_LEASES, used);
     h->taken_ms = 0;
+}
+
+json_t *fleet_limits_state(struct fleet_limits *t)
+{
+    struct lease_stats s = lease_stats(t->lease);
+    int waiting = 0;
+    for (const struct fleet_hold *h = t->first; h; h = h->next)
+        waiting++;
+    return json_pack("{s:i, s:i, s:i, s:b}", "limits", s.limits, "held", s.held, "waiting", waiting, "reached",
+                     s.reached);
 }
 
 enum err_code fleet_limits_open(struct loop *l, const struct bus_options *bus, const struct fleet_place *me,

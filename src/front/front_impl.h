@@ -89,6 +89,7 @@ struct link *front_find_named(struct front *f, enum dialect d, const char *name)
 
 /* answers.c, admin.c, metrics.c, console.c, relay.c: the `answer` functions of the table */
 bool answer_ready(const struct front *f);  /* every engine that is to be there is */
+void answer_live(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_health(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_models(struct front *f, struct http_exchange *x, const struct route *r);
 void answer_model(struct front *f, struct http_exchange *x, const struct route *r);

@@ -590,14 +590,12 @@ enum err_code link_far_open(struct link *k, struct link_call *c, const struct fl
 void link_call_request(struct link *k, struct link_call *c, const json_t *head, const char *body, size_t n)
 {
     struct buf b = { 0 };
-    jsonx_dump(head, &b);
-    buf_putc(&b, '\n');
     if (k->far) {
-        buf_append(&b, body, n);
-        link_call_send(k, c, FRAME_REQUEST, 0, b.data, b.len);
-        buf_release(&b);
+        fleet_call_request(&c->far, head, body, n);
         return;
     }
+    jsonx_dump(head, &b);
+    buf_putc(&b, '\n');
     size_t at = FRAME_PAYLOAD_MAX - b.len < n ? FRAME_PAYLOAD_MAX - b.len : n;
     buf_append(&b, body, at);
     link_call_send(k, c, FRAME_REQUEST, at < n ? FRAME_MORE : 0, b.data, b.len);

@@ -179,6 +179,7 @@ void metrics_render(const struct front *f, struct buf *out)
     models_metrics(f->models, out);
     accounts_metrics(f->accounts, out);
     telemetry_metrics(f->telemetry, out);
+    front_fleet_metrics(f->fleet, out);
     for (size_t s = 0; s < MEM_COUNT(sections); s++)
         for (int i = 0; i < models_count(f->models); i++) {
             const char *name;

@@ -31,8 +31,7 @@ void relay_free(struct relay *r)
     }
     recent_close(r->line, r->status ? r->status : r->x ? 200 : 499);
     account_abandon(f->accounts, &r->bill); /* unless it was settled */
-    fleet_hold_end(front_fleet_limits(f->fleet), &r->hold, r->bill.settled ? r->bill.use.prompt_tokens +
-                   r->bill.use.output_tokens : 0);
+    fleet_hold_end(front_fleet_limits(f->fleet), &r->hold, &r->bill.booked);
     if (r->repeat >= 0)
         repeat_end(f->repeats, r->repeat, !r->bill.settled ? REPEAT_NOT_BOOKED :
                    r->ending ? REPEAT_WHOLE : REPEAT_PART);
@@ -225,7 +224,7 @@ static void hold(struct relay *r)
 {
     struct ledger_answer why;
     const struct ledger_key *key = accounts_key(r->front->accounts, keys_shown(http_request_head(r->x)));
-    r->hold = (struct fleet_hold){ .granted = granted, .refused = not_granted, .arg = r, .tokens = r->bill.worst,
+    r->hold = (struct fleet_hold){ .granted = granted, .refused = not_granted, .arg = r, .worst = r->bill.worst,
                                    .limits = account_tenant_limits(r->front->accounts, key) };
     snprintf(r->hold.tenant, sizeof r->hold.tenant, "%s", key ? key->tenant : "local");
     enum hold_verdict v = fleet_hold_take(front_fleet_limits(r->front->fleet), &r->hold, &why);

@@ -15,6 +15,8 @@
 
 static const struct route routes[] = {
     { "/health", M_GET, answer_health, NULL, DIALECT_OPENAI, true },
+    { "/readyz", M_GET, answer_health, NULL, DIALECT_OPENAI, true },
+    { "/livez", M_GET, answer_live, NULL, DIALECT_OPENAI, true },
     { "/", M_GET, answer_console, NULL, DIALECT_OPENAI, true },
     { "/console.js", M_GET, answer_console, NULL, DIALECT_OPENAI, true },
     { "/console.css", M_GET, answer_console, NULL, DIALECT_OPENAI, true },
@@ -289,9 +291,14 @@ static bool key_ok(const struct front *f, const struct http_head *h)
     return keys_check(f->keys, h) || accounts_key(f->accounts, keys_shown(h));
 }
 
+static bool is_health(const struct route *r)
+{
+    return r->answer == answer_health || r->answer == answer_live;
+}
+
 static bool is_figures(const struct route *r)
 {
-    return r->answer == answer_health || r->answer == answer_console || r->answer == answer_metrics ||
+    return is_health(r) || r->answer == answer_console || r->answer == answer_metrics ||
            r->answer == answer_stats || r->answer == answer_requests || r->answer == answer_fleet ||
            r->answer == answer_log || r->answer == answer_evidence;
 }
@@ -302,7 +309,7 @@ void routes_head(struct http_exchange *x, void *front)
     const struct http_head *h = http_request_head(x);
     const struct route *r = route_of(x);
     unsigned method = method_bit(h);
-    if (!host_ok(f, h->host) && !(r->answer == answer_health && is_ip(without_port(h->host))))
+    if (!host_ok(f, h->host) && !(is_health(r) && is_ip(without_port(h->host))))
         refuse(f, x, 421, "this server is not known by that Host; add it with --allowed-host", "host_not_allowed",
                NULL);
     else if (f->options.cors_origin && http_slice_is(h->method, "OPTIONS"))

@@ -2,6 +2,7 @@
 #include "ledger/admin.h"
 
 #include "base/mem.h"
+#include "ledger/erased.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -273,16 +274,17 @@ enum err_code admin_currency_set(struct store *s, const char *currency, struct e
 
 enum err_code admin_purge_step(struct store *s, int64_t before_day, int64_t *rows, struct err *e)
 {
-    const int64_t v[] = { before_day * 86400000, ADMIN_PURGE_STEP };
+    const int64_t v[] = { before_day * 86400000, ADMIN_PURGE_STEP, erased_sent(s) };
     enum err_code c = store_exec(s, "BEGIN IMMEDIATE", e);
     if (c)
         return c;
     /* first say that these days' rows are incomplete, then delete: admin_verify looks at later days only */
     c = change(s, "UPDATE meta SET value = max(CAST(value AS INTEGER), ?3) WHERE name = 'purged_before_day'", NULL,
                NULL, &before_day, 1, e);
+    c = c ? c : erased_keep_last(s, e);
     if (!c)
-        c = change(s, "DELETE FROM usage WHERE id IN (SELECT id FROM usage WHERE settled_ms < ?3 LIMIT ?4)", NULL, NULL,
-                   v, 2, e);
+        c = change(s, "DELETE FROM usage WHERE id IN (SELECT id FROM usage WHERE settled_ms < ?3 AND id <= ?5"
+                   " LIMIT ?4)", NULL, NULL, v, 3, e);
     int64_t gone = sqlite3_changes64(s->db);
     if (!c)
         c = store_exec(s, "COMMIT", e);
@@ -354,6 +356,8 @@ enum err_code admin_tenant_erase(struct store *s, int64_t id, int64_t now_ms, st
     enum err_code c = store_exec(s, "BEGIN IMMEDIATE", e);
     if (c)
         return c;
+    c = erased_keep_last(s, e);
+    c = c ? c : erased_keep_tenant(s, id, now_ms, e);
     for (size_t i = 0; i < MEM_COUNT(steps) && !c; i++)
         c = change(s, steps[i], NULL, NULL, (int64_t[]){ id, now_ms }, strstr(steps[i], "?4") ? 2 : 1, e);
     if (!c)

@@ -42,8 +42,9 @@ enum err_code admin_price_set(struct store *s, const char *model, int64_t from_m
 /* Three letters; only while nothing was billed. */
 enum err_code admin_currency_set(struct store *s, const char *currency, struct err *e);
 
-/* Deletes rows settled before a day (their daily sums stay), ADMIN_PURGE_STEP in a transaction so that nobody waits
- * long; *rows: how many. _step does one transaction; fewer rows than a step: there are no more. */
+/* Deletes rows settled before a day, but for those that the fleet's book does not have yet (their daily sums stay),
+ * ADMIN_PURGE_STEP in a transaction so that nobody waits long; *rows: how many. _step does one transaction; fewer rows
+ * than a step: there are no more. */
 enum err_code admin_purge(struct store *s, int64_t before_day, int64_t *rows, struct err *e);
 enum err_code admin_purge_step(struct store *s, int64_t before_day, int64_t *rows, struct err *e);
 /* Rows older than this many days are purged by the server as it runs; 0: kept for ever. */
@@ -51,7 +52,8 @@ enum err_code admin_retention_set(struct store *s, int64_t days, struct err *e);
 /* The machine as the operator states it, for where no counter can be read. */
 enum err_code admin_machine_set(struct store *s, int64_t idle_mw, int64_t core_mw, struct err *e);
 /* Revokes the tenant's keys, wipes its names and hashes, deletes its rows and rewrites the file so that nothing of it
- * is left in free pages. Its sums stay, under the name erased-ID. */
+ * is left in free pages. Its sums stay, under the name erased-ID. ERR_BUSY: rows of it have not reached the fleet's
+ * book yet (erased.h). */
 enum err_code admin_tenant_erase(struct store *s, int64_t id, int64_t now_ms, struct err *e);
 
 struct admin_check {

@@ -438,6 +438,12 @@ static struct ticket *live_ticket(struct book *b, int ticket)
     return &b->tickets[ticket];
 }
 
+struct meter_amount book_held(const struct book *b, int ticket)
+{
+    ASSERT(ticket >= 0 && ticket < LEDGER_IN_FLIGHT_MAX && b->tickets[ticket].live);
+    return b->tickets[ticket].held;
+}
+
 void book_revise(struct book *b, int ticket, int64_t prompt_tokens, int64_t output_tokens, int64_t now_ms,
                  struct ledger_answer *out)
 {

@@ -41,6 +41,7 @@ bool book_principal(const struct book *b, const char *tenant, const char *team, 
 void book_admit(struct book *b, const struct ledger_ask *ask, int64_t now_ms, struct ledger_answer *out);
 void book_revise(struct book *b, int ticket, int64_t prompt_tokens, int64_t output_tokens, int64_t now_ms,
                  struct ledger_answer *out);
+struct meter_amount book_held(const struct book *b, int ticket); /* its worst case, as admitted or revised */
 void book_settle(struct book *b, int ticket, const struct ledger_use *use, int64_t now_ms, struct book_settled *out);
 /* Energy: see charge.h. */
 void book_worked(struct book *b, int ticket, int64_t tokens);

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "ledger/admin.h"
+#include "ledger/erased.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -88,6 +89,14 @@ enum err_code carry_next(struct carry *c, uint64_t after, uint64_t *at, char id[
                                  : store_fault(c->store, "read a row", e);
     }
     sqlite3_reset(c->next);
+    return code;
+}
+
+enum err_code carry_last(struct carry *c, uint64_t *last, struct err *e)
+{
+    int64_t n = 0;
+    enum err_code code = erased_last(c->store, &n, e);
+    *last = (uint64_t)n;
     return code;
 }
 
@@ -176,6 +185,7 @@ enum err_code carry_take(struct carry *c, const char *json, size_t n, int64_t no
     code = code ? code : jsonx_get_string(v, "receipt", &hex, e);
     if (!code && hex && !unhex(hex, receipt))
         code = err_set(e, ERR_INVALID, "a carried row's receipt is no SHA-256");
+    code = code ? code : erased_check(c->store, text[TENANT], number[SETTLED], e);
     code = code ? code : find_owner(c->store, text[TENANT], text[TEAM], now_ms, &owner[0], &owner[1], e);
     snprintf(sql, sizeof sql, "SELECT id FROM key WHERE name = ?1 AND tenant = %lld", (long long)owner[0]);
     if (!code && *text[KEY])

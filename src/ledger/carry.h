@@ -13,6 +13,9 @@
 #define LEDGER_CARRY_H
 #include "ledger/ledger.h"
 
+/* In a gateway's ledger folder: up to which row its rows were sent; see erased.h. */
+#define CARRY_MARK_FILE "fleet-bills.mark"
+
 struct carry;
 /* DIR/ledger.db, made when create is set and it is missing. */
 enum err_code carry_open(const char *dir, bool create, int64_t now_ms, struct carry **out, struct err *e);
@@ -21,7 +24,10 @@ void carry_close(struct carry *c);
 /* The first row after number `after`: its number, its request id and JSON. ERR_NOT_FOUND: there is none now. */
 enum err_code carry_next(struct carry *c, uint64_t after, uint64_t *at, char id[LEDGER_REQUEST_ID_MAX + 1],
                          struct buf *json, struct err *e);
-/* ERR_OK: it is on disk, now (*fresh) or from before. ERR_INVALID: it is no row, whoever sent it. now_ms: for tenants
+/* The highest number a row ever had: a mark beyond it is another ledger's. */
+enum err_code carry_last(struct carry *c, uint64_t *last, struct err *e);
+/* ERR_OK: it is on disk, now (*fresh) or from before. ERR_INVALID: it is no row, whoever sent it, or one
+ * that was purged or erased here (erased.h). now_ms: for tenants
  * that are made. */
 enum err_code carry_take(struct carry *c, const char *json, size_t n, int64_t now_ms, bool *fresh, struct err *e);
 #endif

@@ -351,6 +351,12 @@ void ledger_revise(struct ledger *l, int ticket, int64_t prompt_tokens, int64_t 
     book_revise(l->book, ticket, prompt_tokens, output_tokens, now_ms, out);
 }
 
+struct ledger_amount ledger_held(const struct ledger *l, int ticket)
+{
+    struct meter_amount held = book_held(l->book, ticket);
+    return (struct ledger_amount){ held.v[METER_TOKENS], held.v[METER_MONEY], held.v[METER_ENERGY] };
+}
+
 void ledger_worked(struct ledger *l, int ticket, int64_t tokens)
 {
     book_worked(l->book, ticket, tokens);

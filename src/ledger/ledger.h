@@ -126,6 +126,12 @@ struct ledger_answer {
     char message[ERR_TEXT_MAX];    /* when refused */
 };
 
+struct ledger_amount {
+    int64_t tokens, cost_micros, energy_mj;
+};
+/* What an admitted request holds: its worst case. */
+struct ledger_amount ledger_held(const struct ledger *l, int ticket);
+
 void ledger_admit(struct ledger *l, const struct ledger_ask *ask, int64_t now_ms, struct ledger_answer *out);
 /* The engine has counted the prompt: holds the new worst case instead. Not ADMITTED: nothing was changed, the request
  * should be cancelled and abandoned. */

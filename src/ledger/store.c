@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "ledger/erased.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -203,8 +204,8 @@ bool store_changed(struct store *s)
 
 static const char insert_sql[] =
     "INSERT INTO usage(request_id, started_ms, settled_ms, tenant, team, key, model, prompt, cached, output, queue_us,"
-    " prefill_us, decode_us, kv_page_ms, energy_mj, energy_modelled, cost_micros, finish, jurisdiction, receipt)"
-    " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)"
+    " prefill_us, decode_us, kv_page_ms, energy_mj, energy_modelled, cost_micros, finish, jurisdiction, receipt, id)"
+    " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20," ERASED_NEXT_SQL ")"
     " ON CONFLICT(request_id) DO NOTHING";
 static const char sum_sql[] =
     "INSERT INTO daily VALUES(?1,?2,?3,?4,?5,1,?6,?7,?8,?9,?10) ON CONFLICT(day, tenant, key, model) DO UPDATE SET"

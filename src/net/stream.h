@@ -1,4 +1,5 @@
-/* stream -- a socket of our own (a socketpair to an engine) on the loop: bytes in by callback, bytes out buffered.
+/* stream -- a socket of our own (a socketpair to an engine, a server that we called) on the loop: bytes in by callback,
+ * bytes out buffered.
  *
  * Belongs to the loop's thread. Callbacks may free the stream. */
 #ifndef NET_STREAM_H
@@ -21,5 +22,12 @@ void stream_free(struct stream *s);
 void stream_write(struct stream *s, const void *data, size_t n); /* copied; sent as the socket takes it */
 /* The same, with a descriptor riding on the first byte; it stays the caller's. false: too many wait already. */
 bool stream_write_fd(struct stream *s, const void *data, size_t n, int fd);
+/* From here on TLS, as its client; t is borrowed while the stream lives. What is written meanwhile waits. Bytes of the
+ * time before that `data` did not take close the stream. false: no memory. No descriptors go this way. */
+struct tls_client;
+bool stream_secure(struct stream *s, struct tls_client *t, const char *host);
+/* Sends what waits and half-closes, then waits for the other side's end: it has read all. Blocks for ms at most; only
+ * stream_free may follow. */
+void stream_farewell(struct stream *s, int ms);
 size_t stream_pending(const struct stream *s);                   /* bytes written and not yet sent */
 #endif

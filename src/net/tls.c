@@ -7,6 +7,8 @@
 #include <event2/bufferevent_ssl.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -129,4 +131,79 @@ void tls_shutdown(struct bufferevent *b)
         SSL_shutdown(ssl);
         ERR_clear_error();
     }
+}
+
+/* ---- the other end */
+
+struct tls_client {
+    SSL_CTX *ctx;
+};
+
+static enum err_code load_client(SSL_CTX *ctx, const struct tls_client_options *o, struct err *e)
+{
+    if (o->ca_file ? SSL_CTX_load_verify_locations(ctx, o->ca_file, NULL) != 1
+                   : SSL_CTX_set_default_verify_paths(ctx) != 1)
+        return ssl_error(e, "no PEM certificates", o->ca_file ? o->ca_file : "the system's authorities");
+    if (o->cert_file && SSL_CTX_use_certificate_chain_file(ctx, o->cert_file) != 1)
+        return ssl_error(e, "no PEM certificate", o->cert_file);
+    if (o->cert_file && (SSL_CTX_use_PrivateKey_file(ctx, o->key_file, SSL_FILETYPE_PEM) != 1 ||
+                         SSL_CTX_check_private_key(ctx) != 1))
+        return ssl_error(e, "no PEM key that belongs to the certificate", o->key_file);
+    return ERR_OK;
+}
+
+struct tls_client *tls_client_new(const struct tls_client_options *o, struct err *e)
+{
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    if (!ctx) {
+        ssl_error(e, "cannot start TLS", "OpenSSL");
+        return NULL;
+    }
+    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(ctx, 1); /* a record's head and body with one call to the system */
+    SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+    if (load_client(ctx, o, e)) {
+        SSL_CTX_free(ctx);
+        return NULL;
+    }
+    struct tls_client *t = MEM_NEW(struct tls_client);
+    t->ctx = ctx;
+    return t;
+}
+
+void tls_client_free(struct tls_client *t)
+{
+    if (!t)
+        return;
+    SSL_CTX_free(t->ctx);
+    mem_free(t);
+}
+
+struct ssl_st *tls_client_begin(struct tls_client *t, int fd, const char *host)
+{
+    SSL *ssl = SSL_new(t->ctx);
+    if (!ssl)
+        return NULL;
+    bool address = X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1;
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (SSL_set_fd(ssl, fd) != 1 ||
+        (!address && (SSL_set1_host(ssl, host) != 1 || SSL_set_tlsext_host_name(ssl, host) != 1))) {
+        SSL_free(ssl);
+        return NULL;
+    }
+    SSL_set_connect_state(ssl);
+    ERR_clear_error();
+    return ssl;
+}
+
+const char *tls_client_why(struct ssl_st *ssl)
+{
+    long verdict = SSL_get_verify_result(ssl);
+    const char *why = ERR_reason_error_string(ERR_peek_last_error());
+    ERR_clear_error();
+    if (verdict != X509_V_OK)
+        return X509_verify_cert_error_string(verdict);
+    return why ? why : "it closed the connection";
 }

@@ -1,4 +1,4 @@
-/* tls -- certificates and TLS connections: TLS 1.2 and 1.3 through OpenSSL, for the HTTP server. */
+/* tls -- certificates and TLS connections: TLS 1.2 and 1.3 through OpenSSL, for the HTTP server and for streams. */
 #ifndef NET_TLS_H
 #define NET_TLS_H
 #include "base/err.h"
@@ -22,4 +22,19 @@ enum err_code tls_reload(struct tls *t, struct err *e);
 struct bufferevent *tls_accept(struct tls *t, struct event_base *base, int fd);
 /* The close notice goes out before the socket closes. */
 void tls_shutdown(struct bufferevent *b);
+
+/* ---- the other end: who calls */
+struct tls_client;
+struct tls_client_options {
+    const char *ca_file;             /* PEM: whom the server's certificate must be signed by; NULL: the system's list */
+    const char *cert_file, *key_file; /* PEM: ours; NULL: none */
+};
+struct tls_client *tls_client_new(const struct tls_client_options *o, struct err *e);
+void tls_client_free(struct tls_client *t);
+
+/* For net/ only: TLS to be spoken on fd with a server that proves to be host (a name or an address); NULL: no memory.
+ * SSL_free frees it. */
+struct ssl_st *tls_client_begin(struct tls_client *t, int fd, const char *host);
+/* What the last call on it failed of. */
+const char *tls_client_why(struct ssl_st *ssl);
 #endif

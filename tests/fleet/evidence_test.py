@@ -245,10 +245,12 @@ try:
     with tap.case("a receipt names the worker that computed: where, which life of it, its weights and arithmetic, its tokens"):
         a = Answer(gate, "clinic")
         r, parts = note(a)
-        assert a.tokens == 120 and len(parts) == 1 and r["site"] == "s-de" and r["jurisdiction"] == "DE", r
-        p, said = parts[0], workers(gate)[parts[0]["worker"]]
-        assert p["at"] in ("DE/s-de/one", "FR/s-fr/two") and p["boot"] == said["boot"] and p["model"] == "sha256:" + weights, (p, said)
-        assert r["numerics"] == p["numerics"] and r["model"].startswith("sha256:") and r["decision"] == "allow rule=all", r
+        assert a.tokens == 120 and parts and r["site"] == "s-de" and r["jurisdiction"] == "DE", r
+        for p in parts: # more than one where this machine was so busy that a worker came under suspicion
+            said = workers(gate)[p["worker"]]
+            assert p["at"] in ("DE/s-de/one", "FR/s-fr/two") and p["boot"] == said["boot"] and p["model"] == "sha256:" + weights, (p, said)
+            assert r["numerics"] == p["numerics"], r
+        assert r["model"].startswith("sha256:") and r["decision"] == "allow rule=all", r
         want = a.content
 
     with tap.case("what the policy keeps at home is computed at home, though the gateway may ask elsewhere; nothing goes to the third"):
@@ -264,11 +266,12 @@ try:
             by_name(victims[0]).kill()
         a = Answer(gate, "clinic", act=kill)
         r, parts = note(a)
-        assert a.content == want and [p["worker"] for p in parts][0] == victims[0] and len(parts) == 2, (victims, parts)
-        assert all(p["tokens"] > 0 for p in parts) and parts[0]["boot"] != parts[1]["boot"] and r["finish"] == "length", parts
+        assert a.content == want and r["finish"] == "length", r
+        assert len(parts) >= 2 and victims[0] in [p["worker"] for p in parts] and len({p["boot"] for p in parts}) == len(parts), parts
+        assert parts[0]["worker"] != victims[0] or sum(p["tokens"] > 0 for p in parts) >= 2, parts
         Node("worker", victims[0], "DE" if victims[0] == "one" else "FR").healthy()
         alive(gate, "one", "two")
-        assert workers(gate)[victims[0]]["boot"] != parts[0]["boot"]
+        assert workers(gate)[victims[0]]["boot"] not in [p["boot"] for p in parts]
 
     with tap.case("an answer that is no stream, its worker killed: the same, by the receipt's head field"):
         body = {"model": NAME, "messages": SAY, "temperature": 0, "max_tokens": 120, "min_tokens": 120}
@@ -282,7 +285,7 @@ try:
         status, text, headers = got[0]
         r = fields(base64.b64decode(headers["tw-receipt"]))
         assert status == 200 and int(r["tokens-out"]) == json.loads(text)["usage"]["completion_tokens"] == 120, (status, text)
-        assert [p["worker"] for p in computed(r)][0] == victim and sum(p["tokens"] for p in computed(r)) == 120, r
+        assert victim in [p["worker"] for p in computed(r)] and sum(p["tokens"] for p in computed(r)) == 120, r
         made.append((r["id"], 120))
         Node("worker", victim, "DE" if victim == "one" else "FR").healthy()
         alive(gate, "one", "two")

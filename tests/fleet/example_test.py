@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """example_test -- examples/fleet as make run-fleet starts it: every gateway answers alike, a killed worker's answer goes on,
 and ^C leaves nothing behind."""
-import http.client, json, os, re, shutil, signal, subprocess, sys, tempfile, time
+import http.client, json, os, re, shutil, signal, sqlite3, subprocess, sys, tempfile, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(HERE, "..", "..")
@@ -39,11 +39,25 @@ def ask(port, **fields):
 
 
 def ready(port):
-    """A worker of its fleet answers: a gateway is healthy before it has heard of any."""
+    """It has heard of a worker that it may ask."""
     try:
-        return ask(port, max_tokens=1).status == 200
+        c = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        c.request("GET", "/readyz")
+        return c.getresponse().status == 200
     except OSError:
         return False
+
+
+def tokenworks(*words):
+    return subprocess.run([BINARY, *words], capture_output=True, text=True, check=True).stdout
+
+
+def rows(place):
+    path = f"{state.name}/state/{place}/ledger.db"
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    found = {r[0] for r in db.execute("SELECT request_id FROM usage")}
+    db.close()
+    return found
 
 
 def answer(port):
@@ -73,7 +87,7 @@ try:
         for line in fleet.stdout:
             lines.append(line)
             ports += [int(p) for p in re.findall(r"http://127.0.0.1:(\d+)$", line.strip())]
-            if "answer goes on" in line:
+            if "--requests-per-minute" in line:
                 break
         assert len(ports) == 3, "".join(lines)
         deadline = time.monotonic() + 120
@@ -94,6 +108,26 @@ try:
                 killed, after = True, busiest()
                 os.kill(max(before, key=lambda p: after[p] - before[p]), signal.SIGKILL)
         assert killed and {text} == answers, (killed, text, answers)
+    with tap.case("what Frankfurt and Paris billed is in the book at home, what Zurich billed is not"):
+        deadline = time.monotonic() + 20
+        while (want := rows("fra-gate") | rows("par-gate")) != (home := rows("home")) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert want == home and rows("fra-gate") and rows("par-gate"), (len(want), len(home))
+        assert rows("zrh-gate") and not rows("zrh-gate") & home
+        tokenworks("usage", "verify", "--state", f"{state.name}/state/home")
+    with tap.case("a quota holds for Frankfurt and Paris together, and not for Zurich"):
+        for place in ("fra-gate", "par-gate"):
+            tokenworks("tenant", "set", "local", "--requests-per-minute", "6", "--state", f"{state.name}/state/{place}")
+        time.sleep(1.5)  # a running gateway notices within a second
+        while time.time() % 60 > 40:
+            time.sleep(0.5)
+        taken = []
+        for i in range(12):
+            r = ask(ports[i % 2], max_tokens=1)
+            taken.append(r.status)
+            r.read()
+        assert set(taken) == {200, 429} and 4 <= taken.count(200) <= 6, taken
+        assert ask(ports[2], max_tokens=1).status == 200
 finally:
     with tap.case("^C ends it all"):
         fleet.send_signal(signal.SIGINT)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""kubernetes_test -- the manifests: valid against the published schemas (where kubernetes-validate is installed), consistent
+"""kubernetes_test -- the manifests: valid against the published schemas (kubernetes-validate, by tools/deps test), consistent
 among themselves, with options our program knows; and its engine closes itself in under the seccomp profile they bring."""
 import ctypes, ctypes.util, glob, json, os, re, shutil, subprocess, sys, tempfile, time
 
@@ -11,6 +11,7 @@ from server import BINARY, Tap
 import tiny_llama
 
 tap = Tap()
+sys.path += glob.glob(f"{ROOT}/.venv/lib/python3*/site-packages")  # where tools/deps puts what the tests need
 try:
     import yaml
 except ImportError:
@@ -24,7 +25,7 @@ def skip(name, why):
 
 
 documents = {}
-for path in sorted(glob.glob(f"{FOLDER}/*.yaml")):
+for path in sorted(glob.glob(f"{FOLDER}/*.yaml") + glob.glob(f"{FOLDER}/home/c*.yaml")):
     with open(path) as f:
         documents[os.path.basename(path)] = list(yaml.safe_load_all(f))
 kustomization = documents.pop("kustomization.yaml")[0]
@@ -38,10 +39,13 @@ try:
         for d in everything:
             kubernetes_validate.validate(d, "1.28", strict=True)
 except ImportError:
-    skip("every document is valid against the schemas", "pip install kubernetes-validate, which brings them (140 MB)")
+    skip("every document is valid against the schemas", "no kubernetes-validate: tools/deps test")
 
 with tap.case("the kustomization names every file, and images that are used"):
-    assert sorted(kustomization["resources"]) == sorted(documents), (kustomization["resources"], list(documents))
+    with open(f"{FOLDER}/home/kustomization.yaml") as f:
+        home = yaml.safe_load(f)
+    named = kustomization["resources"] + home["resources"]
+    assert sorted(named) == sorted(documents) and home["namespace"] == kustomization["namespace"], (named, list(documents))
     used = {c["image"] for t in pods.values() for c in t["spec"]["containers"]}
     assert used == {i["name"] for i in kustomization["images"]}, used
 
@@ -72,6 +76,9 @@ with tap.case("volumes, variables and the ConfigMap hold what is used"):
 
 with tap.case("nobody is root, writes the image, gains rights or keeps capabilities; a drain ends before the pod is killed"):
     for name, t in pods.items():
+        assert t["spec"]["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault", name
+        assert any(d["kind"] == "PodDisruptionBudget" and d["spec"]["selector"]["matchLabels"].items() <=
+                   t["metadata"]["labels"].items() for d in everything), f"{name} has no PodDisruptionBudget"
         assert t["spec"]["securityContext"]["runAsNonRoot"] and not t["spec"]["automountServiceAccountToken"], name
         for c in t["spec"]["containers"]:
             s = c["securityContext"]
@@ -80,7 +87,16 @@ with tap.case("nobody is root, writes the image, gains rights or keeps capabilit
             before = int(c.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", [0, 0])[1])
             assert not drain or t["spec"]["terminationGracePeriodSeconds"] >= drain[0] + before + 10, name
 
-for part in ("worker", "gateway"):
+with tap.case("probes ask what the program answers, and never whether others are there before they start a pod again"):
+    for name, t in pods.items():
+        for c in t["spec"]["containers"]:
+            live, ready = c.get("livenessProbe", {}), c.get("readinessProbe", {})
+            if name in ("tokenworks-worker", "tokenworks-gateway"):
+                assert live["httpGet"]["path"] == "/livez" and ready["httpGet"]["path"] == "/readyz", name
+                ports = {p["name"] for p in c["ports"]}
+                assert {live["httpGet"]["port"], ready["httpGet"]["port"]} <= ports, ports
+
+for part in ("worker", "gateway", "collect"):
     name = f"the {part}'s options are those of tokenworks {part}"
     known = subprocess.run([BINARY, part, "--help"], capture_output=True, text=True).stdout
     if not known:

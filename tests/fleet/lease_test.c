@@ -142,6 +142,33 @@ static void test_three_gateways(void)
     lease_close(d[0]);
 }
 
+/* More was used than was taken: others hear of it, and nobody is granted anything beyond the limit. */
+static void test_charged(void)
+{
+    struct lease_limit energy = { "tenant/acme/energy a day", 1000, 86400 * 1000 };
+    struct lease *s[2] = { enter("a"), enter("b") };
+    int64_t now = clock_wall_ns() / 1000000, retry = 0;
+    enum lease_verdict v = LEASE_ASKED;
+    for (int i = 0; i < 400 && v != LEASE_GRANTED; i++, turn(10))
+        v = lease_take(s[0], &energy, 1, now, &retry);
+    CHECK_INT(v, LEASE_GRANTED);
+    CHECK(lease_stats(s[0]).held == 1 && lease_stats(s[0]).limits == 1 && lease_stats(s[0]).reached);
+    lease_charge(s[0], &energy, 1499, now);
+    turn(300); /* it is written at once */
+    CHECK_INT(lease_take(s[1], &energy, 1, now, &retry), LEASE_ASKED);
+    turn(300);
+    CHECK_INT(lease_take(s[1], &energy, 1, now, &retry), LEASE_SPENT);
+    CHECK(lease_take(s[0], &energy, 1, now, &retry) != LEASE_GRANTED);
+    lease_return(s[0], &energy, 1499, now); /* and back: there is room again */
+    turn(6000);
+    for (int i = 0; i < 700 && v != LEASE_SPENT; i++, turn(10))
+        if (lease_take(s[1], &energy, 1, now, &retry) == LEASE_GRANTED)
+            v = LEASE_SPENT;
+    CHECK_INT(v, LEASE_SPENT);
+    lease_close(s[0]);
+    lease_close(s[1]);
+}
+
 static void test_away(void)
 {
     struct lease_limit other = { "tenant/b/tokens a month", 1600, 30LL * 86400 * 1000 };
@@ -180,6 +207,7 @@ int main(void)
     if (!nats_server_start(&server, "jetstream { store_dir: \"@/js\" }"))
         return 1;
     RUN(test_three_gateways);
+    RUN(test_charged);
     RUN(test_away);
     nats_server_end(&server);
     loop_timer_free(stopper);

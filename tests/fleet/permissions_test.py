@@ -102,6 +102,22 @@ CONTENT = [f"tw.v1.{j}.{s}.{last}" for s, j in PLACES.items() for last in ("w.on
 CONTENT += [f"tw.v1.{j}.m.0123456789abcdef.any" for j in PLACES.values()]
 ORDERS = [f"tw.v1.{j}.{s}.w.one.ctl" for s, j in PLACES.items()]
 BEATS = [f"tw.v1.{j}.{s}.{x}.hb" for s, j in PLACES.items() for x in ("w.one", "g.gate")]
+ROWS = [f"tw.v1.{j}.{s}.rows" for s, j in PLACES.items()]
+# JetStream of the hub: who keeps books together leases limits; the collector, and nobody else, makes things and takes rows.
+LEASES = ["$JS.fra.API." + x for x in ("STREAM.INFO.KV_tw_quota", "STREAM.MSG.GET.KV_tw_quota", "$KV.tw_quota.0123",
+                                       "DIRECT.GET.KV_tw_quota.$KV.tw_quota.0123")]
+COLLECT = ["$JS.fra.API." + x for x in ("STREAM.INFO.KV_tw_quota", "STREAM.INFO.TW_ROWS", "STREAM.CREATE.KV_tw_quota",
+           "STREAM.CREATE.TW_ROWS", "CONSUMER.INFO.TW_ROWS.home", "CONSUMER.DURABLE.CREATE.TW_ROWS.home",
+           "CONSUMER.CREATE.TW_ROWS.home", "CONSUMER.MSG.NEXT.TW_ROWS.home")] + ["$JS.ACK.TW_ROWS.home.1.2.3.4.5"]
+# On the hub's own server the domain's subjects are its own under another name.
+LEASES_HUB = LEASES + [x.replace("$JS.fra.API.$KV", "$KV").replace("$JS.fra", "$JS") for x in LEASES]
+COLLECT_HUB = COLLECT + [x.replace("$JS.fra", "$JS") for x in COLLECT[:-1]]
+NOBODYS = [f"$JS.{at}API." + x for at in ("", "fra.", "par.") for x in ("STREAM.DELETE.TW_ROWS", "STREAM.PURGE.TW_ROWS",
+           "STREAM.MSG.GET.TW_ROWS", "STREAM.NAMES", "STREAM.CREATE.other", "STREAM.UPDATE.TW_ROWS", "STREAM.PURGE.KV_tw_quota",
+           "CONSUMER.CREATE.TW_ROWS", "CONSUMER.DURABLE.CREATE.TW_ROWS.mine", "CONSUMER.DELETE.TW_ROWS.home",
+           "CONSUMER.CREATE.KV_tw_quota", "$KV.other.0123")] + ["$KV.other.0123", "$JS.ACK.TW_ROWS.mine.1.2.3.4.5"]
+KEPT = ROWS + sorted({*LEASES_HUB, *COLLECT_HUB}) + NOBODYS
+BOOKS = {"fra", "par"}
 SAID = CONTENT + ["tw.v1.de.fra.w.two.req", "tw.v1.de.fra.g.other.in"]
 # What each kind may say and hear, written down by hand from the rules: de and fr compute for each other, ch for itself.
 FRIENDS = {"de": {"de", "fr"}, "fr": {"de", "fr"}, "ch": {"ch"}}
@@ -112,16 +128,21 @@ def may_say(role, site):
     if role == "worker":
         return {f"tw.v1.{j}.{site}.w.one.hb"} | {s for s in SAID if s.endswith(".in") and s.split(".")[2] in FRIENDS[j]}
     return ({f"tw.v1.{j}.{site}.g.gate.hb", f"tw.v1.{j}.{site}.g.gate.in"} | {s for s in ORDERS if s.split(".")[2] == j}
-            | {s for s in SAID if s.endswith((".req", ".any")) and s.split(".")[2] in FRIENDS[j]})
+            | {s for s in SAID if s.endswith((".req", ".any")) and s.split(".")[2] in FRIENDS[j]}
+            | ({f"tw.v1.{j}.{site}.rows", *(LEASES_HUB if site == "fra" else LEASES)} if site in BOOKS else set()))
 
 
 def may_hear(role, site):
     j = PLACES[site]
     mine = {f"tw.v1.{j}.{site}.w.one.req", f"tw.v1.{j}.{site}.w.one.ctl"} if role == "worker" else {f"tw.v1.{j}.{site}.g.gate.in"}
+    if role == "gateway" and site in BOOKS:
+        mine.add(f"tw.v1.{j}.{site}.g.gate.js.x")
     return mine | set(BEATS) | {"tw.v1.*.*.w.*.hb", "tw.v1.*.*.g.*.hb"}
 
 
-EVERYTHING = CONTENT + ORDERS + BEATS + ["tw.v1.>", ">", "tw.v1.*.*.w.*.hb", "tw.v1.*.*.g.*.hb", "tw.v1.*.*.w.*.req",
+ANSWERS = [f"tw.v1.{j}.{s}.g.gate.js.x" for s, j in PLACES.items()] + ["tw.v1.de.fra.g.other.js.x"]
+EVERYTHING = CONTENT + ORDERS + BEATS + KEPT + ANSWERS + ["tw.v1.>", "tw.v1.*.*.rows", "_INBOX.x", "_INBOX.>", "$JS.>", "$KV.>",
+ ">", "tw.v1.*.*.w.*.hb", "tw.v1.*.*.g.*.hb", "tw.v1.*.*.w.*.req",
                                          *SAID[-2:], "$SYS.>", "other"]
 
 
@@ -146,6 +167,16 @@ def check_rights():
                 fallback = f"tw.v1.{PLACES[site]}.m.0123456789abcdef.any"
                 assert allowed(c, "sub", fallback, "tw") == (role == "worker"), c.errors
                 c.close()
+
+
+def check_collector():
+    with tap.case("fra: the collector makes what is kept and takes rows, and does nothing else"):
+        c = servers.client("fra", "book")
+        got = {s for s in EVERYTHING if "*" not in s and ">" not in s and allowed(c, "pub", s)}
+        assert got == set(COLLECT_HUB), got ^ set(COLLECT_HUB)
+        got = {s for s in EVERYTHING if allowed(c, "sub", s)}
+        assert got == {"_INBOX.x", "_INBOX.>"}, got
+        c.close()
 
 
 def check_door():
@@ -177,7 +208,7 @@ def check_crossing():
         spy.flush()
     time.sleep(1)  # interest travels over the links
     for s, mouth in mouths.items():
-        for subject in CONTENT + ORDERS + BEATS:
+        for subject in CONTENT + ORDERS + BEATS + ROWS + ANSWERS + (KEPT[3:] if s == "zrh" else []):
             mouth.publish(subject, f"from {s}".encode())
         mouth.flush()
     time.sleep(1)
@@ -191,12 +222,13 @@ def check_crossing():
                 others = {s for a, s, sub in heard if a == at and sub == subject} - {origin, at, "fra"}
                 assert not others, f"{subject} said by {others} believed at {at}"
     with tap.case("Zurich's server gives no content away and takes none, with every right at both ends"):
-        crossed = {x for x in heard if "zrh" in x[:2] and x[0] != x[1] and x[2] in CONTENT + ORDERS}
+        crossed = {x for x in heard if "zrh" in x[:2] and x[0] != x[1] and x[1] in PLACES and x[2] not in BEATS}
         assert not crossed, crossed
-    with tap.case("between Frankfurt and Paris requests and answers cross, orders do not"):
+    with tap.case("between Frankfurt and Paris requests, answers and Paris' rows cross, orders do not"):
         crossed = {x for x in heard if {x[0], x[1]} == {"fra", "par"} and x[2] not in BEATS}
         want = {(to, "par" if to == "fra" else "fra", f"tw.v1.{PLACES[to]}.{last}") for to in ("fra", "par")
                 for last in (f"{to}.w.one.req", f"{to}.g.gate.in", "m.0123456789abcdef.any")}
+        want |= {("fra", "par", "tw.v1.fr.par.rows"), ("par", "fra", "tw.v1.fr.par.g.gate.js.x")}
         assert crossed == want, crossed ^ want
 
 
@@ -205,6 +237,9 @@ def check_descriptions():
         ({"flows": {"ch": ["xx"]}}, "xx is no site's jurisdiction"),
         ({"flows": {"ch": ["fr"]}}, "data of ch would pass fra in de on its way from zrh to par"),
         ({"more": {}}, "unknown table more"),
+        ({"books": {"from": ["xx"]}}, "books: xx is no site's jurisdiction"),
+        ({"books": {"at": "fra"}}, "books: there is from"),
+        ({"books": None}, "site fra: collectors and store are the hub's"),
     ]
     with tap.case("a description that cannot hold is refused, by a sentence"):
         for change, want in cases:
@@ -215,6 +250,12 @@ def check_descriptions():
         table = description()
         table["sites"]["par"]["workers"] = ["One*"]
         assert "One*: a name is" in refusal(table), refusal(table)
+        table = description()
+        table["sites"]["par"]["collectors"] = ["book"]
+        assert "collectors and store are the hub's" in refusal(table), refusal(table)
+        table = description()
+        table["sites"]["fra"]["collectors"] = ["gate"]
+        assert "gate: who collects is neither" in refusal(table), refusal(table)
         table = description()
         table["sites"]["par"]["port"] = 3
         assert "unknown key port" in refusal(table), refusal(table)
@@ -235,7 +276,7 @@ def as_route(address, folder, cert):
 
 def check_cluster():
     """A hub of three servers: one of them may go."""
-    table = description(flows={"de": ["ch"]})
+    table = description(flows={"de": ["ch"]}, books={"from": []})
     del table["sites"]["par"]
     for key in ("address", "links", "routes"):
         table["sites"]["fra"][key] = [f"127.0.0.1:{free_port()}" for _ in range(3)]
@@ -265,6 +306,7 @@ check_descriptions()
 servers = Servers(work.name, description())
 try:
     check_rights()
+    check_collector()
     check_door()
     check_crossing()
     check_cluster()

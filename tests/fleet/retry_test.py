@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """retry_test -- a gateway is killed in the middle of an answer; its client sends the same request with its Idempotency-Key to
 another gateway: the same tokens, one row in the book at home however often it is repeated and when the dead gateway is back,
-and what the dead one had asked for stops within 5 s."""
+and what the dead one had asked for stops within 5 s. Runs alone: it judges times."""
 import http.client, json, os, shutil, signal, socket, sqlite3, subprocess, sys, tempfile, time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "cmd"))

@@ -285,6 +285,13 @@ static void what_is_kept_between_beats(void)
     CHECK(m->beat.facts != NULL);
     CHECK_INT(changes, was);        /* nothing that anybody is told */
     CHECK_INT(m->sent_tokens[1], 1000); /* it may have left before ours came */
+    roster_sent(m, 0);
+    CHECK_INT(m->sent[0] + m->sent[1], 2);
+    for (int i = 0; i < 3; i++)         /* over: it fills no queue any more, and there are no less than none */
+        roster_done(roster, a->serial, "m");
+    roster_done(roster, a->serial + 1000, "m");
+    CHECK_INT(m->sent[0], 0);
+    CHECK_INT(m->sent[1], 0);
     CHECK_NEAR(m->rate, 398, 0.1);
     beat((struct said){ .name = "a" });
     m = roster_model_of(a, "m");

@@ -294,7 +294,7 @@ static void worker_frame(struct fake_worker *w, const struct bus_message *m, con
 {
     if (f->kind == FRAME_HELLO) {
         w->hellos++;
-        bus_publish(w->bus, m->reply, NULL, m->data, m->n);
+        bus_publish(w->bus, m->reply, NULL, f->payload - FRAME_HEADER_BYTES, FRAME_HEADER_BYTES + f->length);
         return;
     }
     struct fake_work *k = work_of(w, f);
@@ -335,10 +335,16 @@ static void worker_frame(struct fake_worker *w, const struct bus_message *m, con
 static void on_req(void *arg, const struct bus_message *m)
 {
     struct fake_worker *w = arg;
-    struct frame f;
-    CHECK(frame_parse(m->data, m->n, &f, NULL) == (long)m->n);
-    if (!w->silent)
-        worker_frame(w, m, &f);
+    for (size_t at = 0; at < m->n;) { /* frames to the same subject leave as one message */
+        struct frame f;
+        long n = frame_parse(m->data + at, m->n - at, &f, NULL);
+        CHECK(n > 0);
+        if (n <= 0)
+            return;
+        at += (size_t)n;
+        if (!w->silent)
+            worker_frame(w, m, &f);
+    }
 }
 
 static void on_ctl(void *arg, const struct bus_message *m)

@@ -300,11 +300,14 @@ try:
         left.process.wait(30)
         abroad = Node("worker", "abroad", "us").healthy()
         gate.wait(lambda: workers(gate).get("abroad", {}).get("models"))
-        late = Node("gateway", "late", "de").healthy()     # one that never heard of a worker in de
+        late = Node("gateway", "late", "de")               # one that never heard of a worker in de
         late.wait(lambda: workers(late).get("abroad", {}).get("models"))
         for n, want_status in (gate, 503), (late, 403):
             status, v = n.json("POST", CHAT, {**BODY, "max_tokens": 4, "min_tokens": 0})
             assert status == want_status, (status, v)
+            assert n.request("GET", "/livez")[0] == 200, "alive, though nobody may be asked"
+            status, v2 = n.json("GET", "/readyz")
+            assert status == 503 and "no worker with a model that this gateway may ask" in v2["status"], v2
         assert v["error"]["code"] == "jurisdiction_not_allowed", v
         assert abroad.metric("tokenworks_requests_total") == 0
         wide = Node("gateway", "wide", "de", "--to-jurisdiction", "US").healthy()

@@ -13,6 +13,8 @@ interface Fleet {
   sites?: Site[]; gateways?: Gateway[]; events?: { at: number; what: string }[];
   moves?: { resumed: number; failed: number; refused: number };
   bus: { up: boolean; why: string };
+  bills?: { sent: number; waiting: number; reached: boolean };
+  limits?: { limits: number; held: number; waiting: number; reached: boolean };
 }
 
 const EVERY_MS = 1000;
@@ -65,13 +67,21 @@ function card(s: Site): HTMLElement {
     make("div", "scroll", table));
 }
 
+/* What gateways keep together, in a sentence each; nothing where this one keeps to itself. */
+function common(f: Fleet): string {
+  const { bills: b, limits: l } = f;
+  const away = (there: boolean): string => (there ? "" : " The home site is not reached.");
+  return (b ? ` Bills: ${number(b.sent)} rows sent to the home site, ${number(b.waiting)} wait.${away(b.reached)}` : "") +
+    (l ? ` Limits in common: ${number(l.limits)}, of which something is held of ${number(l.held)}.${away(l.reached)}` : "");
+}
+
 function draw(f: Fleet): void {
   const sites = [...(f.sites ?? [])].sort((a, b) => `${a.jurisdiction}/${a.site}`.localeCompare(`${b.jurisdiction}/${b.site}`));
   find("fleet-notice").textContent = f.bus.up ? "" : `The bus is away: ${f.bus.why}`;
   find("fleet-sites").replaceChildren(...sites.map(card));
   if (!sites.length) find("fleet-sites").append(make("p", "fine", "No worker is heard of."));
   const m = f.moves ?? { resumed: 0, failed: 0, refused: 0 };
-  find("fleet-moves").textContent = `Requests of this gateway: ${number(m.resumed)} went on elsewhere, ${number(m.failed)} failed, ${number(m.refused)} were refused.`;
+  find("fleet-moves").textContent = `Requests of this gateway: ${number(m.resumed)} went on elsewhere, ${number(m.failed)} failed, ${number(m.refused)} were refused.` + common(f);
   find("fleet-gateways").textContent = "Gateways: " + (f.gateways ?? []).map((g) =>
     `${g.jurisdiction}/${g.site}/${g.name}${g.self ? " (this one)" : g.age_ms > 3000 ? ` (silent for ${duration(g.age_ms / 1000)})` : ""}`).join(", ");
   const lines = [...(f.events ?? [])].reverse().map((e) =>
