@@ -204,7 +204,7 @@ try:
         both_alive(gate)
 
     with tap.case("an answer that is no stream, and a call of a tool: the next worker draws only what is left"):
-        steps, drawn = (lambda n, what=what: n.metric(f"tokenworks_{what}_total") for what in ("steps", "generation_tokens"))
+        steps, drawn = (lambda n, what=what: n.metric(f"tokenworks_{what}_total") or 0 for what in ("steps", "generation_tokens"))
         tools = [{"type": "function", "function": {"name": "note", "parameters": {"type": "object", "required": ["text"], "properties": {
             "text": {"type": "string", "minLength": 600, "maxLength": 700}}}}}]
         call = {"stream": True, "stream_options": {"include_usage": True}, "tools": tools, "tool_choice": "required", "max_tokens": 900}
