@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """evidence_test -- a gateway that keeps evidence, workers in three countries, a real nats-server: whoever dies meanwhile,
-each request has one receipt, which names who computed, where, and as many tokens as the client counted; and the audit."""
+each request has one receipt, which names who computed, where, and as many tokens as the client counted; and the audit.
+Runs alone: workers must be heard in time."""
 import base64, glob, hashlib, http.client, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, threading, time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "cmd"))

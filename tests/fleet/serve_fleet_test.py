@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """serve_fleet_test -- gateways and workers on a real nats-server: what a client sees through them is what one machine
-answers, whatever happens to the workers meanwhile."""
+answers, whatever happens to the workers meanwhile.
+Runs alone: workers must be heard in time."""
 import glob, http.client, json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "cmd"))
