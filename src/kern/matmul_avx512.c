@@ -20,8 +20,10 @@ enum {
     SIDE = 2,                /* panels side by side: a broadcast of x serves both */
     CHUNK = 2,               /* units opened at once: with the activations they fill half of L1 */
     ROWS_FEW = 48,           /* up to so many, reading the weights is a good part of the time */
-    STREAMS = 4,             /* panels read at a time when memory is the limit */
-    AHEAD = 1,               /* units from what a stream reads to what is asked for */
+    STREAMS = 4,             /* panels read at a time by few rows that fill L1: one is better for memory */
+    X_BYTES = 24 << 10,      /* of x that need no sharing: half of L1 */
+    AHEAD_ONE = 88 * 64,     /* from what a lone stream reads to what is asked for */
+    AHEAD_EACH = 44 * 64,    /* the same for each of several */
 };
 
 struct arg {
@@ -231,18 +233,18 @@ static void row_block(const struct kern_matmul *op, int t0, int n, int panel, in
     }
 }
 
-/* Where a stream goes on behind `panel`: STREAMS panels further, or with what the caller multiplies next. */
-static const unsigned char *stream_next(const struct kern_matmul *op, int panel, int first, int end)
+/* Where a stream goes on behind `panel`: `streams` panels further, or with what the caller multiplies next. */
+static const unsigned char *stream_next(const struct kern_matmul *op, int panel, int first, int end, int streams)
 {
     const struct kern_matrix *w = op->w, *next = op->next;
     int on = op->next_panel + panel - first;
-    if (panel + STREAMS < end)
-        return w->data + (size_t)(panel + STREAMS) * w->panel_bytes;
+    if (panel + streams < end)
+        return w->data + (size_t)(panel + streams) * w->panel_bytes;
     return next && on < next->panels ? next->data + (size_t)on * next->panel_bytes : NULL;
 }
 
-/* Few rows of x: up to STREAMS panels unit by unit, each a stream of its own from memory. */
-static void few_rows(const struct kern_matmul *op, int panel, int end)
+/* Few rows of x: up to `streams` panels unit by unit, each a stream of its own from memory. */
+static void few_rows(const struct kern_matmul *op, int panel, int end, int streams)
 {
     const struct kern_matrix *w = op->w;
     const struct kern_layout *l = kern_layout(w->type);
@@ -251,7 +253,7 @@ static void few_rows(const struct kern_matmul *op, int panel, int end)
     kern_strip_fn *fn = kern_strip_avx512(w->type, op->n);
     size_t unit_bytes = kern_unit_bytes(l, KERN_UNIT_BLOCKS);
     struct kern_strip a = { .type = w->type, .x = x, .ahead_step = (int)unit_bytes / KERN_UNIT_BLOCKS };
-    int units = (w->cols + KERN_UNIT_COLS - 1) / KERN_UNIT_COLS, side = end - panel < STREAMS ? end - panel : STREAMS;
+    int units = (w->cols + KERN_UNIT_COLS - 1) / KERN_UNIT_COLS, side = end - panel < streams ? end - panel : streams;
     for (int t = 0; t < op->n; t++)
         x[t] = kern_x_row(op, t);
     for (int p = 0; p < side; p++)
@@ -261,9 +263,9 @@ static void few_rows(const struct kern_matmul *op, int panel, int end)
         a.blocks = kern_unit_blocks(w->cols, u);
         for (int p = 0; p < side; p++) {
             const unsigned char *data = w->data + (size_t)(panel + p) * w->panel_bytes;
-            const unsigned char *next = stream_next(op, panel + p, panel, end);
+            const unsigned char *next = stream_next(op, panel + p, panel, end, streams);
             a.unit = data + (size_t)u * unit_bytes;
-            a.ahead = a.unit + AHEAD * unit_bytes;
+            a.ahead = a.unit + (streams == 1 ? AHEAD_ONE : AHEAD_EACH);
             a.ahead_end = data + w->panel_bytes;
             a.ahead_jump = next ? next - a.ahead_end : data - a.ahead; /* nothing: what is there already */
             a.acc = acc[p];
@@ -281,8 +283,9 @@ void kern_matmul_avx512(const struct kern_matmul *op, int panel_first, int panel
         return;
     }
     if (op->n <= KERN_STRIP_ROWS) {
-        for (int p = panel_first; p < panel_end; p += STREAMS)
-            few_rows(op, p, panel_end);
+        int streams = (size_t)op->n * kern_q8_bytes(op->w->cols) <= X_BYTES ? 1 : STREAMS;
+        for (int p = panel_first; p < panel_end; p += streams)
+            few_rows(op, p, panel_end, streams);
         return;
     }
     int fit = (int)(BLOCK_BYTES / (kern_q8_bytes(op->w->cols) * GROUP)) * GROUP;
