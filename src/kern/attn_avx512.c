@@ -1,7 +1,8 @@
 /* attn_avx512 -- attention with a key (for scores) or a dimension (for values) in the lane.
  *
  * The rows worked on together are (query, head) pairs of one KV head: a page is read once for all of them. Scores are
- * taken for all 32 lanes, whatever lies there; what a row may not see is masked before it is looked at. */
+ * taken for all 32 lanes, whatever lies there; what a row may not see is masked before it is looked at. Where more rows
+ * follow than fit the registers, halves are widened once for all of them, K and then V into the same tile in L1. */
 #include "kern/lanes_avx512.h"
 #include "kern/page.h"
 #include "kern/rungs.h"
@@ -17,6 +18,7 @@ struct rows {
     float *s;               /* [count][32] */
     float *o;               /* [count][v_pad] */
     struct kern_act *q8;    /* [count][k blocks] */
+    float *tile;            /* of this page: K [k_dim][32], then V [32][v_pad] */
     ptrdiff_t k_ahead, v_ahead; /* from this page's K and V to what is read next */
 };
 
@@ -40,7 +42,7 @@ LANES void ask(const unsigned char *p, const size_t bytes)
 }
 
 LANES void score_float(enum kern_type type, const struct rows *r, int first, const int n, const unsigned char *k,
-                       int dim)
+                       int dim, const bool asking)
 {
     const size_t half = 16 * (type == KERN_F32 ? 4 : 2);
     __m512 s[SCORE_ROWS][2];
@@ -48,7 +50,8 @@ LANES void score_float(enum kern_type type, const struct rows *r, int first, con
     for (int i = 0; i < n; i++)
         s[i][0] = s[i][1] = _mm512_setzero_ps();
     for (int d = 0; d < dim; d++, k += 2 * half) {
-        ask(k + r->k_ahead, 2 * half);
+        if (asking)
+            ask(k + r->k_ahead, 2 * half);
         __m512 k0 = widen(type, k, 0xffff), k1 = widen(type, k + half, 0xffff);
         UNROLL(8)
         for (int i = 0; i < n; i++) {
@@ -112,9 +115,9 @@ LANES void score_q8(const struct rows *r, int first, const int n, const unsigned
 LANES void score_rows(const struct kern_kv *kv, const struct rows *r, int first, const int n, const unsigned char *k)
 {
     switch (kv->type) {
-    case KERN_F32: score_float(KERN_F32, r, first, n, k, kv->k_dim); break;
-    case KERN_F16: score_float(KERN_F16, r, first, n, k, kv->k_dim); break;
-    case KERN_BF16: score_float(KERN_BF16, r, first, n, k, kv->k_dim); break;
+    case KERN_F32: score_float(KERN_F32, r, first, n, k, kv->k_dim, true); break;
+    case KERN_F16: score_float(KERN_F16, r, first, n, k, kv->k_dim, true); break;
+    case KERN_BF16: score_float(KERN_BF16, r, first, n, k, kv->k_dim, true); break;
     default: score_q8(r, first, n, k, kern_blocks32(kv->k_dim)); break;
     }
 }
@@ -138,6 +141,32 @@ static void score_2(const struct kern_kv *kv, const struct rows *r, int i, const
 static void score_1(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *k)
 {
     score_rows(kv, r, i, 1, k);
+}
+
+/* The page's K as floats. */
+LANES void open_k(enum kern_type type, const struct rows *r, const unsigned char *k, int dim)
+{
+    for (int d = 0; d < dim; d++, k += 64) {
+        ask(k + r->k_ahead, 64);
+        _mm512_store_ps(r->tile + d * 32, widen(type, k, 0xffff));
+        _mm512_store_ps(r->tile + d * 32 + 16, widen(type, k + 32, 0xffff));
+    }
+}
+
+static void score_tile(const struct kern_kv *kv, const struct rows *r, int first, int end, const unsigned char *k)
+{
+    if (kv->type == KERN_F16)
+        open_k(KERN_F16, r, k, kv->k_dim);
+    else
+        open_k(KERN_BF16, r, k, kv->k_dim);
+    const unsigned char *tile = (const unsigned char *)r->tile;
+    int i = first;
+    for (; i + 8 <= end; i += 8)
+        score_float(KERN_F32, r, i, 8, tile, kv->k_dim, false);
+    for (; i + 4 <= end; i += 4)
+        score_float(KERN_F32, r, i, 4, tile, kv->k_dim, false);
+    for (; i < end; i++)
+        score_float(KERN_F32, r, i, 1, tile, kv->k_dim, false);
 }
 
 /* Row i's scores as the softmax sees them: scaled, capped, what it may not see at -inf. */
@@ -281,6 +310,88 @@ static void value_1(const struct kern_kv *kv, const struct rows *r, int i, const
     value_rows(kv, r, i, 1, v);
 }
 
+/* The page's V as floats, zeros behind the last dimension. Tokens not seen are not looked at. */
+LANES void open_v(enum kern_type type, const struct rows *r, const unsigned char *v, int dim, int tokens)
+{
+    for (int t = 0; t < tokens; t++) {
+        const unsigned char *from = v + (size_t)t * (size_t)dim * 2;
+        for (int d = 0; d < r->v_pad; d += 16) {
+            if (d % 32 == 0)
+                ask(from + r->v_ahead + 2 * d, 64);
+            _mm512_store_ps(r->tile + t * r->v_pad + d, widen(type, from + 2 * d, tail_mask(dim - d)));
+        }
+    }
+}
+
+/* Rows first .. first+n, which see tokens lo .. hi. */
+LANES void add_tile(const struct rows *r, int first, const int n, const int wide, int d, int lo, int hi)
+{
+    __m512 o[VALUE_ROWS][4];
+    UNROLL(6)
+    for (int i = 0; i < n; i++)
+        UNROLL(4)
+        for (int j = 0; j < wide; j++)
+            o[i][j] = _mm512_load_ps(r->o + (first + i) * r->v_pad + d + 16 * j);
+    const float *x = r->tile + lo * r->v_pad + d, *p = r->s + first * 32;
+    for (int t = lo; t < hi; t++, x += r->v_pad) {
+        UNROLL(6)
+        for (int i = 0; i < n; i++) {
+            __m512 weight = _mm512_set1_ps(p[i * 32 + t]);
+            UNROLL(4)
+            for (int j = 0; j < wide; j++)
+                o[i][j] = _mm512_fmadd_ps(weight, _mm512_load_ps(x + 16 * j), o[i][j]);
+        }
+    }
+    UNROLL(6)
+    for (int i = 0; i < n; i++)
+        UNROLL(4)
+        for (int j = 0; j < wide; j++)
+            _mm512_store_ps(r->o + (first + i) * r->v_pad + d + 16 * j, o[i][j]);
+}
+
+LANES void add_rows(const struct rows *r, int first, const int n)
+{
+    int d = 0, lo = r->lo[first], hi = r->hi[first];
+    for (; d + 64 <= r->v_pad; d += 64)
+        add_tile(r, first, n, 4, d, lo, hi);
+    for (; d < r->v_pad; d += 16)
+        add_tile(r, first, n, 1, d, lo, hi);
+}
+
+static void add_6(const struct rows *r, int i) { add_rows(r, i, 6); }
+static void add_4(const struct rows *r, int i) { add_rows(r, i, 4); }
+static void add_3(const struct rows *r, int i) { add_rows(r, i, 3); }
+static void add_2(const struct rows *r, int i) { add_rows(r, i, 2); }
+static void add_1(const struct rows *r, int i) { add_rows(r, i, 1); }
+
+/* Neighbours who see the same tokens of the page, from i on: how many. */
+static int alike(const struct rows *r, int i, int end, int most)
+{
+    int n = 1;
+    while (n < most && i + n < end && r->lo[i + n] == r->lo[i] && r->hi[i + n] == r->hi[i])
+        n++;
+    return n;
+}
+
+static void value_tile(const struct kern_kv *kv, const struct rows *r, int first, int end, const unsigned char *v)
+{
+    static void (*const add[VALUE_ROWS + 1])(const struct rows *r, int i) = { NULL, add_1, add_2, add_3, add_4, add_4,
+                                                                              add_6 };
+    static const int take[VALUE_ROWS + 3] = { 0, 1, 2, 3, 4, 4, 6, 4, 4 }; /* of so many */
+    int tokens = 0;
+    for (int i = first; i < end; i++)
+        tokens = r->hi[i] > tokens ? r->hi[i] : tokens;
+    if (kv->type == KERN_F16)
+        open_v(KERN_F16, r, v, kv->v_dim, tokens);
+    else
+        open_v(KERN_BF16, r, v, kv->v_dim, tokens);
+    for (int i = first, n; i < end; i += n) {
+        n = alike(r, i, end, VALUE_ROWS + 3);
+        n = n > VALUE_ROWS + 2 ? VALUE_ROWS : take[n];
+        add[n](r, i);
+    }
+}
+
 typedef void part_fn(const struct kern_kv *kv, const struct rows *r, int i, const unsigned char *at);
 static part_fn *const scores[SCORE_ROWS + 1] = { NULL, score_1, score_2, score_3, score_4, score_4, score_4, score_4,
                                                  score_8 };
@@ -293,15 +404,19 @@ static void page_step(const struct kern_attn *op, struct rows *r, int first, int
                       const unsigned char *v)
 {
     const struct kern_kv *kv = op->kv;
-    for (int i = first, n; i < end; i += scored[n]) {
+    bool many = end - first > SCORE_ROWS && (kv->type == KERN_F16 || kv->type == KERN_BF16);
+    if (many)
+        score_tile(kv, r, first, end, k);
+    for (int i = first, n; i < end && !many; i += scored[n]) {
         n = end - i < SCORE_ROWS ? end - i : SCORE_ROWS;
         scores[n](kv, r, i, k);
     }
     for (int i = first; i < end; i += 16)
         weigh(op, r, i, end - i < 16 ? end - i : 16);
-    for (int i = first, n; i < end; i += valued[n]) {
-        for (n = 1; n < VALUE_ROWS && i + n < end && r->lo[i + n] == r->lo[i] && r->hi[i + n] == r->hi[i]; n++)
-            ;
+    if (many)
+        value_tile(kv, r, first, end, v);
+    for (int i = first, n; i < end && !many; i += valued[n]) {
+        n = alike(r, i, end, VALUE_ROWS);
         values[n](kv, r, i, v);
     }
 }
@@ -347,6 +462,7 @@ static void attn(const struct kern_attn *op, int kv_head, void *scratch)
     p += (size_t)(ROWS * kern_blocks32(kv->k_dim)) * sizeof(struct kern_act);
     r.s = (float *)p;
     r.o = r.s + ROWS * 32;
+    r.tile = r.o + ROWS * r.v_pad;
     for (int i = 0; i < op->n_q; i += at_once) {
         int queries = op->n_q - i < at_once ? op->n_q - i : at_once;
         rows_begin(op, &r, kv_head, i, queries);

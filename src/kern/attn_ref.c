@@ -203,7 +203,8 @@ size_t kern_attn_scratch_bytes(const struct kern_kv *kv, int heads, int n_q_max)
     (void)n_q_max;
     size_t row = (size_t)kern_blocks32(kv->k_dim) * (sizeof(struct kern_act) + 128) +
                  (size_t)kern_blocks32(kv->v_dim) * 128 + 256;
-    return KERN_ATTN_ROWS * row + 64;
+    int wide = kern_blocks32(kv->k_dim > kv->v_dim ? kv->k_dim : kv->v_dim) * 32;
+    return KERN_ATTN_ROWS * row + (size_t)(KERN_PAGE_TOKENS * wide) * sizeof(float) + 64;
 }
 
 void kern_fill_attn_ref(struct kern_table *t)

@@ -51,6 +51,8 @@ void kern_matrix_row(const struct kern_matrix *m, int row, float *out);
 bool kern_type_is_float(enum kern_type type);
 /* Bytes of one row in int8 form: blocks of {scale, sum, 32 x int8}; a multiple of 64. cols multiple of 32. */
 size_t kern_q8_bytes(int cols);
+/* How far apart rows best lie: not a multiple of 2 KB, where a few rows' blocks crowd one set of L1. */
+size_t kern_q8_stride(int cols);
 
 struct kern_matmul {
     const struct kern_matrix *w;

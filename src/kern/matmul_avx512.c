@@ -53,8 +53,6 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
     UNROLL(6)
     for (int r = 0; r < rows; r++) {
         x[r] = a->x[r] + a->at + b;
-        if (rows == GROUP && h == 0)
-            _mm_prefetch((const char *)(a->x[r + GROUP] + a->at + b), _MM_HINT_T0);
         dot[r][0] = min ? _mm512_setzero_si512() : _mm512_set1_epi32(sixteen ? x[r]->corr16[h] : x[r]->corr);
         dot[r][side - 1] = dot[r][0];
     }
@@ -86,6 +84,15 @@ INLINE void sub_block(const struct arg *a, int b, const int h, const int rows, c
     }
 }
 
+/* The unit of one of the next rows. A row at a time: a pointer to each of them as well would not fit the registers. */
+INLINE void ask_for_row(const struct arg *a, int r)
+{
+    const struct kern_act *x = a->x[r + GROUP] + a->at;
+    UNROLL(8)
+    for (int i = 0; i < KERN_UNIT_BLOCKS; i++)
+        _mm_prefetch((const char *)(x + i), _MM_HINT_T0);
+}
+
 INLINE void product(const struct arg *a, const int rows, const int side, const bool sixteen, const bool min,
                     const bool ask)
 {
@@ -97,6 +104,8 @@ INLINE void product(const struct arg *a, const int rows, const int side, const b
     for (int b = 0; b < a->blocks; b++) {
         for (int i = 0; ask && i < a->lines; i++)
             _mm_prefetch((const char *)a->ahead + (b * a->lines + i) * 64, _MM_HINT_T1);
+        if (rows == GROUP && b < GROUP)
+            ask_for_row(a, b);
         sub_block(a, b, 0, rows, side, sixteen, min, sum);
         if (sixteen)
             sub_block(a, b, 1, rows, side, sixteen, min, sum);
@@ -290,6 +299,8 @@ void kern_matmul_avx512(const struct kern_matmul *op, int panel_first, int panel
     }
     int fit = (int)(BLOCK_BYTES / (kern_q8_bytes(op->w->cols) * GROUP)) * GROUP;
     int block = fit < 4 * GROUP ? 4 * GROUP : fit > BLOCK_ROWS ? BLOCK_ROWS : fit;
+    int blocks = (op->n + block - 1) / block; /* of like size: units are opened anew for each */
+    block = (op->n + blocks * GROUP - 1) / (blocks * GROUP) * GROUP;
     for (int t = 0; t < op->n; t += block) {
         int n = op->n - t < block ? op->n - t : block;
         for (int p = panel_first; p < panel_end; p += SIDE)

@@ -19,6 +19,13 @@ size_t kern_q8_bytes(int cols)
     return (size_t)(cols / KERN_ACT_BLOCK) * sizeof(struct kern_act);
 }
 
+size_t kern_q8_stride(int cols)
+{
+    enum { CROWDED = 2048, APART = 1024 };
+    size_t bytes = kern_q8_bytes(cols);
+    return bytes % CROWDED ? bytes : bytes + APART;
+}
+
 /* What rounding loses, in squared steps: lane i holds values i and i + 16, lanes are added pairwise. */
 static float act_error(const float *x, float inv)
 {

@@ -2,8 +2,8 @@
  *
  *   phase 1  q, k, v = W h + b; row work: norm and rotate q and k, store k and v in their pages
  *            (in the last layer only wanted rows go on: tail.c)
- *   phase 2  heads over pages, an item being a few queries of one run against one key/value head; row work: the int8
- *            form of the heads where W_o wants it
+ *   phase 2  heads over pages, an item being a few queries of one run against one key/value head, and at once the int8
+ *            form of what came out where W_o wants it (as row work, if a group of heads is not whole blocks)
  *   put off  y = W_o heads + b_o
  * Attention: Vaswani et al., 2017; grouped heads: Ainslie et al., 2023. */
 #include "model/lora.h"
@@ -60,6 +60,28 @@ static int run_of_item(const struct step *s, int item)
     return lo;
 }
 
+/* Values that an item makes for a row: those of a group of heads. */
+static int group_values(const struct model_dims *d)
+{
+    return d->heads / d->kv_heads * d->v_dim;
+}
+
+static bool group_is_blocks(const struct step *s, const struct layer *l)
+{
+    return !kern_type_is_float(l->o.type) && group_values(s->d) % KERN_ACT_BLOCK == 0;
+}
+
+static void quantize_group(const struct step *s, const struct layer *l, int kv_head, size_t row, int rows)
+{
+    struct model_work *w = s->w;
+    int n = group_values(s->d);
+    const float *heads = w->attn + row * w->o_stride + kv_head * n;
+    size_t stride = kern_q8_stride(l->o.cols);
+    unsigned char *out = w->q8 + row * stride + (size_t)kv_head * kern_q8_bytes(n);
+    for (int r = 0; r < rows; r++)
+        s->kern->quantize_q8(heads + (size_t)r * w->o_stride, out + (size_t)r * stride, n);
+}
+
 static void attend(const struct step *s, const struct layer *l, int item)
 {
     const struct model_dims *d = s->d;
@@ -78,6 +100,8 @@ static void attend(const struct step *s, const struct layer *l, int item)
     if (op.whole)
         op.pos_first = run->rows - 1;
     s->kern->attn(&op, item % d->kv_heads, w->scratch + (size_t)s->team->rank * w->scratch_bytes);
+    if (group_is_blocks(s, l))
+        quantize_group(s, l, item % d->kv_heads, row, op.n_q);
 }
 
 static void quantize_heads(const struct step *s, const void *arg, int r)
@@ -121,7 +145,7 @@ void step_attention(struct step *s, const struct layer *l, enum norm_span span)
         attend(s, l, item);
         last |= step_chunk_done(s, items, rows);
     }
-    step_finish(s, last, rows, kern_type_is_float(l->o.type) ? NULL : quantize_heads, l);
+    step_finish(s, last, rows, kern_type_is_float(l->o.type) || group_is_blocks(s, l) ? NULL : quantize_heads, l);
     s->deferred = multiply_heads;
     s->deferred_layer = l;
 }

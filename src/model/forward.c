@@ -51,7 +51,7 @@ static void quantize_h(const struct step *s, int r)
 {
     int dim = s->d->dim;
     if (s->m->int_weights && dim % KERN_ACT_BLOCK == 0)
-        s->kern->quantize_q8(s->w->h + (size_t)r * s->w->d_stride, s->w->q8 + (size_t)r * kern_q8_bytes(dim), dim);
+        s->kern->quantize_q8(s->w->h + (size_t)r * s->w->d_stride, s->w->q8 + (size_t)r * kern_q8_stride(dim), dim);
 }
 
 static void start_row(const struct step *s, const void *weight, int r)

@@ -52,9 +52,17 @@ struct cut step_cut(const struct step *s, int panels, int rows)
 void step_multiply(const struct step *s, const struct product *p, const struct operand *x, int panel_first,
                    int panel_end, int first, int end)
 {
+    struct product from = *p;
+    from.y += (size_t)first * p->y_stride;
+    step_multiply_to(s, &from, x, panel_first, panel_end, first, end);
+}
+
+void step_multiply_to(const struct step *s, const struct product *p, const struct operand *x, int panel_first,
+                      int panel_end, int first, int end)
+{
     bool is_float = kern_type_is_float(p->w->type);
     struct kern_matmul op = {
-        .w = p->w, .n = end - first, .y = p->y + (size_t)first * p->y_stride, .y_stride = p->y_stride,
+        .w = p->w, .n = end - first, .y = p->y, .y_stride = p->y_stride,
         .bias = p->bias, .x = x->f, .x_stride = x->f_stride * sizeof(float),
     };
     if (!is_float) {
@@ -128,7 +136,7 @@ void step_activate(const struct step *s, enum activation act, float *gate, const
 
 void step_quantize_row(const struct step *s, const struct kern_matrix *w, const float *f, size_t f_stride, int r)
 {
-    unsigned char *out = s->w->q8 + (size_t)r * kern_q8_bytes(w->cols);
+    unsigned char *out = s->w->q8 + (size_t)r * kern_q8_stride(w->cols);
     s->kern->quantize_q8(f + (size_t)r * f_stride, out, w->cols);
 }
 
@@ -136,7 +144,7 @@ struct operand step_operand(const struct step *s, const float *f, size_t f_strid
 {
     bool int_form = s->m->int_weights && cols % KERN_ACT_BLOCK == 0;
     return (struct operand){
-        .f = f, .f_stride = f_stride, .q8 = int_form ? s->w->q8 : NULL, .q8_stride = int_form ? kern_q8_bytes(cols) : 0,
-        .n = s->b->rows,
+        .f = f, .f_stride = f_stride, .q8 = int_form ? s->w->q8 : NULL,
+        .q8_stride = int_form ? kern_q8_stride(cols) : 0, .n = s->b->rows,
     };
 }

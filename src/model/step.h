@@ -98,6 +98,9 @@ struct cut step_cut(const struct step *s, int panels, int rows);
 /* One chunk: these panels times rows [first, end) of x. */
 void step_multiply(const struct step *s, const struct product *p, const struct operand *x, int panel_first,
                    int panel_end, int first, int end);
+/* The same, with row `first` of x giving p's first row. */
+void step_multiply_to(const struct step *s, const struct product *p, const struct operand *x, int panel_first,
+                      int panel_end, int first, int end);
 /* gate = act(gate, up) for n values; gate = act(gate) when up is NULL (ACT_GELU alone). */
 void step_activate(const struct step *s, enum activation act, float *gate, const float *up, int n);
 /* The int8 form of row r of f for w, written to work's q8. */

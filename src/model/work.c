@@ -22,14 +22,17 @@ static void *carve(struct carver *c, size_t count, size_t size)
     return c->block ? c->block + at : NULL;
 }
 
+/* An odd number of lines: where rows lie a power of two apart, the same column of all of them shares one set of the
+ * caches. */
 static size_t stride(size_t floats)
 {
-    return (floats + ALIGN_FLOATS - 1) / ALIGN_FLOATS * ALIGN_FLOATS;
+    size_t lines = (floats + ALIGN_FLOATS - 1) / ALIGN_FLOATS;
+    return (lines | 1) * ALIGN_FLOATS;
 }
 
 static size_t q8_row(size_t cols)
 {
-    return cols % KERN_ACT_BLOCK ? 0 : kern_q8_bytes((int)cols);
+    return cols % KERN_ACT_BLOCK ? 0 : kern_q8_stride((int)cols);
 }
 
 static size_t max_size(size_t a, size_t b)
