@@ -76,7 +76,7 @@ struct fleet_call {
     int retry_s;                  /* after ERR_BUSY: what to put into Retry-After */
     struct fleet_place at;        /* see fleet_call_where */
     int attempts;
-    struct fleet_part parts[FLEET_PARTS_MAX]; /* who had it, each life of a worker once, in the order of its first time */
+    struct fleet_part parts[FLEET_PARTS_MAX]; /* who had it: each life of a worker once, in order of first time */
     int part_count, part;         /* part: whose the frame is that came last */
 };
 
