@@ -11,6 +11,7 @@
 #include "fleet/worker_impl.h"
 
 #include "base/assert.h"
+#include "base/log.h"
 #include "base/mem.h"
 
 #include <inttypes.h>
@@ -77,7 +78,7 @@ static struct fleet_work *work_new(struct fleet_worker *w, struct gate *g, const
 {
     struct fleet_work *k = MEM_NEW(struct fleet_work), **at = bucket_of(w, g, f->id);
     *k = (struct fleet_work){ .w = w, .gate = g, .id = f->id, .attempt = f->attempt, .begun_ms = worker_now_ms(),
-                              .next = *at };
+                              .heard_ms = worker_now_ms(), .next = *at };
     buf_init(&k->body, BODY_MAX);
     *at = k;
     w->works++;
@@ -472,6 +473,8 @@ void work_take(struct fleet_worker *w, struct gate *g, const struct frame *f)
     if (f->kind == FRAME_CANCEL)
         return;
     if (k)
+        k->heard_ms = worker_now_ms();
+    if (k)
         take_next(k, f);
     else if (f->kind == FRAME_REQUEST && !f->seq)
         begin(w, g, f);
@@ -537,10 +540,24 @@ void work_flush_kept(struct fleet_worker *w)
     each(w, flush_kept, NULL);
 }
 
+/* A gateway probes what it has and hears nothing of (exchange.h). When neither side has said anything for so long, it
+ * has given the request up, and its CANCEL was lost with a connection. */
+static bool is_forgotten(const struct fleet_work *k, int64_t now)
+{
+    int64_t last = k->heard_ms > k->flushed_ms ? k->heard_ms : k->flushed_ms;
+    last = last > k->w->back_ms ? last : k->w->back_ms;
+    return k->state == WORK_OPEN && k->w->was_up && now - last > ORPHAN_MS;
+}
+
 static void drop_stale(struct fleet_work *k, const void *now_ms)
 {
-    if (k->state == WORK_PARTS && *(const int64_t *)now_ms - k->begun_ms > PARTS_STALE_MS)
+    int64_t now = *(const int64_t *)now_ms;
+    if (k->state == WORK_PARTS && now - k->begun_ms > PARTS_STALE_MS) {
         fail(k, 503, "frames_lost", "the rest of this request did not come");
+    } else if (is_forgotten(k, now)) {
+        log_line(LOG_INFO, "fleet", "gateway %s asks no more for one of its requests: it ends here", k->gate->place.name);
+        work_close(k);
+    }
 }
 
 void work_tick(struct fleet_worker *w, int64_t now_ms)

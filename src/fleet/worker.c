@@ -243,6 +243,7 @@ static void beat(struct fleet_worker *w, int64_t now)
 
 static void came_back(struct fleet_worker *w, int64_t now)
 {
+    w->back_ms = now;
     for (int i = 0; i < w->gate_count; i++)
         w->gates[i]->heard_ms = now; /* nobody could be heard */
     for (struct told_facts *t = w->told; t; t = t->next)

@@ -1,7 +1,8 @@
 /* worker -- the engines of this process, offered on the bus: requests come in as frames, answers go out as frames.
  *
  *   first REQUEST part --all parts, CRC--> host's open --frames--> END or ERROR sent: over
- *        `--a part missing, too much: ERROR       `--CANCEL, or its gateway silent for ORPHAN_MS: host's close
+ *        `--a part missing, too much: ERROR       `--CANCEL, its gateway silent for ORPHAN_MS, or no
+ *                                                    probe of it (exchange.h) for as long: host's close
  *
  * Data frames leave coalesced (8 ms or 16 tokens, whichever is first; the first one, and what comes after 8 ms of
  * silence, at once), several frames in a message. A worker never sends more data frames than it has credit for: the

@@ -36,7 +36,7 @@ struct fleet_work {
     uint64_t id, seq_in, seq_out;
     uint32_t attempt;
     enum work_state state;
-    int64_t begun_ms;
+    int64_t begun_ms, heard_ms;   /* heard_ms: the last frame of it came */
     /* PARTS */
     json_t *head;
     struct buf body;
@@ -70,7 +70,7 @@ struct fleet_worker {
     struct post *post;
     uint64_t boot;
     bool draining, was_up;
-    int64_t beat_ms, away_since_ms;
+    int64_t beat_ms, away_since_ms, back_ms; /* back_ms: the connection is there since */
     struct told_facts *told;      /* what the last beats said of each model */
     struct fleet_work *bucket[BUCKETS], *due_first, *due_last;
     int works;

@@ -480,6 +480,27 @@ static void test_gateway_gone(void)
     finish();
 }
 
+/* A request whose CANCEL was lost: its gateway lives and does not ask for it, and its engine waits for credit. */
+static void test_forgotten(void)
+{
+    begin();
+    uint64_t seq = (uint64_t)ask(1, 0, 10);
+    for (int i = 0; i < 5; i++) { /* probed: it stays */
+        post_gate_beat(1);
+        turn(ORPHAN_MS / 4);
+        post_credit(1, 0, seq++, 0);
+    }
+    CHECK_INT(host.closed, 0);
+    CHECK(seen.signs == 4 || seen.signs == 5);
+    for (int i = 0; i < 5; i++) {
+        post_gate_beat(1);
+        turn(ORPHAN_MS / 4);
+    }
+    CHECK_INT(host.closed, 1);
+    CHECK_INT(fleet_worker_busy(worker), 0);
+    finish();
+}
+
 static void test_connection_away(void)
 {
     begin();
@@ -668,6 +689,7 @@ int main(void)
     RUN(test_probe_and_hello);
     RUN(test_coalescing);
     RUN(test_gateway_gone);
+    RUN(test_forgotten);
     RUN(test_connection_away);
     RUN(test_drain_and_beats);
     RUN(test_alarm);
