@@ -555,7 +555,8 @@ static void drop_stale(struct fleet_work *k, const void *now_ms)
     if (k->state == WORK_PARTS && now - k->begun_ms > PARTS_STALE_MS) {
         fail(k, 503, "frames_lost", "the rest of this request did not come");
     } else if (is_forgotten(k, now)) {
-        log_line(LOG_INFO, "fleet", "gateway %s asks no more for one of its requests: it ends here", k->gate->place.name);
+        log_line(LOG_INFO, "fleet", "gateway %s asks no more for one of its requests: it ends here",
+                 k->gate->place.name);
         work_close(k);
     }
 }
