@@ -307,6 +307,7 @@ try:
             status, v = n.json("POST", CHAT, {**BODY, "max_tokens": 4, "min_tokens": 0})
             assert status == want_status, (status, v)
             assert n.request("GET", "/livez")[0] == 200, "alive, though nobody may be asked"
+            n.wait(lambda: n.json("GET", "/readyz")[0] == 503)  # who has left is heard of for three beats more
             status, v2 = n.json("GET", "/readyz")
             assert status == 503 and "no worker with a model that this gateway may ask" in v2["status"], v2
         assert v["error"]["code"] == "jurisdiction_not_allowed", v
