@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static void say(struct audit *a, const char *word, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 3, 0))) say(struct audit *a, const char *word, const char *fmt, va_list ap)
 {
     char line[512];
     if (a->r->findings + a->r->unchecked > AUDIT_FINDINGS_MAX)
