@@ -27,7 +27,7 @@ struct facts {
     const struct policy_request *r;
 };
 
-static void say(struct buf *trace, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3))) say(struct buf *trace, const char *fmt, ...)
 {
     char line[512];
     va_list ap;
