@@ -57,7 +57,7 @@ CC   ?= cc
 # The first `make` of all installs the compiler: until then the machine says what it is.
 ARCH := $(or $(shell $(CC) -dumpmachine 2>/dev/null | cut -d- -f1),$(shell uname -m))
 WARN := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes \
-        -Wwrite-strings -Wvla -Wformat=2 -Wundef -Wno-unused-parameter
+        -Wwrite-strings -Wvla -Wformat=2 -Wundef -Wno-unused-parameter -Wno-missing-field-initializers
 HARDEN := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE -fstack-clash-protection
 # -ffp-contract=off: a fused multiply-add happens where the source says fmaf, so every rung rounds alike.
 ALL_CFLAGS = -std=c11 -O2 -g -ffp-contract=off $(WARN) $(HARDEN) $(SAN) $(CFLAGS)
